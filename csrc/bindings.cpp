@@ -1,0 +1,339 @@
+// Python's view of the core: NumPy arrays in, NumPy arrays out, the GIL released in between.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "dictionary.hpp"
+#include "kernels.hpp"
+#include "sampler.hpp"
+#include "screen.hpp"
+#include "walk.hpp"
+
+namespace py = pybind11;
+
+namespace synthkern {
+namespace {
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+template <class T>
+const T* check(const Array<T>& array, const char* name, std::vector<int64_t> shape) {
+    bool same = array.ndim() == int(shape.size());
+    for (size_t k = 0; same && k < shape.size(); ++k) same = array.shape(int(k)) == shape[k];
+    if (same) return array.data();
+    const auto text = [](const auto& sizes, size_t count) {
+        std::string list = "[";
+        for (size_t k = 0; k < count; ++k)
+            list += (k ? ", " : "") + std::to_string(int64_t(sizes[k]));
+        return list + "]";
+    };
+    throw std::invalid_argument(std::string(name) + " must have shape " +
+                                text(shape, shape.size()) + ", got " +
+                                text(array.shape(), size_t(array.ndim())));
+}
+
+// Ctrl-C ends a long call.
+void raise_if_interrupted() {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+const Interrupt kInterrupt = raise_if_interrupted;
+
+// A forest that keeps the arrays it looks at alive.
+class BoundForest {
+  public:
+    BoundForest(int64_t num_features, Array<int32_t> feature, Array<int32_t> gate,
+                Array<int32_t> child_begin, Array<int32_t> child_end, Array<uint8_t> scaled,
+                Array<int32_t> group)
+        : kept_{feature, gate, child_begin, child_end, scaled, group},
+          node_of_(size_t(num_features), -1) {
+        const int64_t nodes = feature.size();
+        view_.num_nodes = nodes;
+        view_.num_features = num_features;
+        view_.feature = check(feature, "feature", {nodes});
+        view_.gate = check(gate, "gate", {nodes});
+        view_.child_begin = check(child_begin, "child_begin", {nodes});
+        view_.child_end = check(child_end, "child_end", {nodes});
+        view_.scaled = check(scaled, "scaled", {nodes});
+        view_.group = check(group, "group", {nodes});
+        for (int64_t k = 0; k < nodes; ++k) check_node(k);
+        for (int64_t k = 0; k < nodes; ++k) {
+            node_of_[size_t(view_.feature[k])] = int32_t(k);
+            if (view_.gate[k] >= 0) continue;
+            ++view_.num_tops;
+            view_.tops_grouped = view_.tops_grouped || view_.group[k] >= 0;
+        }
+        view_.node_of = node_of_.data();
+    }
+    BoundForest(const BoundForest&) = delete;
+
+    const Forest& view() const { return view_; }
+
+  private:
+    // What follows indexes with these numbers and relies on gates coming first.
+    void check_node(int64_t k) const {
+        const auto within = [](int64_t x, int64_t low, int64_t high) {
+            return x >= low && x <= high;
+        };
+        if (!within(view_.feature[k], 0, view_.num_features - 1) ||
+            !within(view_.gate[k], -1, k - 1) ||
+            !within(view_.child_begin[k], 0, view_.num_nodes) ||
+            !within(view_.child_end[k], view_.child_begin[k], view_.num_nodes) ||
+            !within(view_.group[k], -1, view_.num_nodes - 1))
+            throw std::invalid_argument("forest has an index out of range at node " +
+                                        std::to_string(k));
+    }
+
+    std::vector<py::object> kept_;
+    std::vector<int32_t> node_of_;
+    Forest view_;
+};
+
+class BoundPlan {
+  public:
+    BoundPlan(Array<int64_t> fire_below, Array<float> threshold, Array<float> factor,
+              Array<float> noise_scale, int64_t rank, bool triangular, Array<float> mean,
+              Array<float> std, const py::list& forests)
+        : kept_{fire_below, threshold, factor, noise_scale, mean, std, forests} {
+        const int64_t n = mean.size();
+        plan_.num_features = n;
+        plan_.rank = rank;
+        plan_.padded_rank = (rank + kLanes - 1) / kLanes * kLanes;
+        plan_.triangular = triangular;
+        plan_.fire_below = check(fire_below, "fire_below", {n});
+        plan_.threshold = check(threshold, "threshold", {n});
+        plan_.factor = check(factor, "factor", {n, plan_.padded_rank});
+        plan_.noise_scale = check(noise_scale, "noise_scale", {n});
+        plan_.mean = check(mean, "mean", {n});
+        plan_.std = check(std, "std", {n});
+        for (const py::handle item : forests) {
+            const Forest& forest = item.cast<const BoundForest&>().view();
+            if (forest.num_features != n)
+                throw std::invalid_argument("forests must be over " + std::to_string(n) +
+                                            " features, got " +
+                                            std::to_string(forest.num_features));
+            later_.push_back(forest);
+        }
+        if (!later_.empty()) {
+            plan_.forest = later_.front();
+            later_.erase(later_.begin());
+        }
+        plan_.later = later_.data();
+        plan_.num_later = int(later_.size());
+        build_screen(plan_, tables_);
+    }
+    BoundPlan(const BoundPlan&) = delete;
+
+    const Plan& view() const { return plan_; }
+
+  private:
+    static constexpr int64_t kLanes = 8;
+
+    std::vector<py::object> kept_;
+    std::vector<Forest> later_;
+    ScreenTables tables_;
+    Plan plan_;
+};
+
+py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, int64_t count,
+                       int threads, bool want_features,
+                       const std::optional<Array<float>>& vectors,
+                       const std::optional<Array<float>>& bias) {
+    const Plan& plan = bound.view();
+    Hidden hidden{};
+    py::object out = py::none();
+    if (vectors) {
+        hidden.dim = bias->size();
+        hidden.vectors = check(*vectors, "vectors", {plan.num_features, hidden.dim});
+        hidden.bias = check(*bias, "bias", {hidden.dim});
+        Array<float> array(std::vector<py::ssize_t>{count, hidden.dim});
+        hidden.out = array.mutable_data();
+        out = array;
+    }
+    std::vector<CsrChunk> chunks;
+    {
+        const py::gil_scoped_release no_gil;
+        chunks = sample(plan, seed, start, count, threads, want_features,
+                        vectors ? &hidden : nullptr, kInterrupt);
+    }
+    if (!want_features) return py::make_tuple(py::none(), py::none(), py::none(), out);
+    int64_t nnz = 0;
+    for (const CsrChunk& chunk : chunks) nnz += int64_t(chunk.indices.size());
+    Array<int64_t> offsets(count + 1);
+    Array<int32_t> indices(nnz);
+    Array<float> values(nnz);
+    int64_t *next = offsets.mutable_data(), at = 0;
+    *next = 0;
+    for (CsrChunk& chunk : chunks) {
+        for (const int64_t size : chunk.counts) {
+            next[1] = next[0] + size;
+            ++next;
+        }
+        std::copy(chunk.indices.begin(), chunk.indices.end(), indices.mutable_data() + at);
+        std::copy(chunk.values.begin(), chunk.values.end(), values.mutable_data() + at);
+        at += int64_t(chunk.indices.size());
+        chunk = CsrChunk();  // so that no more than one copy and a chunk are held
+    }
+    return py::make_tuple(offsets, indices, values, out);
+}
+
+const float* means_of(const std::optional<Array<float>>& mean, int64_t num_features) {
+    return mean ? check(*mean, "mean", {num_features}) : nullptr;
+}
+
+template <class T>
+Array<T> bound_apply_dense(const BoundForest& bound, const Array<T>& activations,
+                           const std::optional<Array<float>>& mean, uint64_t seed, uint64_t start,
+                           uint32_t ordinal, int threads) {
+    const int64_t batch = activations.shape(0), n = bound.view().num_features;
+    const T* in = check(activations, "activations", {batch, n});
+    const float* means = means_of(mean, n);
+    Array<T> out(std::vector<py::ssize_t>{batch, n});
+    T* to = out.mutable_data();
+    const py::gil_scoped_release no_gil;
+    apply_dense(bound.view(), in, to, batch, n, means, seed, start, ordinal, threads, kInterrupt);
+    return out;
+}
+
+template <class T>
+Csr<T> csr_of(const Array<int64_t>& offsets, const Array<int32_t>& indices, const Array<T>& values,
+              int64_t num_features) {
+    const int64_t nnz = indices.size(), batch = offsets.size() - 1;
+    Csr<T> csr{check(offsets, "offsets", {batch + 1}), check(indices, "indices", {nnz}),
+               check(values, "values", {nnz}), batch, num_features};
+    if (batch < 0 || csr.offsets[0] != 0 || csr.offsets[batch] != nnz)
+        throw std::invalid_argument("offsets must run from 0 to " + std::to_string(nnz));
+    return csr;
+}
+
+template <class T>
+Array<T> bound_apply_sparse(const BoundForest& bound, const Array<int64_t>& offsets,
+                            const Array<int32_t>& indices, const Array<T>& values,
+                            const std::optional<Array<float>>& mean, uint64_t seed,
+                            uint64_t start, uint32_t ordinal, int threads) {
+    const int64_t n = bound.view().num_features;
+    const Csr<T> csr = csr_of(offsets, indices, values, n);
+    const float* means = means_of(mean, n);
+    Array<T> out(values.size());
+    T* to = out.mutable_data();
+    const py::gil_scoped_release no_gil;
+    std::copy(csr.values, csr.values + values.size(), to);
+    apply_sparse(bound.view(), csr.offsets, csr.indices, to, csr.batch, means, seed, start,
+                 ordinal, threads, kInterrupt);
+    return out;
+}
+
+template <class T>
+Array<T> bound_gather(const Array<int64_t>& offsets, const Array<int32_t>& indices,
+                      const Array<T>& values, const Array<T>& vectors, const Array<T>& bias,
+                      int threads) {
+    const int64_t dim = bias.size(), n = vectors.shape(0);
+    const Csr<T> csr = csr_of(offsets, indices, values, n);
+    const T* rows = check(vectors, "vectors", {n, dim});
+    Array<T> out(std::vector<py::ssize_t>{csr.batch, dim});
+    T* to = out.mutable_data();
+    const T* from = check(bias, "bias", {dim});
+    const py::gil_scoped_release no_gil;
+    gather(csr, rows, dim, from, to, threads, kInterrupt);
+    return out;
+}
+
+template <class T>
+Array<T> bound_grad_vectors(const Array<int64_t>& offsets, const Array<int32_t>& indices,
+                            const Array<T>& values, int64_t num_features, const Array<T>& grad,
+                            int threads) {
+    const Csr<T> csr = csr_of(offsets, indices, values, num_features);
+    const int64_t dim = grad.shape(1);
+    const T* from = check(grad, "grad", {csr.batch, dim});
+    Array<T> out(std::vector<py::ssize_t>{num_features, dim});
+    T* to = out.mutable_data();
+    const py::gil_scoped_release no_gil;
+    gather_grad_vectors(csr, from, dim, to, threads, kInterrupt);
+    return out;
+}
+
+template <class T>
+Array<T> bound_grad_values(const Array<int64_t>& offsets, const Array<int32_t>& indices,
+                           const Array<T>& values, const Array<T>& vectors, const Array<T>& grad,
+                           int threads) {
+    const int64_t dim = vectors.shape(1), n = vectors.shape(0);
+    const Csr<T> csr = csr_of(offsets, indices, values, n);
+    const T* rows = check(vectors, "vectors", {n, dim});
+    const T* from = check(grad, "grad", {csr.batch, dim});
+    Array<T> out(values.size());
+    T* to = out.mutable_data();
+    const py::gil_scoped_release no_gil;
+    gather_grad_values(csr, rows, from, dim, to, threads, kInterrupt);
+    return out;
+}
+
+Array<float> normal_table() {
+    Array<float> table(std::vector<py::ssize_t>{kNormalSegments, 4});
+    std::memcpy(table.mutable_data(), kNormalTable, sizeof(kNormalTable));
+    return table;
+}
+
+std::vector<std::string> instruction_sets() {
+    std::vector<std::string> names;
+    for (const Kernels* variant : available_kernels()) names.emplace_back(variant->name);
+    return names;
+}
+
+template <class T>
+void bind_typed(py::module_& m) {
+    using namespace py::literals;
+    m.def("apply_dense", &bound_apply_dense<T>, "forest"_a, "activations"_a.noconvert(),
+          "mean"_a.none(true), "seed"_a, "start"_a, "ordinal"_a, "threads"_a);
+    m.def("apply_sparse", &bound_apply_sparse<T>, "forest"_a, "offsets"_a, "indices"_a,
+          "values"_a.noconvert(), "mean"_a.none(true), "seed"_a, "start"_a, "ordinal"_a,
+          "threads"_a);
+    m.def("gather", &bound_gather<T>, "offsets"_a, "indices"_a, "values"_a.noconvert(),
+          "vectors"_a.noconvert(), "bias"_a.noconvert(), "threads"_a);
+    m.def("gather_grad_vectors", &bound_grad_vectors<T>, "offsets"_a, "indices"_a,
+          "values"_a.noconvert(), "num_features"_a, "grad"_a.noconvert(), "threads"_a);
+    m.def("gather_grad_values", &bound_grad_values<T>, "offsets"_a, "indices"_a,
+          "values"_a.noconvert(), "vectors"_a.noconvert(), "grad"_a.noconvert(), "threads"_a);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+    using namespace py::literals;
+    py::class_<BoundForest>(m, "Forest")
+        .def(py::init<int64_t, Array<int32_t>, Array<int32_t>, Array<int32_t>, Array<int32_t>,
+                      Array<uint8_t>, Array<int32_t>>(),
+             "num_features"_a, "feature"_a.noconvert(), "gate"_a.noconvert(),
+             "child_begin"_a.noconvert(), "child_end"_a.noconvert(), "scaled"_a.noconvert(),
+             "group"_a.noconvert());
+    py::class_<BoundPlan>(m, "Plan")
+        .def(py::init<Array<int64_t>, Array<float>, Array<float>, Array<float>, int64_t, bool,
+                      Array<float>, Array<float>, py::list>(),
+             "fire_below"_a.noconvert(), "threshold"_a.noconvert(), "factor"_a.noconvert(),
+             "noise_scale"_a.noconvert(), "rank"_a, "triangular"_a, "mean"_a.noconvert(),
+             "std"_a.noconvert(), "forests"_a);
+    m.def("sample", &bound_sample, "plan"_a, "seed"_a, "start"_a, "count"_a, "threads"_a,
+          "want_features"_a, "vectors"_a.noconvert().none(true), "bias"_a.noconvert().none(true));
+    bind_typed<float>(m);
+    bind_typed<double>(m);
+    m.def("normal_table", &normal_table);
+    m.def("philox4x32", [](std::array<uint32_t, 4> c, std::array<uint32_t, 2> k) {
+        const Words out = philox4x32({{c[0], c[1], c[2], c[3]}}, {k[0], k[1]});
+        return std::array<uint32_t, 4>{out.w[0], out.w[1], out.w[2], out.w[3]};
+    }, "counter"_a, "key"_a);
+    m.def("instruction_sets", &instruction_sets);
+    m.def("instruction_set", [] { return std::string(kernels().name); });
+    m.def("choose_instruction_set", &choose_kernels, "name"_a);
+}
+
+}  // namespace synthkern

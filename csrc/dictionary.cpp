@@ -1,0 +1,99 @@
+#include "dictionary.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace synthkern {
+
+namespace {
+
+constexpr int64_t kRows = 32;
+
+void gather_row(const int32_t* indices, const float* values, int64_t count, const float* vectors,
+                int64_t dim, const float* bias, float* hidden) {
+    kernels().gather_f32(indices, values, count, vectors, dim, bias, hidden);
+}
+
+void gather_row(const int32_t* indices, const double* values, int64_t count,
+                const double* vectors, int64_t dim, const double* bias, double* hidden) {
+    kernels().gather_f64(indices, values, count, vectors, dim, bias, hidden);
+}
+
+// Calls row(i) for i in [0, count), kRows to a chunk.
+template <class Row>
+void each_row(int64_t count, int threads, const Interrupt& interrupt, const Row& row) {
+    parallel((count + kRows - 1) / kRows, threads, interrupt, [&] {
+        return [&](int64_t chunk, Poll& poll) {
+            const int64_t end = std::min(count, (chunk + 1) * kRows);
+            for (int64_t i = chunk * kRows; i < end && !poll.stopped(); ++i) row(i);
+        };
+    });
+}
+
+}  // namespace
+
+template <class T>
+void gather(const Csr<T>& csr, const T* vectors, int64_t dim, const T* bias, T* hidden,
+            int threads, const Interrupt& interrupt) {
+    each_row(csr.batch, threads, interrupt, [&](int64_t b) {
+        const int64_t first = csr.offsets[b];
+        gather_row(csr.indices + first, csr.values + first, csr.offsets[b + 1] - first, vectors,
+                   dim, bias, hidden + b * dim);
+    });
+}
+
+template <class T>
+void gather_grad_vectors(const Csr<T>& csr, const T* grad, int64_t dim, T* out, int threads,
+                         const Interrupt& interrupt) {
+    // By feature, so that threads write to rows of their own and the order of addition is fixed.
+    const int64_t nnz = csr.offsets[csr.batch];
+    std::vector<int64_t> begin(size_t(csr.num_features) + 1, 0);
+    for (int64_t i = 0; i < nnz; ++i) ++begin[size_t(csr.indices[i]) + 1];
+    for (size_t j = 0; j < size_t(csr.num_features); ++j) begin[j + 1] += begin[j];
+    std::vector<int64_t> place(size_t(nnz), 0), sample(size_t(nnz), 0), next(begin);
+    for (int64_t b = 0; b < csr.batch; ++b) {
+        for (int64_t i = csr.offsets[b]; i < csr.offsets[b + 1]; ++i) {
+            const size_t to = size_t(next[size_t(csr.indices[i])]++);
+            place[to] = i;
+            sample[to] = b;
+        }
+    }
+    each_row(csr.num_features, threads, interrupt, [&](int64_t j) {
+        T* row = out + j * dim;
+        std::fill(row, row + dim, T(0));
+        for (int64_t k = begin[size_t(j)]; k < begin[size_t(j) + 1]; ++k) {
+            const T value = csr.values[place[size_t(k)]];
+            const T* from = grad + sample[size_t(k)] * dim;
+            for (int64_t d = 0; d < dim; ++d) row[d] += value * from[d];
+        }
+    });
+}
+
+template <class T>
+void gather_grad_values(const Csr<T>& csr, const T* vectors, const T* grad, int64_t dim, T* out,
+                        int threads, const Interrupt& interrupt) {
+    each_row(csr.batch, threads, interrupt, [&](int64_t b) {
+        const T* from = grad + b * dim;
+        for (int64_t i = csr.offsets[b]; i < csr.offsets[b + 1]; ++i) {
+            const T* row = vectors + int64_t{csr.indices[i]} * dim;
+            T sum = 0;
+            for (int64_t d = 0; d < dim; ++d) sum += row[d] * from[d];
+            out[i] = sum;
+        }
+    });
+}
+
+#define SYNTHKERN_INSTANTIATE(T)                                                               \
+    template void gather(const Csr<T>&, const T*, int64_t, const T*, T*, int,                  \
+                         const Interrupt&);                                                    \
+    template void gather_grad_vectors(const Csr<T>&, const T*, int64_t, T*, int,               \
+                                      const Interrupt&);                                       \
+    template void gather_grad_values(const Csr<T>&, const T*, const T*, int64_t, T*, int,      \
+                                     const Interrupt&);
+SYNTHKERN_INSTANTIATE(float)
+SYNTHKERN_INSTANTIATE(double)
+#undef SYNTHKERN_INSTANTIATE
+
+}  // namespace synthkern

@@ -1,0 +1,49 @@
+// The choice of instruction set.
+#include <stdexcept>
+
+#include "kernels.hpp"
+
+namespace synthkern {
+
+extern const Kernels kBaseline;
+#if defined(__x86_64__)
+extern const Kernels kAvx2, kAvx512;
+#endif
+
+const std::vector<const Kernels*>& available_kernels() {
+    static const std::vector<const Kernels*> variants = [] {
+        std::vector<const Kernels*> found{&kBaseline};
+#if defined(__x86_64__)
+        __builtin_cpu_init();
+        const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        if (avx2) found.push_back(&kAvx2);
+        if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+            found.push_back(&kAvx512);
+#endif
+        return found;
+    }();
+    return variants;
+}
+
+static const Kernels*& chosen() {
+    static const Kernels* choice = available_kernels().back();
+    return choice;
+}
+
+const Kernels& kernels() { return *chosen(); }
+
+void choose_kernels(const std::string& name) {
+    std::string known;
+    for (const Kernels* variant : available_kernels()) {
+        if (name == variant->name) {
+            chosen() = variant;
+            return;
+        }
+        known += (known.empty() ? "" : ", ") + std::string(variant->name);
+    }
+    throw std::invalid_argument("name must be one of the instruction sets that this machine runs (" +
+                                known + "), got '" + name + "'");
+}
+
+}  // namespace synthkern

@@ -1,0 +1,7 @@
+#define SYNTHKERN_ISA avx512
+#include "kernels.inl"
+
+namespace synthkern {
+extern const Kernels kAvx512;
+const Kernels kAvx512 = {"avx512", avx512::make_sampler, avx512::gather_f32, avx512::gather_f64};
+}  // namespace synthkern

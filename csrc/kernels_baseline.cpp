@@ -1,0 +1,7 @@
+#define SYNTHKERN_ISA baseline
+#include "kernels.inl"
+
+namespace synthkern {
+extern const Kernels kBaseline;
+const Kernels kBaseline = {"baseline", baseline::make_sampler, baseline::gather_f32, baseline::gather_f64};
+}  // namespace synthkern

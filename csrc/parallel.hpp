@@ -1,0 +1,75 @@
+// Work split over threads: chunks are taken as threads become free, the first exception stops all
+// of them and is rethrown to the caller, and the caller's own thread looks for interrupts.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace synthkern {
+
+// Called on the caller's thread every 50 ms; throws to end the work.
+using Interrupt = std::function<void()>;
+
+class Poll {
+  public:
+    Poll(const std::atomic<bool>& stop, const Interrupt* interrupt)
+        : stop_(stop), interrupt_(interrupt) {}
+
+    // True where the work has been called off. Call it at least every few milliseconds.
+    bool stopped() {
+        if (interrupt_ != nullptr) {
+            const auto now = std::chrono::steady_clock::now();
+            if (now - last_ > std::chrono::milliseconds(50)) {
+                last_ = now;
+                (*interrupt_)();
+            }
+        }
+        return stop_.load(std::memory_order_relaxed);
+    }
+
+  private:
+    const std::atomic<bool>& stop_;
+    const Interrupt* interrupt_;
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// Calls worker(chunk, poll) for every chunk in [0, chunks); each thread has its own worker, made
+// by make_worker().
+template <class MakeWorker>
+void parallel(int64_t chunks, int threads, const Interrupt& interrupt, MakeWorker make_worker) {
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> stop{false};
+    std::exception_ptr failure;
+    std::mutex failure_lock;
+    const auto work = [&](const Interrupt* on_interrupt) {
+        try {
+            Poll poll(stop, on_interrupt);
+            auto worker = make_worker();
+            for (int64_t chunk; (chunk = next.fetch_add(1)) < chunks && !poll.stopped();)
+                worker(chunk, poll);
+        } catch (...) {
+            const std::lock_guard<std::mutex> guard(failure_lock);
+            if (!failure) failure = std::current_exception();
+            stop = true;
+        }
+    };
+    std::vector<std::thread> helpers;
+    const int64_t wanted = std::min<int64_t>(threads, chunks) - 1;
+    try {
+        for (int64_t i = 0; i < wanted; ++i) helpers.emplace_back(work, nullptr);
+    } catch (const std::system_error&) {
+        // Fewer threads than asked for: those that started share the work.
+    }
+    work(&interrupt);
+    for (std::thread& helper : helpers) helper.join();
+    if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace synthkern

@@ -1,0 +1,29 @@
+// The words of the stream. Its definition is the docstring of synthkern/stream/__init__.py.
+#pragma once
+
+#include <cstdint>
+
+#include "philox.hpp"
+
+namespace synthkern {
+
+enum Purpose : uint32_t { kFactor = 0, kCoarse = 1, kFeature = 2, kExclusion = 16 };
+
+static inline Key key_of(uint64_t seed) { return {uint32_t(seed), uint32_t(seed >> 32)}; }
+
+static inline Words stream_block(uint32_t purpose, uint32_t element, uint64_t index, Key key) {
+    return philox4x32({{element, purpose, uint32_t(index), uint32_t(index >> 32)}}, key);
+}
+
+// The priority of a feature in an exclusive group of forest number `ordinal`.
+static inline uint64_t exclusion_priority(uint32_t ordinal, uint32_t feature, uint64_t index,
+                                          Key key) {
+    const Words words = stream_block(kExclusion + ordinal, feature, index, key);
+    return uint64_t{words.w[0]} << 32 | words.w[1];
+}
+
+// Cubics of the transform from 32 bits to a normal: [segment][power], bit patterns of float32.
+constexpr int kNormalSegments = 513;
+extern const uint32_t kNormalTable[kNormalSegments][4];
+
+}  // namespace synthkern

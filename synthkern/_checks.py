@@ -1,0 +1,123 @@
+"""Argument checks. Each error names the argument, the value that came and what was expected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+
+DTYPES: dict[str, torch.dtype] = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
+
+
+def as_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
+    """Return ``value`` as an int within [low, high]; bools and floats are refused."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    number = int(value)
+    if (low is not None and number < low) or (high is not None and number > high):
+        raise ValueError(f"{name} must be an integer {_range(low, high)}, got {number}")
+    return number
+
+
+def as_float(
+    name: str,
+    value: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    open_low: bool = False,
+) -> float:
+    """Return ``value`` as a finite float within [low, high], or (low, high] with ``open_low``."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    below = low is not None and (number <= low if open_low else number < low)
+    if not math.isfinite(number) or below or (high is not None and number > high):
+        expected = _range(low, high, open_low=open_low)
+        raise ValueError(f"{name} must be a finite number {expected}, got {number!r}".strip())
+    return number
+
+
+def as_bool(name: str, value: Any) -> bool:
+    """Return ``value`` if it is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def as_seed(name: str, value: Any) -> int:
+    """Return ``value`` as a 64-bit seed: an integer in [0, 2**64)."""
+    return as_int(name, value, low=0, high=2**64 - 1)
+
+
+def as_dtype(name: str, value: Any) -> torch.dtype:
+    """Return the floating-point dtype that ``value`` (a torch.dtype or its name) stands for."""
+    text = str(value).removeprefix("torch.")
+    if text not in DTYPES:
+        raise ValueError(f"{name} must be one of {', '.join(DTYPES)}, got {value!r}")
+    return DTYPES[text]
+
+
+def as_vector(
+    name: str,
+    value: Any,
+    size: int,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    open_low: bool = False,
+) -> torch.Tensor:
+    """Return a scalar or [size] tensor as a finite float32 [size] tensor within [low, high]."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = as_float(name, value, low=low, high=high, open_low=open_low)
+        return torch.full((size,), number, dtype=torch.float32)
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must be a number or a tensor of shape [{size}], got {value!r}")
+    if value.dim() == 0:
+        return as_vector(name, value.item(), size, low=low, high=high, open_low=open_low)
+    if tuple(value.shape) != (size,):
+        raise ValueError(f"{name} must have shape [{size}], got {list(value.shape)}")
+    if not value.is_floating_point():
+        raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
+    vector = value.detach().to(torch.float32)
+    bad = ~torch.isfinite(vector)
+    if low is not None:
+        bad |= (vector <= low) if open_low else (vector < low)
+    if high is not None:
+        bad |= vector > high
+    if bool(bad.any()):
+        index = int(bad.nonzero()[0])
+        expected = f"finite numbers {_range(low, high, open_low=open_low)}".strip()
+        raise ValueError(f"{name} must hold {expected}, got {float(vector[index])!r} at [{index}]")
+    return vector.contiguous().clone()
+
+
+def check_finite(name: str, value: torch.Tensor) -> None:
+    """Raise where a floating-point tensor holds NaN or infinity, naming the first place."""
+    bad = ~torch.isfinite(value)
+    if bool(bad.any()):
+        place = bad.nonzero()[0].tolist()
+        raise ValueError(f"{name} must be finite, got {float(value[tuple(place)])!r} at {place}")
+
+
+def check_keys(name: str, data: Any, known: set[str]) -> None:
+    """Raise unless ``data`` is a mapping whose keys are all known."""
+    if not isinstance(data, Mapping):
+        raise TypeError(f"{name} must be a mapping, got {data!r}")
+    unknown = sorted(str(key) for key in data if key not in known)
+    if unknown:
+        raise ValueError(f"{name} has unknown keys {unknown}; known are {sorted(known)}")
+
+
+def _range(low: float | None, high: float | None, *, open_low: bool = False) -> str:
+    left = "" if low is None else f"{'>' if open_low else '>='} {low}"
+    right = "" if high is None else f"<= {high}"
+    return " and ".join(part for part in (left, right) if part)

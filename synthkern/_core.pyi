@@ -1,0 +1,78 @@
+"""Types of the C++ core."""
+
+from typing import Any
+
+class Forest:
+    """A forest over num_features features."""
+
+    def __init__(
+        self,
+        num_features: int,
+        feature: Any,
+        gate: Any,
+        child_begin: Any,
+        child_end: Any,
+        scaled: Any,
+        group: Any,
+    ) -> None: ...
+
+class Plan:
+    """A compiled world."""
+
+    def __init__(
+        self,
+        fire_below: Any,
+        threshold: Any,
+        factor: Any,
+        noise_scale: Any,
+        rank: int,
+        triangular: bool,
+        mean: Any,
+        std: Any,
+        forests: list[Forest],
+    ) -> None: ...
+
+def sample(
+    plan: Plan,
+    seed: int,
+    start: int,
+    count: int,
+    threads: int,
+    want_features: bool,
+    vectors: Any,
+    bias: Any,
+) -> tuple[Any, Any, Any, Any]: ...
+def apply_dense(
+    forest: Forest,
+    activations: Any,
+    mean: Any,
+    seed: int,
+    start: int,
+    ordinal: int,
+    threads: int,
+) -> Any: ...
+def apply_sparse(
+    forest: Forest,
+    offsets: Any,
+    indices: Any,
+    values: Any,
+    mean: Any,
+    seed: int,
+    start: int,
+    ordinal: int,
+    threads: int,
+) -> Any: ...
+def gather(
+    offsets: Any, indices: Any, values: Any, vectors: Any, bias: Any, threads: int
+) -> Any: ...
+def gather_grad_vectors(
+    offsets: Any, indices: Any, values: Any, num_features: int, grad: Any, threads: int
+) -> Any: ...
+def gather_grad_values(
+    offsets: Any, indices: Any, values: Any, vectors: Any, grad: Any, threads: int
+) -> Any: ...
+def normal_table() -> Any: ...
+def philox4x32(counter: list[int], key: list[int]) -> list[int]: ...
+def instruction_sets() -> list[str]: ...
+def instruction_set() -> str: ...
+def choose_instruction_set(name: str) -> None: ...

@@ -1,0 +1,126 @@
+"""The engine: interchangeable backends that sample plans and apply forests and dictionaries.
+
+``reference`` is plain PyTorch on any device, the oracle, written to be read; ``cpu`` is the C++
+core. CPU tensors go to ``cpu``, others to ``reference``; the environment variable
+``SYNTHKERN_BACKEND`` forces one by name.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from synthkern.engine import cpu, reference
+from synthkern.engine.protocol import Backend, Drawn
+from synthkern.plan import Forest, Plan
+from synthkern.sparse import SparseActivations
+
+#: Backends by name.
+BACKENDS: dict[str, Backend] = {"cpu": cpu.BACKEND, "reference": reference.BACKEND}
+
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Drawn",
+    "apply_forest_dense",
+    "apply_forest_sparse",
+    "backend_for",
+    "gather",
+    "gather_grad_values",
+    "gather_grad_vectors",
+    "sample",
+]
+
+
+def backend_for(device: torch.device) -> Backend:
+    """The backend for tensors on ``device``: by the device, or as ``SYNTHKERN_BACKEND`` says."""
+    forced = os.environ.get("SYNTHKERN_BACKEND")
+    if not forced:
+        return BACKENDS["cpu" if device.type == "cpu" else "reference"]
+    if forced not in BACKENDS:
+        raise ValueError(f"SYNTHKERN_BACKEND must be one of {sorted(BACKENDS)}, got {forced!r}")
+    if forced == "cpu" and device.type != "cpu":
+        raise ValueError(f"SYNTHKERN_BACKEND is 'cpu', which works on CPU tensors, got {device}")
+    return BACKENDS[forced]
+
+
+def sample(
+    plan: Plan,
+    *,
+    seed: int,
+    start: int,
+    count: int,
+    features: bool = True,
+    vectors: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+) -> Drawn:
+    """Draw samples start ... start + count - 1 of a seed's stream; see :mod:`synthkern.stream`.
+
+    Args:
+        plan: the compiled world.
+        seed: in [0, 2**64).
+        start: index of the first sample, in [0, 2**64); indices wrap.
+        count: number of samples B.
+        features: whether the features are wanted.
+        vectors: [N, D] float32 feature vectors, where hidden activations are wanted.
+        bias: [D] float32, with ``vectors``.
+    """
+    backend = backend_for(plan.device)
+    return backend.sample(plan, seed, start, count, features, vectors, bias)
+
+
+def apply_forest_dense(
+    forest: Forest,
+    activations: torch.Tensor,
+    means: torch.Tensor | None,
+    *,
+    seed: int,
+    start: int,
+    ordinal: int,
+) -> torch.Tensor:
+    """Apply a forest to float32 or float64 activations [B, N]; gives a new tensor.
+
+    ``means`` [N] float32 is needed where the forest scales. Row b takes the exclusion words of
+    sample start + b in forest number ``ordinal``.
+    """
+    backend = backend_for(activations.device)
+    return backend.apply_forest_dense(forest, activations, means, seed, start, ordinal)
+
+
+def apply_forest_sparse(
+    forest: Forest,
+    activations: SparseActivations,
+    means: torch.Tensor | None,
+    *,
+    seed: int,
+    start: int,
+    ordinal: int,
+) -> SparseActivations:
+    """The same for activations in CSR form; entries that became zero are dropped."""
+    backend = backend_for(activations.device)
+    return backend.apply_forest_sparse(forest, activations, means, seed, start, ordinal)
+
+
+def gather(
+    activations: SparseActivations, vectors: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """Hidden activations [B, D]: fused multiply-adds from the bias, features ascending.
+
+    float16 and bfloat16 vectors are computed with in float32 and the result is rounded.
+    """
+    if vectors.dtype in (torch.float16, torch.bfloat16):
+        return gather(activations, vectors.float(), bias.float()).to(vectors.dtype)
+    return backend_for(vectors.device).gather(activations, vectors, bias.to(vectors.dtype))
+
+
+def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor) -> torch.Tensor:
+    """Gradient [N, D] of the feature vectors from that of the hidden activations [B, D]."""
+    return backend_for(grad.device).gather_grad_vectors(activations, grad)
+
+
+def gather_grad_values(
+    activations: SparseActivations, vectors: torch.Tensor, grad: torch.Tensor
+) -> torch.Tensor:
+    """Gradient [nnz] of the activations' values from that of the hidden activations [B, D]."""
+    return backend_for(grad.device).gather_grad_values(activations, vectors, grad)

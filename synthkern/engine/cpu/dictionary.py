@@ -1,0 +1,52 @@
+"""CSR activations through a feature dictionary with the C++ core."""
+
+from __future__ import annotations
+
+import torch
+
+from synthkern import _core
+from synthkern.engine.cpu.arrays import view
+from synthkern.sparse import SparseActivations
+
+
+def gather(
+    activations: SparseActivations, vectors: torch.Tensor, bias: torch.Tensor, /
+) -> torch.Tensor:
+    """Hidden activations [B, D]."""
+    out = _core.gather(
+        view(activations.offsets),
+        view(activations.indices),
+        view(activations.values.to(vectors.dtype)),
+        view(vectors),
+        view(bias),
+        torch.get_num_threads(),
+    )
+    return torch.from_numpy(out)
+
+
+def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor, /) -> torch.Tensor:
+    """Gradient [N, D] of the feature vectors."""
+    out = _core.gather_grad_vectors(
+        view(activations.offsets),
+        view(activations.indices),
+        view(activations.values.to(grad.dtype)),
+        activations.num_features,
+        view(grad),
+        torch.get_num_threads(),
+    )
+    return torch.from_numpy(out)
+
+
+def gather_grad_values(
+    activations: SparseActivations, vectors: torch.Tensor, grad: torch.Tensor, /
+) -> torch.Tensor:
+    """Gradient [nnz] of the activations' values."""
+    out = _core.gather_grad_values(
+        view(activations.offsets),
+        view(activations.indices),
+        view(activations.values.to(grad.dtype)),
+        view(vectors),
+        view(grad),
+        torch.get_num_threads(),
+    )
+    return torch.from_numpy(out)

@@ -1,0 +1,67 @@
+"""Sampling a plan with the C++ core."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from synthkern import _core
+from synthkern.engine.cpu.arrays import view
+from synthkern.engine.cpu.forest import bound_forest
+from synthkern.engine.protocol import Drawn
+from synthkern.plan import Plan
+from synthkern.sparse import SparseActivations
+
+_bound: WeakKeyDictionary[Plan, Any] = WeakKeyDictionary()
+
+
+def sample(
+    plan: Plan,
+    seed: int,
+    start: int,
+    count: int,
+    features: bool,
+    vectors: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    /,
+) -> Drawn:
+    """Draw samples, split over as many threads as torch.get_num_threads() says."""
+    offsets, indices, values, hidden = _core.sample(
+        plan=bound_plan(plan),
+        seed=seed,
+        start=start,
+        count=count,
+        threads=torch.get_num_threads(),
+        want_features=features,
+        vectors=None if vectors is None else view(vectors),
+        bias=None if bias is None else view(bias),
+    )
+    drawn = None
+    if features:
+        drawn = SparseActivations(
+            torch.from_numpy(offsets),
+            torch.from_numpy(indices),
+            torch.from_numpy(values),
+            plan.num_features,
+            validate=False,
+        )
+    return Drawn(drawn, None if hidden is None else torch.from_numpy(hidden))
+
+
+def bound_plan(plan: Plan) -> Any:
+    """The core's form of a plan, with the tables that it screens features by; made once."""
+    if plan not in _bound:
+        _bound[plan] = _core.Plan(
+            fire_below=view(plan.fire_below),
+            threshold=view(plan.threshold),
+            factor=view(plan.factor),
+            noise_scale=view(plan.noise_scale),
+            rank=plan.rank,
+            triangular=plan.triangular,
+            mean=view(plan.mean),
+            std=view(plan.std),
+            forests=[bound_forest(forest, plan.num_features) for forest in plan.forests],
+        )
+    return _bound[plan]

@@ -1,0 +1,99 @@
+"""What a backend offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+
+from synthkern.plan import Forest, Plan
+from synthkern.sparse import SparseActivations
+
+
+class Drawn(NamedTuple):
+    """What was drawn: the features, the hidden activations [B, D], or both."""
+
+    features: SparseActivations | None
+    hidden: torch.Tensor | None
+
+
+class SampleFn(Protocol):
+    """Draws samples of a plan."""
+
+    def __call__(
+        self,
+        plan: Plan,
+        seed: int,
+        start: int,
+        count: int,
+        features: bool,
+        vectors: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        /,
+    ) -> Drawn: ...
+
+
+class DenseForestFn(Protocol):
+    """Applies a forest to dense activations."""
+
+    def __call__(
+        self,
+        forest: Forest,
+        activations: torch.Tensor,
+        means: torch.Tensor | None,
+        seed: int,
+        start: int,
+        ordinal: int,
+        /,
+    ) -> torch.Tensor: ...
+
+
+class SparseForestFn(Protocol):
+    """Applies a forest to activations in CSR form."""
+
+    def __call__(
+        self,
+        forest: Forest,
+        activations: SparseActivations,
+        means: torch.Tensor | None,
+        seed: int,
+        start: int,
+        ordinal: int,
+        /,
+    ) -> SparseActivations: ...
+
+
+class GatherFn(Protocol):
+    """Takes CSR activations through a dictionary."""
+
+    def __call__(
+        self, activations: SparseActivations, vectors: torch.Tensor, bias: torch.Tensor, /
+    ) -> torch.Tensor: ...
+
+
+class GradVectorsFn(Protocol):
+    """Gradient of the feature vectors."""
+
+    def __call__(self, activations: SparseActivations, grad: torch.Tensor, /) -> torch.Tensor: ...
+
+
+class GradValuesFn(Protocol):
+    """Gradient of the activations' values."""
+
+    def __call__(
+        self, activations: SparseActivations, vectors: torch.Tensor, grad: torch.Tensor, /
+    ) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of the engine; arguments are those of the engine's functions."""
+
+    name: str
+    sample: SampleFn
+    apply_forest_dense: DenseForestFn
+    apply_forest_sparse: SparseForestFn
+    gather: GatherFn
+    gather_grad_vectors: GradVectorsFn
+    gather_grad_values: GradValuesFn

@@ -1,0 +1,20 @@
+"""The stream's definition followed step by step in plain PyTorch: the oracle of the others.
+
+Firing sets, values and float32 hidden activations are exact; float64 hidden activations, whose
+fused multiply-add PyTorch cannot form, are within one rounding per feature.
+"""
+
+from synthkern.engine.protocol import Backend
+from synthkern.engine.reference.dictionary import gather, gather_grad_values, gather_grad_vectors
+from synthkern.engine.reference.forest import apply_forest_dense, apply_forest_sparse
+from synthkern.engine.reference.sampler import sample
+
+BACKEND = Backend(
+    name="reference",
+    sample=sample,
+    apply_forest_dense=apply_forest_dense,
+    apply_forest_sparse=apply_forest_sparse,
+    gather=gather,
+    gather_grad_vectors=gather_grad_vectors,
+    gather_grad_values=gather_grad_values,
+)

@@ -1,0 +1,54 @@
+"""CSR activations through a feature dictionary."""
+
+from __future__ import annotations
+
+import torch
+
+from synthkern.sparse import SparseActivations
+
+
+def gather(
+    activations: SparseActivations, vectors: torch.Tensor, bias: torch.Tensor, /
+) -> torch.Tensor:
+    """Hidden activations [B, D], one feature of every sample at a time."""
+    hidden = bias.expand(activations.batch_size, -1).clone()
+    counts = activations.offsets.diff()
+    values = activations.values.to(vectors.dtype)
+    for nth in range(int(counts.max()) if counts.numel() else 0):
+        rows = (counts > nth).nonzero().flatten()
+        entry = activations.offsets[rows] + nth
+        feature = activations.indices[entry].long()
+        hidden[rows] = _fma(values[entry, None], vectors[feature], hidden[rows])
+    return hidden
+
+
+def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor, /) -> torch.Tensor:
+    """Gradient [N, D] of the feature vectors."""
+    return activations.to_dense(grad.dtype).T @ grad
+
+
+def gather_grad_values(
+    activations: SparseActivations, vectors: torch.Tensor, grad: torch.Tensor, /
+) -> torch.Tensor:
+    """Gradient [nnz] of the activations' values."""
+    feature = activations.indices.long()
+    return (vectors[feature] * grad[activations.row_indices()]).sum(dim=1)
+
+
+def _fma(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """a * b + c, for float32 with a single rounding.
+
+    A product of float32 numbers is exact in float64. Their sum is rounded there to odd (Boldo and
+    Melquiond, "Emulation of a FMA and correctly rounded sums", 2008): rounding that to float32
+    gives what rounding the exact sum would.
+    """
+    if a.dtype == torch.float64:
+        return a * b + c
+    product, addend = a.double() * b.double(), c.double()
+    total = product + addend
+    tail = total - product
+    error = (product - (total - tail)) + (addend - tail)
+    bits = total.view(torch.int64)
+    toward_zero = bits - ((error * total) < 0).long()
+    odd = torch.where(error != 0, toward_zero | 1, bits)
+    return odd.view(torch.float64).float()

@@ -1,0 +1,78 @@
+"""Sampling a plan, dense and literally."""
+
+from __future__ import annotations
+
+import torch
+
+from synthkern.engine.protocol import Drawn
+from synthkern.engine.reference.dictionary import gather
+from synthkern.engine.reference.forest import apply_forest, sortable
+from synthkern.plan import Plan
+from synthkern.plan.plan import LANES
+from synthkern.sparse import SparseActivations
+from synthkern.stream.words import (
+    coarse_bytes,
+    factor_normals,
+    feature_words,
+    normal,
+    priority_words,
+    sample_indices,
+)
+
+#: Activations held at once; bounds the memory of a large batch.
+_ELEMENTS = 2**20
+
+
+def sample(
+    plan: Plan,
+    seed: int,
+    start: int,
+    count: int,
+    features: bool,
+    vectors: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    /,
+) -> Drawn:
+    """Draw samples by evaluating every feature of every sample."""
+    rows = max(1, _ELEMENTS // max(1, plan.num_features))
+    index = sample_indices(start, count, plan.device)
+    parts = [_features(plan, seed, index[i : i + rows]) for i in range(0, max(count, 1), rows)]
+    drawn = SparseActivations.cat(parts)
+    hidden = None
+    if vectors is not None and bias is not None:
+        hidden = gather(drawn, vectors, bias)
+    return Drawn(drawn if features else None, hidden)
+
+
+def _features(plan: Plan, seed: int, index: torch.Tensor) -> SparseActivations:
+    """The activations of the samples with indices [B, 2]."""
+    every = torch.arange(plan.num_features, device=plan.device)
+    first_byte = coarse_bytes(plan.num_features, index, seed)
+    w0, w1, w2, w3 = feature_words(every, index, seed)
+    if plan.rank == 0:
+        fires = (first_byte << 32) + w0 < plan.fire_below
+    else:
+        noise = normal((first_byte << 24) | (w0 >> 8))
+        correlated = _products(plan, factor_normals(plan.rank, index, seed))
+        fires = correlated + plan.noise_scale * noise > plan.threshold
+    magnitude = torch.relu(plan.mean + plan.std * normal(w1))
+    activations = torch.where(fires, magnitude, 0.0)
+    for ordinal, forest in enumerate(plan.forests):
+        nodes = forest.feature.long()
+        if ordinal == 0:
+            priority = sortable(w2[:, nodes], w3[:, nodes])
+        else:
+            priority = sortable(*priority_words(nodes, index, seed, ordinal))
+        activations = apply_forest(forest, activations, plan.mean, priority)
+    return SparseActivations.from_dense(activations)
+
+
+def _products(plan: Plan, factors: torch.Tensor) -> torch.Tensor:
+    """Loadings [N, R] times factors [B, rank] in eight partial sums: [B, N]."""
+    padded = torch.nn.functional.pad(factors, (0, plan.factor.shape[1] - plan.rank))
+    s = torch.zeros(factors.shape[0], plan.num_features, LANES, device=plan.device)
+    for first in range(0, padded.shape[1], LANES):
+        lanes = slice(first, first + LANES)
+        s = s + plan.factor[:, lanes] * padded[:, None, lanes]
+    s0, s1, s2, s3, s4, s5, s6, s7 = s.unbind(2)
+    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))

@@ -1,0 +1,68 @@
+"""The compiled form of a world that the samplers read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from synthkern.plan.forest import Forest
+
+#: Features share a factor row's length padded to a multiple of this: the stream adds up a
+#: row in eight interleaved partial sums.
+LANES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything that decides a sample, besides the seed and the sample's index.
+
+    Attributes:
+        fire_below: [N] int64, independent firing: a feature fires where its 40 random bits are
+            below this, floor(p * 2**40 + 1/2). Unused under a copula.
+        threshold: [N] float32, copula: a feature fires where its normal exceeds this,
+            the inverse normal distribution function of 1 - p (infinite for p = 0 and 1).
+        factor: [N, R] float32, copula: loadings on the R factors, padded with zeros so that R
+            is a multiple of 8; R = 0 means independent firing.
+        noise_scale: [N] float32, copula: the square root of the unique variance; zero
+            throughout for a full correlation matrix, whose factor is its Cholesky factor.
+        rank: number of factors before padding.
+        triangular: whether ``factor`` is lower triangular (full correlation matrix).
+        mean: [N] float32, mean magnitudes.
+        std: [N] float32, standard deviations of the magnitudes.
+        forests: applied in order; the first is walked while sampling.
+    """
+
+    fire_below: torch.Tensor
+    threshold: torch.Tensor
+    factor: torch.Tensor
+    noise_scale: torch.Tensor
+    rank: int
+    triangular: bool
+    mean: torch.Tensor
+    std: torch.Tensor
+    forests: tuple[Forest, ...] = ()
+
+    @property
+    def num_features(self) -> int:
+        """Number of features N."""
+        return self.mean.numel()
+
+    @property
+    def device(self) -> torch.device:
+        """The device that all arrays are on."""
+        return self.mean.device
+
+    def to(self, device: torch.device | str) -> Plan:
+        """The same plan with every array on ``device``."""
+        return Plan(
+            fire_below=self.fire_below.to(device),
+            threshold=self.threshold.to(device),
+            factor=self.factor.to(device),
+            noise_scale=self.noise_scale.to(device),
+            rank=self.rank,
+            triangular=self.triangular,
+            mean=self.mean.to(device),
+            std=self.std.to(device),
+            forests=tuple(forest.to(device) for forest in self.forests),
+        )

@@ -1,0 +1,86 @@
+"""The words of the stream and what is made of them: see the package's docstring."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from synthkern import _core
+from synthkern.stream.philox import philox4x32
+
+FACTOR, COARSE, FEATURE, EXCLUSION = 0, 1, 2, 16
+
+_MASK = 0xFFFFFFFF
+_BITS_OF_HALF = 0x3F000000
+_BITS_OF_ONE = 0x3F800000
+
+Words = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def fresh_seed() -> int:
+    """A seed drawn from torch's global generator, so that torch.manual_seed reproduces it."""
+    low, high = torch.randint(0, 2**32, (2,)).tolist()
+    return int(high << 32 | low)
+
+
+def sample_indices(start: int, batch_size: int, device: torch.device) -> torch.Tensor:
+    """The indices start ... start + batch_size - 1 modulo 2**64: [B, 2], low and high word."""
+    offset = torch.arange(batch_size, device=device)
+    low = (start & _MASK) + offset
+    high = ((start >> 32) + (low >> 32)) & _MASK
+    return torch.stack([low & _MASK, high], dim=1)
+
+
+def block(purpose: int, element: torch.Tensor, index: torch.Tensor, seed: int) -> Words:
+    """The four words [B, E] of elements [E] for samples [B, 2]."""
+    low, high = index[:, :1], index[:, 1:]
+    elements = element.long().unsqueeze(0)
+    counter = (elements, torch.full_like(elements, purpose), low, high)
+    return philox4x32(counter, (seed & _MASK, seed >> 32))
+
+
+def factor_normals(rank: int, index: torch.Tensor, seed: int) -> torch.Tensor:
+    """Standard normals [B, rank] of a sample's factors."""
+    words = block(FACTOR, torch.arange((rank + 3) // 4, device=index.device), index, seed)
+    return normal(torch.stack(words, dim=2).flatten(1)[:, :rank])
+
+
+def coarse_bytes(num_features: int, index: torch.Tensor, seed: int) -> torch.Tensor:
+    """The first byte [B, N] of every feature's firing word."""
+    blocks = torch.arange((num_features + 15) // 16, device=index.device)
+    words = torch.stack(block(COARSE, blocks, index, seed), dim=2).unsqueeze(3)
+    shifts = torch.arange(0, 32, 8, device=index.device)
+    return ((words >> shifts) & 0xFF).flatten(1)[:, :num_features]
+
+
+def feature_words(features: torch.Tensor, index: torch.Tensor, seed: int) -> Words:
+    """The four words [B, E] of features [E]."""
+    return block(FEATURE, features, index, seed)
+
+
+def priority_words(
+    features: torch.Tensor, index: torch.Tensor, seed: int, ordinal: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """High and low word [B, E] of the priorities of features [E] in forest number ordinal."""
+    high, low, _, _ = block(EXCLUSION + ordinal, features, index, seed)
+    return high, low
+
+
+def normal(word: torch.Tensor) -> torch.Tensor:
+    """Standard normals, float32, of 32-bit words in an int64 tensor of any shape."""
+    negative = word < 2**31
+    distance = torch.where(negative, word, _MASK - word)
+    place = distance.to(torch.float32) + 0.5
+    bits = place.view(torch.int32)
+    c0, c1, c2, c3 = normal_table(word.device)[:, ((bits - _BITS_OF_HALF) >> 19).long()]
+    z = ((bits & 0x7FFFF) | _BITS_OF_ONE).view(torch.float32) - 1.0
+    x = ((c3 * z + c2) * z + c1) * z + c0
+    return torch.where(negative, -x, x)
+
+
+@functools.cache
+def normal_table(device: torch.device) -> torch.Tensor:
+    """The cubics' coefficients, float32 [4, 513], constant first."""
+    table: torch.Tensor = torch.from_numpy(_core.normal_table()).T.contiguous().to(device)
+    return table
