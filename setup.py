@@ -14,7 +14,15 @@ VARIANTS = {
     + [f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")],
 }
 # The stream is defined without contraction; a fused multiply-add is written where it is meant.
-FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wno-psabi", "-pthread"]
+FLAGS = [
+    "-O3",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-Wall",
+    "-Wextra",
+    "-Wno-psabi",
+    "-pthread",
+]
 
 
 class BuildCore(build_ext):

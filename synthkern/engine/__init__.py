@@ -11,6 +11,7 @@ import os
 
 import torch
 
+from synthkern._checks import check_finite
 from synthkern.engine import cpu, reference
 from synthkern.engine.protocol import Backend, Drawn
 from synthkern.plan import Forest, Plan
@@ -18,6 +19,8 @@ from synthkern.sparse import SparseActivations
 
 #: Backends by name.
 BACKENDS: dict[str, Backend] = {"cpu": cpu.BACKEND, "reference": reference.BACKEND}
+
+_HALF = (torch.float16, torch.bfloat16)
 
 __all__ = [
     "BACKENDS",
@@ -79,12 +82,18 @@ def apply_forest_dense(
     start: int,
     ordinal: int,
 ) -> torch.Tensor:
-    """Apply a forest to float32 or float64 activations [B, N]; gives a new tensor.
+    """Apply a forest to activations [B, N]; gives a new tensor.
 
     ``means`` [N] float32 is needed where the forest scales. Row b takes the exclusion words of
-    sample start + b in forest number ``ordinal``.
+    sample start + b in forest number ``ordinal``. float16 and bfloat16 activations are computed
+    with in float32 and the result is rounded.
     """
-    backend = backend_for(activations.device)
+    if activations.dtype in _HALF:
+        wide = apply_forest_dense(
+            forest, activations.float(), means, seed=seed, start=start, ordinal=ordinal
+        )
+        return wide.to(activations.dtype)
+    backend = _differentiable(activations) or backend_for(activations.device)
     return backend.apply_forest_dense(forest, activations, means, seed, start, ordinal)
 
 
@@ -98,7 +107,18 @@ def apply_forest_sparse(
     ordinal: int,
 ) -> SparseActivations:
     """The same for activations in CSR form; entries that became zero are dropped."""
-    backend = backend_for(activations.device)
+    check_finite("activations", activations.values)
+    if activations.dtype in _HALF:
+        wide = apply_forest_sparse(
+            forest,
+            activations.to_dtype(torch.float32),
+            means,
+            seed=seed,
+            start=start,
+            ordinal=ordinal,
+        )
+        return wide.to_dtype(activations.dtype)
+    backend = _differentiable(activations.values) or backend_for(activations.device)
     return backend.apply_forest_sparse(forest, activations, means, seed, start, ordinal)
 
 
@@ -109,7 +129,7 @@ def gather(
 
     float16 and bfloat16 vectors are computed with in float32 and the result is rounded.
     """
-    if vectors.dtype in (torch.float16, torch.bfloat16):
+    if vectors.dtype in _HALF:
         return gather(activations, vectors.float(), bias.float()).to(vectors.dtype)
     return backend_for(vectors.device).gather(activations, vectors, bias.to(vectors.dtype))
 
@@ -124,3 +144,8 @@ def gather_grad_values(
 ) -> torch.Tensor:
     """Gradient [nnz] of the activations' values from that of the hidden activations [B, D]."""
     return backend_for(grad.device).gather_grad_values(activations, vectors, grad)
+
+
+def _differentiable(values: torch.Tensor) -> Backend | None:
+    """The reference, whose steps autograd follows, where a gradient will be asked for."""
+    return BACKENDS["reference"] if values.requires_grad and torch.is_grad_enabled() else None

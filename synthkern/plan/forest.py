@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
+
+from synthkern.world.hierarchy import HierarchyNode
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,5 +59,70 @@ class Forest:
         return torch.unique(self.feature.long()[gates])
 
     def to(self, device: torch.device | str) -> Forest:
-        """The same forest with every array on ``device``."""
+        """This forest where it is on ``device`` already, else the same with every array there."""
+        if self.feature.device == torch.device(device):
+            return self
         return Forest(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+def compile_forest(roots: Sequence[HierarchyNode]) -> Forest:
+    """The arrays of a valid forest, breadth first."""
+    builder = _Builder()
+    builder.add_family(roots, gate=-1, scaled=False, exclusive=False)
+    # The list grows while it is walked.
+    for k, node in enumerate(builder.nodes):
+        builder.child_begin.append(len(builder.nodes))
+        builder.add_family(
+            node.children,
+            gate=k,
+            scaled=node.scale_children_by_parent,
+            exclusive=node.mutually_exclusive_children,
+        )
+        builder.child_end.append(len(builder.nodes))
+    return builder.build()
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.nodes: list[HierarchyNode] = []
+        self.gate: list[int] = []
+        self.scaled: list[int] = []
+        self.group: list[int] = []
+        self.child_begin: list[int] = []
+        self.child_end: list[int] = []
+        self._num_groups = 0
+
+    def add_family(
+        self, children: Sequence[HierarchyNode], *, gate: int, scaled: bool, exclusive: bool
+    ) -> None:
+        """Append the nodes with a feature that ``gate`` is the nearest such ancestor of."""
+        waiting = deque([(children, scaled, exclusive)])
+        while waiting:
+            siblings, scaled, exclusive = waiting.popleft()
+            members = [node for node in siblings if node.feature_index is not None]
+            group = -1
+            if exclusive and len(members) > 1:
+                group = self._num_groups
+                self._num_groups += 1
+            self.nodes.extend(members)
+            self.gate.extend([gate] * len(members))
+            self.scaled.extend([int(scaled and gate >= 0)] * len(members))
+            self.group.extend([group] * len(members))
+            waiting.extend(
+                (node.children, node.scale_children_by_parent, node.mutually_exclusive_children)
+                for node in siblings
+                if node.feature_index is None
+            )
+
+    def build(self) -> Forest:
+        def int32(numbers: list[int]) -> torch.Tensor:
+            return torch.tensor(numbers, dtype=torch.int32)
+
+        return Forest(
+            feature=int32([node.feature_index for node in self.nodes]),  # type: ignore[misc]
+            gate=int32(self.gate),
+            child_begin=int32(self.child_begin),
+            child_end=int32(self.child_end),
+            scaled=torch.tensor(self.scaled, dtype=torch.uint8),
+            group=int32(self.group),
+        )

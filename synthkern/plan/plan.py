@@ -18,6 +18,7 @@ class Plan:
     """Everything that decides a sample, besides the seed and the sample's index.
 
     Attributes:
+        probability: [N] float32, how often each feature fires before any forest.
         fire_below: [N] int64, independent firing: a feature fires where its 40 random bits are
             below this, floor(p * 2**40 + 1/2). Unused under a copula.
         threshold: [N] float32, copula: a feature fires where its normal exceeds this,
@@ -33,6 +34,7 @@ class Plan:
         forests: applied in order; the first is walked while sampling.
     """
 
+    probability: torch.Tensor
     fire_below: torch.Tensor
     threshold: torch.Tensor
     factor: torch.Tensor
@@ -54,8 +56,11 @@ class Plan:
         return self.mean.device
 
     def to(self, device: torch.device | str) -> Plan:
-        """The same plan with every array on ``device``."""
+        """This plan where it is on ``device`` already, else the same with every array there."""
+        if self.device == torch.device(device):
+            return self
         return Plan(
+            probability=self.probability.to(device),
             fire_below=self.fire_below.to(device),
             threshold=self.threshold.to(device),
             factor=self.factor.to(device),

@@ -60,15 +60,10 @@ def apply_forest_sparse(
             threads=torch.get_num_threads(),
         )
     )
-    kept = values != 0
-    before = torch.nn.functional.pad(kept.cumsum(0), (1, 0))
-    return SparseActivations(
-        before[activations.offsets],
-        activations.indices[kept],
-        values[kept],
-        activations.num_features,
-        validate=False,
+    applied = SparseActivations(
+        activations.offsets, activations.indices, values, activations.num_features, validate=False
     )
+    return applied.drop_zeros()
 
 
 def bound_forest(forest: Forest, num_features: int) -> Any:

@@ -1,0 +1,120 @@
+"""A compiled engine for synthetic data with known features, for sparse autoencoders."""
+
+from importlib.metadata import version as _version
+
+from synthkern.activation_generator import ActivationGenerator, ActivationsModifier
+from synthkern.feature_dictionary import FeatureDictionary
+from synthkern.hierarchy import Hierarchy, generate_hierarchy
+from synthkern.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
+from synthkern.orthogonalize import (
+    FeatureDictionaryInitializer,
+    orthogonal_initializer,
+    orthogonalize_embeddings,
+)
+from synthkern.sparse import SparseActivations
+from synthkern.statistics import (
+    CorrelationMatrixStats,
+    SuperpositionStats,
+    compute_correlation_matrix_stats,
+    compute_low_rank_correlation_matrix_stats,
+    compute_superposition_stats,
+    cosine_similarities,
+)
+from synthkern.stream import STREAM_VERSION
+from synthkern.synthetic_model import (
+    SYNTHETIC_MODEL_CONFIG_FILENAME,
+    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
+    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
+    SyntheticModel,
+)
+from synthkern.world.config import (
+    LowRankCorrelationConfig,
+    OrthogonalizationConfig,
+    SyntheticModelConfig,
+)
+from synthkern.world.correlation import (
+    LowRankCorrelationMatrix,
+    create_correlation_matrix_from_correlations,
+    generate_random_correlation_matrix,
+    generate_random_correlations,
+    generate_random_low_rank_correlation_matrix,
+)
+from synthkern.world.hierarchy import HierarchyConfig, HierarchyNode
+from synthkern.world.magnitudes import (
+    ConstantMagnitudeConfig,
+    ExponentialMagnitudeConfig,
+    FoldedNormalMagnitudeConfig,
+    LinearMagnitudeConfig,
+    MagnitudeConfig,
+    generate_magnitudes,
+    get_magnitude_class,
+    register_magnitude,
+)
+from synthkern.world.probabilities import (
+    ConstantFiringProbabilityConfig,
+    FiringProbabilityConfig,
+    LinearFiringProbabilityConfig,
+    RandomFiringProbabilityConfig,
+    ZipfianFiringProbabilityConfig,
+    get_firing_probability_class,
+    linear_firing_probabilities,
+    random_firing_probabilities,
+    register_firing_probability,
+    zipfian_firing_probabilities,
+)
+
+__version__ = _version("synthkern")
+
+__all__ = [
+    "STREAM_VERSION",
+    "SYNTHETIC_MODEL_CONFIG_FILENAME",
+    "SYNTHETIC_MODEL_HIERARCHY_FILENAME",
+    "SYNTHETIC_MODEL_WEIGHTS_FILENAME",
+    "ActivationGenerator",
+    "ActivationsModifier",
+    "ConstantFiringProbabilityConfig",
+    "ConstantMagnitudeConfig",
+    "CorrelationMatrixStats",
+    "ExponentialMagnitudeConfig",
+    "FeatureDictionary",
+    "FeatureDictionaryInitializer",
+    "FiringProbabilityConfig",
+    "FoldedNormalMagnitudeConfig",
+    "Hierarchy",
+    "HierarchyConfig",
+    "HierarchyModifier",
+    "HierarchyNode",
+    "LinearFiringProbabilityConfig",
+    "LinearMagnitudeConfig",
+    "LowRankCorrelationConfig",
+    "LowRankCorrelationMatrix",
+    "MagnitudeConfig",
+    "OrthogonalizationConfig",
+    "RandomFiringProbabilityConfig",
+    "SparseActivations",
+    "SuperpositionStats",
+    "SyntheticModel",
+    "SyntheticModelConfig",
+    "ZipfianFiringProbabilityConfig",
+    "__version__",
+    "compute_correlation_matrix_stats",
+    "compute_low_rank_correlation_matrix_stats",
+    "compute_superposition_stats",
+    "cosine_similarities",
+    "create_correlation_matrix_from_correlations",
+    "generate_hierarchy",
+    "generate_magnitudes",
+    "generate_random_correlation_matrix",
+    "generate_random_correlations",
+    "generate_random_low_rank_correlation_matrix",
+    "get_firing_probability_class",
+    "get_magnitude_class",
+    "hierarchy_modifier",
+    "linear_firing_probabilities",
+    "orthogonal_initializer",
+    "orthogonalize_embeddings",
+    "random_firing_probabilities",
+    "register_firing_probability",
+    "register_magnitude",
+    "zipfian_firing_probabilities",
+]

@@ -1,0 +1,247 @@
+"""Sampling which features fire, and how strongly."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from synthkern import engine
+from synthkern._checks import as_bool, as_dtype, as_int, as_seed
+from synthkern.hierarchy_modifier import HierarchyModifier
+from synthkern.plan import Correlation, Plan, compile_plan
+from synthkern.sparse import SparseActivations
+from synthkern.stream import fresh_seed
+from synthkern.world.correlation import LowRankCorrelationMatrix
+
+#: ``f(activations)`` or ``f(activations, generator)``.
+ActivationsModifier = Callable[..., torch.Tensor]
+
+
+class ActivationGenerator(nn.Module):
+    """Samples of feature activations [B, N], never negative.
+
+    A feature fires with its probability, independently or correlated with others by a Gaussian
+    copula; one that fires has the value max(0, mean + std * n) with n standard normal; modifiers
+    then change the sample. With a seed, a sample is a pure function of the world, the seed and
+    its index: see :mod:`synthkern.stream`.
+
+    Args:
+        num_features: N, at least 1.
+        firing_probabilities: a number or a tensor [N], in [0, 1].
+        std_firing_magnitudes: a number or a tensor [N], at least 0.
+        mean_firing_magnitudes: a number or a tensor [N].
+        modify_activations: one callable or a sequence of them, applied in order, negatives
+            clipped after. A :func:`hierarchy_modifier` is one. Any other is called with a tensor
+            of the kind that :meth:`sample` returns, and with this generator as a second argument
+            where it cannot be called without one or names a parameter ``generator``.
+        correlation_matrix: a correlation matrix [N, N] (symmetric, unit diagonal, positive
+            definite; factorised once, here), a :class:`LowRankCorrelationMatrix`, or a pair
+            (factor [N, r], diag [N]) with diag > 0. Every feature keeps its probability.
+        device: where samples are made.
+        dtype: of dense and COO samples: float16, bfloat16, float32 or float64.
+        use_sparse_tensors: whether :meth:`sample` returns coalesced sparse COO tensors.
+
+    Raises:
+        ValueError: for a value out of range, a wrong shape, NaN or infinity, or a matrix that is
+            no correlation; it names the argument, the value and what was expected.
+        TypeError: for a value of a wrong type.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        firing_probabilities: torch.Tensor | float,
+        std_firing_magnitudes: torch.Tensor | float = 0.0,
+        mean_firing_magnitudes: torch.Tensor | float = 1.0,
+        modify_activations: ActivationsModifier | Sequence[ActivationsModifier] | None = None,
+        correlation_matrix: Correlation | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | str = "float32",
+        use_sparse_tensors: bool = False,
+    ) -> None:
+        super().__init__()
+        self.num_features = as_int("num_features", num_features, low=1)
+        self.dtype = as_dtype("dtype", dtype)
+        self.use_sparse_tensors = as_bool("use_sparse_tensors", use_sparse_tensors)
+        self._modifiers = _as_modifiers(modify_activations)
+        fused = 0
+        for modifier in self._modifiers:
+            if not isinstance(modifier, HierarchyModifier):
+                break
+            modifier.check_fits(self.num_features)
+            fused += 1
+        self._rest = self._modifiers[fused:]
+        plan = compile_plan(
+            self.num_features,
+            firing_probabilities,
+            mean_firing_magnitudes,
+            std_firing_magnitudes,
+            correlation_matrix,
+            [modifier.forest for modifier in self._modifiers[:fused]],
+        )
+        self._plan = plan.to(device)
+        self._correlation = _correlation_on(self.device, correlation_matrix)
+
+    @property
+    def plan(self) -> Plan:
+        """The compiled world that the engine samples."""
+        return self._plan
+
+    @property
+    def device(self) -> torch.device:
+        """Where samples are made."""
+        return self._plan.device
+
+    @property
+    def firing_probabilities(self) -> torch.Tensor:
+        """The probabilities before any modifier, float32 [N]."""
+        return self._plan.probability
+
+    @property
+    def mean_firing_magnitudes(self) -> torch.Tensor:
+        """The mean magnitudes, float32 [N]."""
+        return self._plan.mean
+
+    @property
+    def std_firing_magnitudes(self) -> torch.Tensor:
+        """The standard deviations of the magnitudes, float32 [N]."""
+        return self._plan.std
+
+    @property
+    def modify_activations(self) -> tuple[ActivationsModifier, ...]:
+        """The modifiers in order."""
+        return self._modifiers
+
+    @property
+    def correlation_matrix(self) -> torch.Tensor | None:
+        """The full correlation matrix [N, N], where that is what was given."""
+        return None if isinstance(self._correlation, tuple) else self._correlation
+
+    @property
+    def low_rank_correlation(self) -> LowRankCorrelationMatrix | None:
+        """The low-rank correlation, where that is what was given."""
+        return self._correlation if isinstance(self._correlation, tuple) else None
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the engine makes whole samples, no callable of the user's own among them."""
+        return not self._rest
+
+    @torch.no_grad()
+    def sample(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
+        """Samples [B, N] in this generator's dtype, dense or sparse COO.
+
+        Args:
+            batch_size: B, at least 0.
+            seed: in [0, 2**64): the samples are numbers start ... start + B - 1 of the endless
+                stream that it names, whatever was sampled before. None draws a fresh seed from
+                torch's global generator, so that torch.manual_seed makes it reproducible.
+            start: index of the first sample, in [0, 2**64); indices wrap.
+        """
+        seed, start = stream_position(seed, start)
+        drawn = self._draw(batch_size, seed, start)
+        activations = self.as_tensor(drawn)
+        if not self._rest:
+            return activations
+        ordinal = len(self._plan.forests)
+        for modifier in self._rest:
+            if isinstance(modifier, HierarchyModifier):
+                activations = modifier(activations, self, seed=seed, start=start, ordinal=ordinal)
+                ordinal += 1
+            elif _wants_generator(modifier):
+                activations = modifier(activations, self)
+            else:
+                activations = modifier(activations)
+            _check_modified(activations, modifier, batch_size, self.num_features)
+        return torch.relu(activations)
+
+    def sample_sparse(
+        self, batch_size: int, *, seed: int | None = None, start: int = 0
+    ) -> SparseActivations:
+        """The same samples in CSR form with float32 values; see :meth:`sample`."""
+        if self._rest:
+            activations = self.sample(batch_size, seed=seed, start=start)
+            if activations.layout == torch.strided:
+                return SparseActivations.from_dense(activations).to_dtype(torch.float32)
+            return (
+                SparseActivations.from_sparse_coo(activations).drop_zeros().to_dtype(torch.float32)
+            )
+        return self._draw(batch_size, *stream_position(seed, start))
+
+    def forward(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
+        """Samples [B, N]; see :meth:`sample`."""
+        return self.sample(batch_size, seed=seed, start=start)
+
+    def _draw(self, batch_size: int, seed: int, start: int) -> SparseActivations:
+        """What precedes the first callable of the user's own."""
+        count = as_int("batch_size", batch_size, low=0)
+        features = engine.sample(self._plan, seed=seed, start=start, count=count).features
+        assert features is not None
+        return features
+
+    def as_tensor(self, drawn: SparseActivations) -> torch.Tensor:
+        """Activations as :meth:`sample` returns them: dense or sparse COO, in this dtype."""
+        if self.use_sparse_tensors:
+            return drawn.to_sparse_coo(self.dtype)
+        return drawn.to_dense(self.dtype)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        """Follow nn.Module.to and its kin: a device moves the plan, a dtype is that of samples."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        moved = fn(torch.empty(0, dtype=self.dtype, device=self.device))
+        self.dtype = moved.dtype
+        self._plan = self._plan.to(moved.device)
+        self._correlation = _correlation_on(moved.device, self._correlation)
+        return self
+
+
+def _as_modifiers(value: Any) -> tuple[ActivationsModifier, ...]:
+    modifiers = () if value is None else (value,) if callable(value) else value
+    if not isinstance(modifiers, Sequence) or not all(callable(item) for item in modifiers):
+        raise TypeError(
+            f"modify_activations must be a callable or a sequence of callables, got {value!r}"
+        )
+    return tuple(modifiers)
+
+
+def _wants_generator(modifier: ActivationsModifier) -> bool:
+    """Whether a modifier names a generator, or cannot be called with activations alone."""
+    try:
+        signature = inspect.signature(modifier)
+    except (TypeError, ValueError):  # some builtins have none
+        return False
+    if "generator" in signature.parameters:
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return True
+    return False
+
+
+def _check_modified(activations: Any, modifier: Any, batch_size: int, num_features: int) -> None:
+    expected = (batch_size, num_features)
+    if not isinstance(activations, torch.Tensor) or tuple(activations.shape) != expected:
+        got = list(activations.shape) if isinstance(activations, torch.Tensor) else activations
+        raise ValueError(
+            f"modify_activations must return a tensor of shape {list(expected)}, "
+            f"got {got!r} from {modifier!r}"
+        )
+
+
+def stream_position(seed: int | None, start: int) -> tuple[int, int]:
+    """The seed, a fresh one where None, and the index of the first sample; both checked."""
+    start = as_int("start", start, low=0, high=2**64 - 1)
+    return (fresh_seed() if seed is None else as_seed("seed", seed)), start
+
+
+def _correlation_on(
+    device: torch.device, correlation: Correlation | None
+) -> torch.Tensor | LowRankCorrelationMatrix | None:
+    if isinstance(correlation, tuple):
+        return LowRankCorrelationMatrix(*(part.to(device) for part in correlation))
+    return None if correlation is None else correlation.to(device)

@@ -1,0 +1,155 @@
+"""The map from feature activations to hidden activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from synthkern import engine
+from synthkern._checks import as_float, as_int
+from synthkern.orthogonalize import FeatureDictionaryInitializer, orthogonal_initializer
+from synthkern.sparse import SparseActivations
+from synthkern.world.probabilities import generator_of
+
+
+class FeatureDictionary(nn.Module):
+    """Feature vectors, one unit vector of the hidden space per feature, and a bias.
+
+    Args:
+        num_features: N, at least 1.
+        hidden_dim: D, at least 1.
+        bias: False for zeros, True for a random direction of norm 1, or its norm.
+        initializer: changes the random unit vectors in place; None keeps them.
+        device: of the parameters.
+        seed: of a generator of this call's own; None takes torch's global one.
+
+    Attributes:
+        feature_vectors: parameter [N, D].
+        bias: parameter [D].
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden_dim: int,
+        bias: bool | float = False,
+        initializer: FeatureDictionaryInitializer | None = orthogonal_initializer(),  # noqa: B008
+        device: torch.device | str = "cpu",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_features = as_int("num_features", num_features, low=1)
+        self.hidden_dim = as_int("hidden_dim", hidden_dim, low=1)
+        norm = as_bias("bias", bias)
+        generator = generator_of(seed)
+        vectors = torch.randn(self.num_features, self.hidden_dim, generator=generator)
+        vectors.div_(torch.linalg.vector_norm(vectors, dim=1, keepdim=True))
+        direction = torch.zeros(self.hidden_dim)
+        if norm:
+            direction = torch.randn(self.hidden_dim, generator=generator)
+            direction.mul_(norm / torch.linalg.vector_norm(direction))
+        self.feature_vectors = nn.Parameter(vectors.to(device))
+        self.bias = nn.Parameter(direction.to(device))
+        if initializer is not None:
+            initializer(self)
+
+    def forward(self, activations: torch.Tensor | SparseActivations) -> torch.Tensor:
+        """Hidden activations ``activations @ feature_vectors + bias``.
+
+        Computed from the entries that are not zero, in ascending order of the features with
+        fused multiply-adds from the bias, so that the kind of input changes no bit.
+        Differentiable in both parameters and in the activations.
+
+        Args:
+            activations: dense [..., N], sparse COO [B, N], or SparseActivations [B, N].
+
+        Returns:
+            [..., D] of the parameters' dtype.
+
+        Raises:
+            ValueError: where the last dimension is not N, or the layout another one.
+        """
+        if activations.shape[-1:] != (self.num_features,):
+            raise ValueError(
+                f"activations must have shape [..., {self.num_features}], "
+                f"got {list(activations.shape)}"
+            )
+        if isinstance(activations, SparseActivations):
+            return self._from_entries(activations)
+        if activations.layout == torch.sparse_coo:
+            return self._from_entries(SparseActivations.from_sparse_coo(activations))
+        if activations.layout != torch.strided:
+            raise ValueError(
+                f"activations must be dense or sparse COO, got layout {activations.layout}"
+            )
+        flat = activations.reshape(-1, self.num_features)
+        hidden = _DenseGather.apply(flat, self.feature_vectors, self.bias)
+        return hidden.reshape(*activations.shape[:-1], self.hidden_dim)
+
+    def _from_entries(self, activations: SparseActivations) -> torch.Tensor:
+        hidden: torch.Tensor = _Gather.apply(
+            activations.values, self.feature_vectors, self.bias, activations
+        )
+        return hidden
+
+
+class _Gather(torch.autograd.Function):
+    """Hidden activations of CSR entries; gradients of values, vectors and bias."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: torch.Tensor,
+        vectors: torch.Tensor,
+        bias: torch.Tensor,
+        activations: SparseActivations,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(values, vectors, activations.offsets, activations.indices)
+        return engine.gather(activations, vectors, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        values, vectors, offsets, indices = ctx.saved_tensors
+        activations = SparseActivations(offsets, indices, values, vectors.shape[0], validate=False)
+        needs_values, needs_vectors, needs_bias = ctx.needs_input_grad[:3]
+        grad_values = None
+        if needs_values:
+            grad_values = engine.gather_grad_values(activations, vectors, grad).to(values.dtype)
+        grad_vectors = engine.gather_grad_vectors(activations, grad) if needs_vectors else None
+        return grad_values, grad_vectors, grad.sum(dim=0) if needs_bias else None, None
+
+
+class _DenseGather(torch.autograd.Function):
+    """Hidden activations of dense activations [B, N]: what is zero is skipped."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, activations: torch.Tensor, vectors: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(activations, vectors)
+        return engine.gather(SparseActivations.from_dense(activations), vectors, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        activations, vectors = ctx.saved_tensors
+        needs_activations, needs_vectors, needs_bias = ctx.needs_input_grad
+        grad_activations = None
+        if needs_activations:
+            # A zero has a gradient too, so that this product is dense.
+            grad_activations = (grad @ vectors.T).to(activations.dtype)
+        grad_vectors = None
+        if needs_vectors:
+            entries = SparseActivations.from_dense(activations)
+            grad_vectors = engine.gather_grad_vectors(entries, grad)
+        return grad_activations, grad_vectors, grad.sum(dim=0) if needs_bias else None
+
+
+def as_bias(name: str, value: bool | float) -> float:
+    """The norm of the bias that False, True or a number stands for."""
+    if isinstance(value, bool):
+        return float(value)
+    return as_float(name, value, low=0)

@@ -1,0 +1,164 @@
+"""Hierarchies: their trees together with what applies them, and random ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from synthkern._checks import as_int, as_seed, check_finite, check_keys
+from synthkern.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
+from synthkern.world.hierarchy import HierarchyConfig, HierarchyNode, as_roots
+
+
+@dataclass(eq=False)
+class Hierarchy:
+    """Trees of features and the modifier that applies them.
+
+    Attributes:
+        roots: of the trees.
+        modifier: what applies them to activations; made from the roots where none is given, and
+            None where there are no roots. Two hierarchies are equal where their roots are.
+    """
+
+    roots: list[HierarchyNode]
+    modifier: HierarchyModifier | None = None
+
+    def __post_init__(self) -> None:
+        self.roots = as_roots(self.roots)
+        if self.modifier is None and self.roots:
+            self.modifier = hierarchy_modifier(self.roots)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Hierarchy):
+            return NotImplemented
+        return self.roots == other.roots
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def feature_indices_used(self) -> set[int]:
+        """The features that stand in some tree."""
+        return {index for root in self.roots for index in root.get_all_feature_indices()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"roots": [tree, ...]}`` of JSON types."""
+        return {"roots": [root.to_dict() for root in self.roots]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Hierarchy:
+        """The hierarchy that :meth:`to_dict` describes."""
+        check_keys("hierarchy", data, {"roots"})
+        if "roots" not in data:
+            raise ValueError("hierarchy must have the key 'roots', got none")
+        return cls([HierarchyNode.from_dict(root) for root in data["roots"]])
+
+    def compute_probability_correction_factors(
+        self, base_firing_probabilities: torch.Tensor
+    ) -> torch.Tensor:
+        """Factors on base probabilities that make up for what the trees take away.
+
+        The factor of a feature is 1 / P with P the base probability of its nearest ancestor with
+        a feature (1 at the top), and in an exclusive group that times 1 + (sum of the siblings'
+        base probabilities) / P. It is the field's customary rule, and only approximate: it
+        counts neither what the ancestors' own ancestors take nor how often siblings meet.
+
+        Args:
+            base_firing_probabilities: [N], in [0, 1].
+
+        Returns:
+            Factors [N], 1 outside the trees.
+
+        Raises:
+            ValueError: for a parent whose base probability is 0.
+        """
+        base = base_firing_probabilities
+        if base.dim() != 1:
+            raise ValueError(
+                f"base_firing_probabilities must have shape [N], got {list(base.shape)}"
+            )
+        check_finite("base_firing_probabilities", base)
+        factors = torch.ones_like(base)
+        if self.modifier is None:
+            return factors
+        self.modifier.check_fits(base.numel())
+        forest = self.modifier.forest
+        features, gate, group = forest.feature.long(), forest.gate.long(), forest.group.long()
+        own = base[features].double()
+        parent = torch.where(gate >= 0, own[gate.clamp(min=0)], 1.0)
+        if bool((parent <= 0).any()):
+            node = int((parent <= 0).nonzero()[0])
+            raise ValueError(
+                "base_firing_probabilities must be > 0 where a feature has children, got "
+                f"{float(parent[node])!r} at [{int(features[gate[node]])}]"
+            )
+        grouped = group >= 0
+        sums = torch.zeros(int(group.max()) + 1 if bool(grouped.any()) else 0, dtype=own.dtype)
+        sums.index_add_(0, group[grouped], own[grouped])
+        siblings = torch.zeros_like(own)
+        siblings[grouped] = sums[group[grouped]] - own[grouped]
+        factors[features] = ((1 + siblings / parent) / parent).to(base.dtype)
+        return factors
+
+
+def generate_hierarchy(
+    num_features: int, config: HierarchyConfig, seed: int | None = None
+) -> Hierarchy:
+    """A random forest over the first features.
+
+    Features are dealt breadth first: all roots take the first ones, then level by level every
+    node its children, until ``config.max_depth`` or until the features run out. Then a random
+    ``mutually_exclusive_portion`` of the eligible parents becomes exclusive.
+
+    Args:
+        num_features: N; with fewer features than roots there are N roots.
+        config: the recipe.
+        seed: of a generator of this call's own; None draws one from torch's global generator.
+    """
+    n = as_int("num_features", num_features, low=1)
+    if not isinstance(config, HierarchyConfig):
+        raise TypeError(f"config must be a HierarchyConfig, got {config!r}")
+    if seed is None:
+        seed = int(torch.randint(2**63 - 1, ()))
+    chance = random.Random(as_seed("seed", seed))
+    roots, levels = _deal(n, config, chance)
+    eligible = list(_eligible(levels, config))
+    portion = int(config.mutually_exclusive_portion * len(eligible))
+    for node in chance.sample(eligible, portion):
+        node.mutually_exclusive_children = True
+    return Hierarchy(roots)
+
+
+def _deal(
+    num_features: int, config: HierarchyConfig, chance: random.Random
+) -> tuple[list[HierarchyNode], list[list[HierarchyNode]]]:
+    """The roots, and all nodes by depth."""
+    roots = [HierarchyNode(j) for j in range(min(config.total_root_nodes, num_features))]
+    levels, dealt = [roots], len(roots)
+    for _ in range(config.max_depth):
+        level: list[HierarchyNode] = []
+        for parent in levels[-1]:
+            wanted = config.branching_factor
+            if isinstance(wanted, tuple):
+                wanted = chance.randint(*wanted)
+            end = min(dealt + wanted, num_features)
+            if end == dealt:
+                break
+            parent.children = [HierarchyNode(j) for j in range(dealt, end)]
+            parent.scale_children_by_parent = config.scale_children_by_parent
+            level.extend(parent.children)
+            dealt = end
+        levels.append(level)
+    return roots, levels
+
+
+def _eligible(
+    levels: Sequence[Sequence[HierarchyNode]], config: HierarchyConfig
+) -> Iterator[HierarchyNode]:
+    last = config.mutually_exclusive_max_depth
+    end = len(levels) if last is None else last + 1
+    for level in levels[config.mutually_exclusive_min_depth : end]:
+        yield from (node for node in level if len(node.children) > 1)

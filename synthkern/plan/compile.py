@@ -1,0 +1,147 @@
+"""Compiling a world: checking its numbers and laying them out as a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from synthkern._checks import as_int, as_vector, check_finite
+from synthkern.plan.forest import Forest
+from synthkern.plan.plan import LANES, Plan
+from synthkern.world.correlation import LowRankCorrelationMatrix
+
+#: How far a diagonal may be from 1, at least: float32 rounding of a long row sum.
+_DIAGONAL_TOLERANCE = 1e-4
+
+#: A correlation as users may give it: full [N, N], low-rank, or the pair (factor, diag).
+Correlation = torch.Tensor | LowRankCorrelationMatrix | tuple[torch.Tensor, torch.Tensor]
+
+
+def compile_plan(
+    num_features: int,
+    firing_probabilities: float | torch.Tensor,
+    mean: float | torch.Tensor,
+    std: float | torch.Tensor,
+    correlation: Correlation | None = None,
+    forests: Sequence[Forest] = (),
+) -> Plan:
+    """The plan of a world, on the CPU; every argument is checked first.
+
+    Args:
+        num_features: N, at least 1.
+        firing_probabilities: p, a number or [N], in [0, 1].
+        mean: mean magnitudes, a number or [N].
+        std: their standard deviations, a number or [N], at least 0.
+        correlation: full [N, N], low-rank, or None for independent firing.
+        forests: applied in order; their features are below N.
+    """
+    n = as_int("num_features", num_features, low=1, high=2**31 - 1)
+    p = as_vector("firing_probabilities", firing_probabilities, n, low=0, high=1)
+    means = as_vector("mean_firing_magnitudes", mean, n)
+    stds = as_vector("std_firing_magnitudes", std, n, low=0)
+    factor, noise, rank, triangular = _copula(correlation, n)
+    for forest in forests:
+        check_scaling_means(forest, means)
+    padding = -factor.shape[1] % LANES
+    return Plan(
+        probability=p,
+        fire_below=(p.double() * 2.0**40 + 0.5).floor().long(),
+        threshold=-torch.special.ndtri(p.double()).to(torch.float32),
+        factor=torch.nn.functional.pad(factor, (0, padding)),
+        noise_scale=noise,
+        rank=rank,
+        triangular=triangular,
+        mean=means,
+        std=stds,
+        forests=tuple(forests),
+    )
+
+
+def check_scaling_means(forest: Forest, means: torch.Tensor) -> None:
+    """Raise where a feature whose mean magnitude divides its children has none above 0."""
+    features = forest.scaling_features()
+    bad = features[means[features] <= 0]
+    if bad.numel():
+        first = int(bad[0])
+        raise ValueError(
+            "mean_firing_magnitudes must be > 0 where a parent scales its children, "
+            f"got {float(means[first])!r} at [{first}]"
+        )
+
+
+def _copula(
+    correlation: Correlation | None, n: int
+) -> tuple[torch.Tensor, torch.Tensor, int, bool]:
+    """Loadings [N, rank], noise scale [N], rank, and whether the loadings are triangular."""
+    if correlation is None:
+        return torch.zeros(n, 0), torch.ones(n), 0, False
+    if isinstance(correlation, tuple):
+        if len(correlation) != 2:
+            raise ValueError(
+                f"correlation_matrix must be a pair (factor, diag), got {len(correlation)} items"
+            )
+        factor, diag = _low_rank(*correlation, n)
+        return factor.to(torch.float32), diag.sqrt().to(torch.float32), factor.shape[1], False
+    matrix = _tensor("correlation_matrix", correlation)
+    if tuple(matrix.shape) != (n, n):
+        raise ValueError(f"correlation_matrix must have shape [{n}, {n}], got {list(matrix.shape)}")
+    tolerance = _tolerance(matrix)
+    matrix = matrix.double().cpu()
+    check_finite("correlation_matrix", matrix)
+    _check_unit("correlation_matrix", matrix.diagonal(), tolerance)
+    skew = (matrix - matrix.T).abs()
+    if float(skew.max()) > tolerance:
+        i, j = divmod(int(skew.argmax()), n)
+        raise ValueError(
+            f"correlation_matrix must be symmetric, got {float(matrix[i, j])!r} at "
+            f"[{i}, {j}] and {float(matrix[j, i])!r} at [{j}, {i}]"
+        )
+    lower, info = torch.linalg.cholesky_ex(matrix)
+    if int(info):
+        raise ValueError(
+            "correlation_matrix must be positive definite, but its leading minor of order "
+            f"{int(info)} is not"
+        )
+    return lower.to(torch.float32), torch.zeros(n), n, True
+
+
+def _low_rank(factor: Any, diag: Any, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    factor = _tensor("correlation_factor", factor)
+    diag = _tensor("correlation_diag", diag)
+    if factor.dim() != 2 or factor.shape[0] != n:
+        raise ValueError(
+            f"correlation_factor must have shape [{n}, rank], got {list(factor.shape)}"
+        )
+    if tuple(diag.shape) != (n,):
+        raise ValueError(f"correlation_diag must have shape [{n}], got {list(diag.shape)}")
+    tolerance = max(_tolerance(factor), _tolerance(diag))
+    factor, diag = factor.cpu(), diag.double().cpu()
+    check_finite("correlation_factor", factor)
+    as_vector("correlation_diag", diag, n, low=0, open_low=True)
+    share = torch.linalg.vector_norm(factor, dim=1, dtype=torch.float64).square()
+    _check_unit(
+        "correlation_factor @ correlation_factor.T + correlation_diag", share + diag, tolerance
+    )
+    return factor, diag
+
+
+def _tensor(name: str, value: Any) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        got = value.dtype if isinstance(value, torch.Tensor) else repr(value)
+        raise TypeError(f"{name} must be a floating-point tensor, got {got}")
+    return value.detach()
+
+
+def _tolerance(value: torch.Tensor) -> float:
+    return max(_DIAGONAL_TOLERANCE, 4 * torch.finfo(value.dtype).eps)
+
+
+def _check_unit(name: str, diagonal: torch.Tensor, tolerance: float) -> None:
+    off = (diagonal - 1).abs() > tolerance
+    if bool(off.any()):
+        index = int(off.nonzero()[0])
+        raise ValueError(
+            f"{name} must have a unit diagonal, got {float(diagonal[index])!r} at [{index}]"
+        )

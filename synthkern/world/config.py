@@ -1,0 +1,180 @@
+"""The recipe of a whole world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from synthkern._checks import DTYPES, as_float, as_int, as_seed, check_keys
+from synthkern.world.hierarchy import HierarchyConfig
+from synthkern.world.magnitudes import MagnitudeConfig, as_magnitude_config
+from synthkern.world.presets import PRESETS
+from synthkern.world.probabilities import FiringProbabilityConfig, ZipfianFiringProbabilityConfig
+
+
+@dataclass
+class OrthogonalizationConfig:
+    """How feature vectors are pushed apart; see :func:`synthkern.orthogonalize_embeddings`.
+
+    Attributes:
+        num_steps: of Adam, at least 0.
+        lr: above 0.
+        chunk_size: rows of the gradient made at a time.
+    """
+
+    num_steps: int = 200
+    lr: float = 0.01
+    chunk_size: int = 1024
+
+    def __post_init__(self) -> None:
+        as_int("num_steps", self.num_steps, low=0)
+        as_float("lr", self.lr, low=0, open_low=True)
+        as_int("chunk_size", self.chunk_size, low=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OrthogonalizationConfig:
+        """The config that :meth:`to_dict` describes; unknown keys are refused."""
+        check_keys("orthogonalization", data, set(cls.__dataclass_fields__))
+        return cls(**data)
+
+
+@dataclass
+class LowRankCorrelationConfig:
+    """A random low-rank correlation.
+
+    See :func:`synthkern.generate_random_low_rank_correlation_matrix`.
+
+    Attributes:
+        rank: number of factors, at least 1.
+        correlation_scale: standard deviation of the loadings, at least 0.
+        seed: of the loadings; where None, one derived from the world's seed.
+    """
+
+    rank: int = 32
+    correlation_scale: float = 0.1
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        as_int("rank", self.rank, low=1)
+        as_float("correlation_scale", self.correlation_scale, low=0)
+        if self.seed is not None:
+            as_seed("seed", self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LowRankCorrelationConfig:
+        """The config that :meth:`to_dict` describes; unknown keys are refused."""
+        check_keys("correlation", data, set(cls.__dataclass_fields__))
+        return cls(**data)
+
+
+@dataclass
+class SyntheticModelConfig:
+    """The recipe of a synthetic model.
+
+    Attributes:
+        num_features: N, at least 1.
+        hidden_dim: D, at least 1.
+        firing_probability: base probabilities.
+        hierarchy: a random forest, or None.
+        orthogonalization: of the feature vectors, or None.
+        correlation: a random copula, or None for independent firing.
+        std_firing_magnitudes: a number or a config.
+        mean_firing_magnitudes: a number or a config.
+        bias: False, True (norm 1) or the norm of the hidden bias.
+        dtype: of activations and hidden activations.
+        seed: of the world (not of its samples); None builds another world each time.
+    """
+
+    num_features: int
+    hidden_dim: int
+    firing_probability: FiringProbabilityConfig = field(
+        default_factory=ZipfianFiringProbabilityConfig
+    )
+    hierarchy: HierarchyConfig | None = None
+    orthogonalization: OrthogonalizationConfig | None = None
+    correlation: LowRankCorrelationConfig | None = None
+    std_firing_magnitudes: float | MagnitudeConfig = 0.0
+    mean_firing_magnitudes: float | MagnitudeConfig = 1.0
+    bias: bool | float = 1.0
+    dtype: str = "float32"
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        as_int("num_features", self.num_features, low=1)
+        as_int("hidden_dim", self.hidden_dim, low=1)
+        for name, kind, optional in (
+            ("firing_probability", FiringProbabilityConfig, False),
+            ("hierarchy", HierarchyConfig, True),
+            ("orthogonalization", OrthogonalizationConfig, True),
+            ("correlation", LowRankCorrelationConfig, True),
+        ):
+            value = getattr(self, name)
+            if not (isinstance(value, kind) or (optional and value is None)):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
+        if isinstance(self.std_firing_magnitudes, MagnitudeConfig):
+            as_magnitude_config("std_firing_magnitudes", self.std_firing_magnitudes)
+        else:
+            as_float("std_firing_magnitudes", self.std_firing_magnitudes, low=0)
+        as_magnitude_config("mean_firing_magnitudes", self.mean_firing_magnitudes)
+        if not isinstance(self.bias, bool):
+            as_float("bias", self.bias, low=0)
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.seed is not None:
+            as_seed("seed", self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON types."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SyntheticModelConfig:
+        """The recipe that :meth:`to_dict` describes; unknown keys are refused."""
+        check_keys("config", data, {f.name for f in fields(cls)})
+        missing = sorted({"num_features", "hidden_dim"} - set(data))
+        if missing:
+            raise ValueError(f"config must have the keys {missing}, got {sorted(data)}")
+        return cls(**{key: _parse(key, value) for key, value in data.items()})
+
+    @classmethod
+    def preset(cls, name: str) -> SyntheticModelConfig:
+        """A published or customary world by its name.
+
+        ``synth-sae-bench-16k`` is the standard workload of SynthSAEBench (arXiv 2602.14687):
+        16,384 features in 768 dimensions. ``-1k`` and ``-4k`` are relatives for a laptop, with
+        fewer trees and dimensions; ``-131k`` and ``-1m`` are the large ones, with
+        a tree for every 64 features and no orthogonalization.
+
+        Raises:
+            ValueError: for an unknown name; lists the known ones.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"name must be one of {sorted(PRESETS)}, got {name!r}")
+        return cls.from_dict(PRESETS[name])
+
+
+_PARSERS = {
+    "firing_probability": FiringProbabilityConfig.from_dict,
+    "hierarchy": HierarchyConfig.from_dict,
+    "orthogonalization": OrthogonalizationConfig.from_dict,
+    "correlation": LowRankCorrelationConfig.from_dict,
+    "std_firing_magnitudes": MagnitudeConfig.from_dict,
+    "mean_firing_magnitudes": MagnitudeConfig.from_dict,
+}
+
+
+def _plain(value: Any) -> Any:
+    return value.to_dict() if hasattr(value, "to_dict") else value
+
+
+def _parse(key: str, value: Any) -> Any:
+    return _PARSERS[key](value) if key in _PARSERS and isinstance(value, Mapping) else value

@@ -1,0 +1,213 @@
+"""Correlations of the normals behind the firing decisions (a Gaussian copula)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+
+from synthkern._checks import as_dtype, as_float, as_int
+from synthkern.world.probabilities import generator_of
+
+#: Eigenvalues below this are raised to it where a matrix is not positive semi-definite.
+_LEAST_EIGENVALUE = 1e-6
+#: The least unique variance that a random low-rank correlation leaves a feature.
+_LEAST_DIAG = 0.01
+
+
+class LowRankCorrelationMatrix(NamedTuple):
+    """A correlation matrix F F^T + diag(d).
+
+    Attributes:
+        correlation_factor: F, the loadings [N, r].
+        correlation_diag: d, the unique variances [N], above 0.
+    """
+
+    correlation_factor: torch.Tensor
+    correlation_diag: torch.Tensor
+
+
+def create_correlation_matrix_from_correlations(
+    num_features: int,
+    correlations: Mapping[tuple[int, int], float] | None = None,
+    default_correlation: float = 0.0,
+) -> torch.Tensor:
+    """A correlation matrix with the given pairs: float32 [N, N], symmetric, unit diagonal.
+
+    Where the pairs do not fit together (the matrix is not positive semi-definite), eigenvalues
+    below 1e-6 are raised to that and the diagonal is rescaled to 1, which changes the pairs.
+
+    Args:
+        num_features: number of features N, at least 1.
+        correlations: ``{(i, j): rho}`` with rho in [-1, 1], i != j, both in [0, N).
+        default_correlation: of every other pair, in [-1, 1].
+    """
+    n = as_int("num_features", num_features, low=1)
+    default = as_float("default_correlation", default_correlation, low=-1, high=1)
+    matrix = torch.full((n, n), default, dtype=torch.float64)
+    if correlations:
+        pairs = torch.tensor([_pair(pair, n) for pair in correlations])
+        rho = torch.tensor(
+            [
+                as_float(f"correlations[{pair}]", value, low=-1, high=1)
+                for pair, value in correlations.items()
+            ],
+            dtype=torch.float64,
+        )
+        matrix[pairs[:, 0], pairs[:, 1]] = rho
+        matrix[pairs[:, 1], pairs[:, 0]] = rho
+    matrix.fill_diagonal_(1.0)
+    return _nearest_correlation(matrix).to(torch.float32)
+
+
+def generate_random_correlations(
+    num_features: int,
+    positive_ratio: float = 0.5,
+    uncorrelated_ratio: float = 0.3,
+    min_correlation_strength: float = 0.1,
+    max_correlation_strength: float = 0.8,
+    seed: int | None = None,
+) -> dict[tuple[int, int], float]:
+    """Random correlations of pairs of features.
+
+    Args:
+        num_features: number of features N, at least 1.
+        positive_ratio: share of the correlated pairs whose correlation is positive.
+        uncorrelated_ratio: share of all pairs that stay uncorrelated.
+        min_correlation_strength: least |rho|, in [0, 1].
+        max_correlation_strength: greatest |rho|, in [min_correlation_strength, 1].
+        seed: of a generator of this call's own; None takes torch's global one.
+
+    Returns:
+        ``{(i, j): rho}`` with i < j, in ascending order.
+    """
+    pairs, rho = _random_pairs(
+        num_features,
+        positive_ratio,
+        uncorrelated_ratio,
+        min_correlation_strength,
+        max_correlation_strength,
+        seed,
+    )
+    return {(i, j): value for (i, j), value in zip(pairs.T.tolist(), rho.tolist(), strict=True)}
+
+
+def generate_random_correlation_matrix(
+    num_features: int,
+    positive_ratio: float = 0.5,
+    uncorrelated_ratio: float = 0.3,
+    min_correlation_strength: float = 0.1,
+    max_correlation_strength: float = 0.8,
+    seed: int | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | str = torch.float32,
+) -> torch.Tensor:
+    """The correlation matrix [N, N] of :func:`generate_random_correlations`."""
+    kind = as_dtype("dtype", dtype)
+    (i, j), rho = _random_pairs(
+        num_features,
+        positive_ratio,
+        uncorrelated_ratio,
+        min_correlation_strength,
+        max_correlation_strength,
+        seed,
+    )
+    matrix = torch.eye(num_features, dtype=torch.float64)
+    matrix[i, j] = rho
+    matrix[j, i] = rho
+    return _nearest_correlation(matrix).to(device=device, dtype=kind)
+
+
+def generate_random_low_rank_correlation_matrix(
+    num_features: int,
+    rank: int,
+    correlation_scale: float = 0.075,
+    seed: int | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | str = torch.float32,
+) -> LowRankCorrelationMatrix:
+    """A random correlation F F^T + diag(d) of low rank.
+
+    F is normal with standard deviation ``correlation_scale``, and d = 1 - row sums of F**2. Rows
+    that leave d below 0.01 are scaled down to d = 0.01, with a warning that counts them.
+
+    Args:
+        num_features: number of features N, at least 1.
+        rank: number of factors r, at least 1.
+        correlation_scale: at least 0.
+        seed: of a generator of this call's own; None takes torch's global one.
+        device: of the result.
+        dtype: of the result.
+    """
+    n, r = as_int("num_features", num_features, low=1), as_int("rank", rank, low=1)
+    scale = as_float("correlation_scale", correlation_scale, low=0)
+    kind = as_dtype("dtype", dtype)
+    factor = torch.randn(n, r, generator=generator_of(seed)).mul_(scale)
+    share = torch.linalg.vector_norm(factor, dim=1).square_()
+    too_large = share > 1 - _LEAST_DIAG
+    if bool(too_large.any()):
+        count = int(too_large.sum())
+        warnings.warn(
+            f"{count} of {n} rows of the correlation factor were scaled down so that "
+            f"correlation_diag stays at {_LEAST_DIAG} or above; a lower rank or "
+            "correlation_scale avoids that",
+            stacklevel=2,
+        )
+        factor[too_large] *= ((1 - _LEAST_DIAG) / share[too_large]).sqrt().unsqueeze(1)
+    diag = torch.where(too_large, _LEAST_DIAG, 1 - share)
+    return LowRankCorrelationMatrix(
+        factor.to(device=device, dtype=kind), diag.to(device=device, dtype=kind)
+    )
+
+
+def _pair(pair: tuple[int, int], n: int) -> tuple[int, int]:
+    i, j = pair
+    as_int("correlations index", i, low=0, high=n - 1)
+    as_int("correlations index", j, low=0, high=n - 1)
+    if i == j:
+        raise ValueError(f"correlations must be of two different features, got {pair}")
+    return i, j
+
+
+def _random_pairs(
+    num_features: int,
+    positive_ratio: float,
+    uncorrelated_ratio: float,
+    min_strength: float,
+    max_strength: float,
+    seed: int | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Correlated pairs [2, P] with i < j in ascending order, and their correlations [P]."""
+    n = as_int("num_features", num_features, low=1)
+    positive = as_float("positive_ratio", positive_ratio, low=0, high=1)
+    uncorrelated = as_float("uncorrelated_ratio", uncorrelated_ratio, low=0, high=1)
+    low = as_float("min_correlation_strength", min_strength, low=0, high=1)
+    high = as_float("max_correlation_strength", max_strength, low=low, high=1)
+    generator = generator_of(seed)
+    pairs = torch.triu_indices(n, n, offset=1)
+    total = pairs.shape[1]
+    correlated = total - int(total * uncorrelated)
+    chosen = torch.randperm(total, generator=generator)[:correlated]
+    # The order of the permutation is random, so its beginning is a random subset.
+    sign = torch.where(torch.arange(correlated) < int(correlated * positive), 1.0, -1.0)
+    strength = low + (high - low) * torch.rand(correlated, dtype=torch.float64, generator=generator)
+    order = chosen.argsort()
+    return pairs[:, chosen[order]], (sign * strength)[order]
+
+
+def _nearest_correlation(matrix: torch.Tensor) -> torch.Tensor:
+    """The matrix itself where it is positive semi-definite, else with eigenvalues clipped."""
+    if int(torch.linalg.cholesky_ex(matrix).info) == 0:  # a sixtieth of the eigenvalues' cost
+        return matrix
+    values, vectors = torch.linalg.eigh(matrix)
+    # Rounding leaves eigenvalues that are exactly zero a little below it.
+    if float(values[0]) >= -1e-12 * matrix.shape[0]:
+        return matrix
+    clipped = (vectors * values.clamp(min=_LEAST_EIGENVALUE)) @ vectors.T
+    scale = clipped.diagonal().rsqrt()
+    clipped = clipped * scale[:, None] * scale[None, :]
+    clipped = (clipped + clipped.T) / 2
+    clipped.fill_diagonal_(1.0)
+    return clipped

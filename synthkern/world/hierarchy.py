@@ -1,0 +1,302 @@
+"""Hierarchies of features: the trees as users write them, and the recipe for random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from synthkern._checks import as_bool, as_float, as_int, check_keys
+
+_KEYS = {
+    "feature_index",
+    "children",
+    "mutually_exclusive_children",
+    "scale_children_by_parent",
+    "id",
+    "feature_id",
+}
+
+
+class HierarchyNode:
+    """A node of a hierarchy: a feature that can fire only where its parent fires.
+
+    Two trees are equal where their nodes are. Nothing here recurses, so trees may be as deep as
+    they like.
+
+    Args:
+        feature_index: the node's feature, at least 0; None for an organisational node, which is
+            active where its parent is, and always at the root.
+        children: nodes that can be active only where this one is.
+        mutually_exclusive_children: whether at most one of the children that carry a feature
+            stays active; needs two children or more.
+        scale_children_by_parent: whether a child's value is multiplied by its parent's value
+            over the parent's mean magnitude (the nearest ancestor with a feature counts).
+        feature_id: a label, shown by ``repr`` and in errors.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "children",
+        "feature_id",
+        "feature_index",
+        "mutually_exclusive_children",
+        "scale_children_by_parent",
+    )
+
+    def __init__(
+        self,
+        feature_index: int | None = None,
+        children: Sequence[HierarchyNode] | None = None,
+        mutually_exclusive_children: bool = False,
+        scale_children_by_parent: bool = False,
+        feature_id: str | None = None,
+    ) -> None:
+        if feature_index is not None:
+            feature_index = as_int("feature_index", feature_index, low=0)
+        self.feature_index = feature_index
+        self.children: list[HierarchyNode] = [] if children is None else list(children)
+        for child in self.children:
+            if not isinstance(child, HierarchyNode):
+                raise TypeError(f"children must hold HierarchyNodes, got {child!r}")
+        self.mutually_exclusive_children = as_bool(
+            "mutually_exclusive_children", mutually_exclusive_children
+        )
+        self.scale_children_by_parent = as_bool(
+            "scale_children_by_parent", scale_children_by_parent
+        )
+        if feature_id is not None and not isinstance(feature_id, str):
+            raise TypeError(f"feature_id must be a string or None, got {feature_id!r}")
+        self.feature_id = feature_id
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> HierarchyNode:
+        """The tree that a nested mapping describes.
+
+        Keys: ``feature_index``, ``children``, ``mutually_exclusive_children``,
+        ``scale_children_by_parent`` and ``id`` (or ``feature_id``), all optional.
+        """
+        top: list[HierarchyNode] = []
+        waiting = [(data, top)]
+        while waiting:
+            item, siblings = waiting.pop()
+            check_keys("hierarchy node", item, _KEYS)
+            node = cls(
+                feature_index=item.get("feature_index"),
+                mutually_exclusive_children=item.get("mutually_exclusive_children", False),
+                scale_children_by_parent=item.get("scale_children_by_parent", False),
+                feature_id=item.get("feature_id", item.get("id")),
+            )
+            siblings.append(node)
+            # The last in is the first out, so that siblings arrive in order.
+            below = list(item.get("children") or ())
+            waiting.extend((child, node.children) for child in reversed(below))
+        return top[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tree as nested dictionaries of JSON types."""
+        top: list[dict[str, Any]] = []
+        waiting: list[tuple[HierarchyNode, list[dict[str, Any]]]] = [(self, top)]
+        while waiting:
+            node, siblings = waiting.pop()
+            below: list[dict[str, Any]] = []
+            siblings.append(
+                {
+                    "feature_index": node.feature_index,
+                    "mutually_exclusive_children": node.mutually_exclusive_children,
+                    "scale_children_by_parent": node.scale_children_by_parent,
+                    "feature_id": node.feature_id,
+                    "children": below,
+                }
+            )
+            waiting.extend((child, below) for child in reversed(node.children))
+        return top[0]
+
+    def get_all_feature_indices(self) -> list[int]:
+        """The features of the tree, a node before its children and children in order."""
+        nodes = (node for node, _ in _walk([self]))
+        return [node.feature_index for node in nodes if node.feature_index is not None]
+
+    def validate(self) -> None:
+        """Check the tree; see :func:`validate_forest`."""
+        validate_forest([self])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, HierarchyNode):
+            return NotImplemented
+        waiting = [(self, other)]
+        while waiting:
+            a, b = waiting.pop()
+            if a is b:
+                continue
+            if a._own() != b._own() or len(a.children) != len(b.children):
+                return False
+            waiting.extend(zip(a.children, b.children, strict=True))
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        lines = []
+        for node, depth in _walk([self]):
+            marks = [
+                mark
+                for mark, holds in (
+                    ("mutually exclusive children", node.mutually_exclusive_children),
+                    ("scales children", node.scale_children_by_parent),
+                )
+                if holds
+            ]
+            lines.append(
+                "  " * depth + describe(node) + (f" [{', '.join(marks)}]" if marks else "")
+            )
+        return "\n".join(lines)
+
+    def _own(self) -> tuple[Any, ...]:
+        return (
+            self.feature_index,
+            self.mutually_exclusive_children,
+            self.scale_children_by_parent,
+            self.feature_id,
+        )
+
+
+def describe(node: HierarchyNode) -> str:
+    """A node's name in one line."""
+    name = "organisational node" if node.feature_index is None else f"feature {node.feature_index}"
+    return name if node.feature_id is None else f"{name} ({node.feature_id})"
+
+
+def as_roots(roots: Sequence[HierarchyNode] | HierarchyNode) -> list[HierarchyNode]:
+    """One root or a sequence of roots as a list."""
+    nodes = [roots] if isinstance(roots, HierarchyNode) else list(roots)
+    for node in nodes:
+        if not isinstance(node, HierarchyNode):
+            raise TypeError(f"roots must hold HierarchyNodes, got {node!r}")
+    return nodes
+
+
+def validate_forest(roots: Sequence[HierarchyNode], num_features: int | None = None) -> None:
+    """Check that nodes form trees and that every feature has one place.
+
+    Args:
+        roots: of the trees.
+        num_features: where given, N that every feature must be below.
+
+    Raises:
+        ValueError: naming the node, for a loop, a node with two parents, a feature in two places,
+            an index outside [0, N), or mutual exclusion with fewer than two children.
+    """
+    tree_of: dict[int, int] = {}
+    seen: set[int] = set()
+    for tree, root in enumerate(roots):
+        # A node stays on the path until everything below it has been seen.
+        path: set[int] = set()
+        waiting: list[tuple[HierarchyNode, bool]] = [(root, False)]
+        while waiting:
+            node, leaving = waiting.pop()
+            if leaving:
+                path.remove(id(node))
+                continue
+            if id(node) in path:
+                raise ValueError(f"hierarchy must not loop, got {describe(node)} below itself")
+            if id(node) in seen:
+                raise ValueError(
+                    f"hierarchy node must have one parent, got {describe(node)} in two places"
+                )
+            seen.add(id(node))
+            path.add(id(node))
+            _check_node(node, tree, tree_of, num_features)
+            waiting.append((node, True))
+            waiting.extend((child, False) for child in reversed(node.children))
+
+
+def _check_node(
+    node: HierarchyNode, tree: int, tree_of: dict[int, int], num_features: int | None
+) -> None:
+    if node.mutually_exclusive_children and len(node.children) < 2:
+        raise ValueError(
+            "mutually_exclusive_children needs two children or more, "
+            f"got {len(node.children)} at {describe(node)}"
+        )
+    index = node.feature_index
+    if index is None:
+        return
+    as_int(f"feature_index of {describe(node)}", index, low=0)
+    if num_features is not None and index >= num_features:
+        raise ValueError(
+            f"feature_index must be below num_features = {num_features}, got {describe(node)}"
+        )
+    if index in tree_of:
+        where = "twice in one tree" if tree_of[index] == tree else "in two trees"
+        raise ValueError(f"hierarchy must hold a feature once, got {describe(node)} {where}")
+    tree_of[index] = tree
+
+
+def _walk(roots: Sequence[HierarchyNode]) -> Iterator[tuple[HierarchyNode, int]]:
+    """Nodes and their depths, a node before its children and children in order."""
+    waiting = [(root, 0) for root in reversed(roots)]
+    while waiting:
+        node, depth = waiting.pop()
+        yield node, depth
+        waiting.extend((child, depth + 1) for child in reversed(node.children))
+
+
+@dataclass
+class HierarchyConfig:
+    """A recipe for a random forest; see :func:`synthkern.generate_hierarchy`.
+
+    Attributes:
+        total_root_nodes: number of trees.
+        branching_factor: children of a node, or (least, most) of them; at least 2.
+        max_depth: levels below the roots, at least 1.
+        mutually_exclusive_portion: share in [0, 1] of the eligible parents whose children become
+            mutually exclusive; a parent with two children or more is eligible.
+        mutually_exclusive_min_depth: least depth of an eligible parent; a root's is 0.
+        mutually_exclusive_max_depth: greatest depth of one, or None.
+        compensate_probabilities: whether base probabilities are multiplied by
+            :meth:`synthkern.Hierarchy.compute_probability_correction_factors`.
+        scale_children_by_parent: whether parents scale their children.
+    """
+
+    total_root_nodes: int = 100
+    branching_factor: int | tuple[int, int] = 100
+    max_depth: int = 2
+    mutually_exclusive_portion: float = 0.0
+    mutually_exclusive_min_depth: int = 0
+    mutually_exclusive_max_depth: int | None = None
+    compensate_probabilities: bool = False
+    scale_children_by_parent: bool = False
+
+    def __post_init__(self) -> None:
+        as_int("total_root_nodes", self.total_root_nodes, low=1)
+        if isinstance(self.branching_factor, (tuple, list)):
+            if len(self.branching_factor) != 2:
+                raise ValueError(
+                    f"branching_factor must be a number or a pair, got {self.branching_factor!r}"
+                )
+            least = as_int("branching_factor[0]", self.branching_factor[0], low=2)
+            most = as_int("branching_factor[1]", self.branching_factor[1], low=least)
+            self.branching_factor = (least, most)
+        else:
+            as_int("branching_factor", self.branching_factor, low=2)
+        as_int("max_depth", self.max_depth, low=1)
+        as_float("mutually_exclusive_portion", self.mutually_exclusive_portion, low=0, high=1)
+        low = as_int("mutually_exclusive_min_depth", self.mutually_exclusive_min_depth, low=0)
+        if self.mutually_exclusive_max_depth is not None:
+            as_int("mutually_exclusive_max_depth", self.mutually_exclusive_max_depth, low=low)
+        as_bool("compensate_probabilities", self.compensate_probabilities)
+        as_bool("scale_children_by_parent", self.scale_children_by_parent)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        data = asdict(self)
+        if isinstance(self.branching_factor, tuple):
+            data["branching_factor"] = list(self.branching_factor)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> HierarchyConfig:
+        """The config that :meth:`to_dict` describes; unknown keys are refused."""
+        check_keys("hierarchy", data, set(cls.__dataclass_fields__))
+        return cls(**data)

@@ -1,0 +1,175 @@
+"""How strongly each feature fires: means or standard deviations, one number per feature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import torch
+
+from synthkern._checks import as_float, as_int
+from synthkern.world.probabilities import generator_of
+from synthkern.world.registry import GeneratorConfig, Registry
+
+
+@dataclass
+class MagnitudeConfig(GeneratorConfig):
+    """Base class of the recipes for magnitudes."""
+
+    @classmethod
+    def _registry(cls) -> Registry[Any]:
+        return _CLASSES
+
+
+@dataclass
+class ConstantMagnitudeConfig(MagnitudeConfig):
+    """The same magnitude for every feature.
+
+    A mean below zero is meaningful: what fires above zero is then the tail of its normal.
+    """
+
+    value: float = 1.0
+
+    def __post_init__(self) -> None:
+        as_float("value", self.value)
+
+    @classmethod
+    def generator_name(cls) -> str:
+        """Returns "constant"."""
+        return "constant"
+
+    def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
+        """The magnitudes, float32 [num_features]; nothing about them is random."""
+        n = as_int("num_features", num_features, low=1)
+        return torch.full((n,), float(self.value), dtype=torch.float32)
+
+
+@dataclass
+class LinearMagnitudeConfig(MagnitudeConfig):
+    """Magnitudes spaced evenly from ``start`` to ``end``, both at least 0."""
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        as_float("start", self.start, low=0)
+        as_float("end", self.end, low=0)
+
+    @classmethod
+    def generator_name(cls) -> str:
+        """Returns "linear"."""
+        return "linear"
+
+    def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
+        """The magnitudes, float32 [num_features]; nothing about them is random."""
+        n = as_int("num_features", num_features, low=1)
+        return torch.linspace(self.start, self.end, n, dtype=torch.float32)
+
+
+@dataclass
+class ExponentialMagnitudeConfig(MagnitudeConfig):
+    """Magnitudes in geometric progression from ``start`` to ``end``, both above 0."""
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        as_float("start", self.start, low=0, open_low=True)
+        as_float("end", self.end, low=0, open_low=True)
+
+    @classmethod
+    def generator_name(cls) -> str:
+        """Returns "exponential"."""
+        return "exponential"
+
+    def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
+        """The magnitudes, float32 [num_features]; nothing about them is random."""
+        n = as_int("num_features", num_features, low=1)
+        share = torch.linspace(0, 1, n, dtype=torch.float64)
+        return (self.start * (self.end / self.start) ** share).to(torch.float32)
+
+
+@dataclass
+class FoldedNormalMagnitudeConfig(MagnitudeConfig):
+    """|x| with x normal, then clamped.
+
+    Attributes:
+        mean: of the normal.
+        std: its standard deviation, at least 0.
+        min_value: the least magnitude, at least 0, or None.
+        max_value: the greatest magnitude, at least ``min_value``, or None.
+    """
+
+    mean: float = 0.0
+    std: float = 0.1
+    min_value: float | None = None
+    max_value: float | None = None
+
+    def __post_init__(self) -> None:
+        as_float("mean", self.mean)
+        as_float("std", self.std, low=0)
+        low = 0.0
+        if self.min_value is not None:
+            low = as_float("min_value", self.min_value, low=0)
+        if self.max_value is not None:
+            as_float("max_value", self.max_value, low=low)
+
+    @classmethod
+    def generator_name(cls) -> str:
+        """Returns "folded_normal"."""
+        return "folded_normal"
+
+    def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
+        """The magnitudes, float32 [num_features]."""
+        n = as_int("num_features", num_features, low=1)
+        magnitudes = (self.mean + self.std * torch.randn(n, generator=generator_of(seed))).abs()
+        if self.min_value is None and self.max_value is None:
+            return magnitudes
+        return magnitudes.clamp(self.min_value, self.max_value)
+
+
+_CLASSES: Registry[MagnitudeConfig] = Registry("magnitude", MagnitudeConfig)
+
+
+def register_magnitude(name: str, config_class: type[MagnitudeConfig]) -> None:
+    """Make ``name`` stand for a class of magnitudes in :meth:`from_dict`.
+
+    Raises:
+        ValueError: where the name is taken; lists the known ones.
+    """
+    _CLASSES.register(name, config_class)
+
+
+def get_magnitude_class(name: str) -> type[MagnitudeConfig]:
+    """The class that ``name`` stands for.
+
+    Raises:
+        ValueError: where the name is unknown; lists the known ones.
+    """
+    return _CLASSES.get(name)
+
+
+for _class in (
+    ConstantMagnitudeConfig,
+    LinearMagnitudeConfig,
+    ExponentialMagnitudeConfig,
+    FoldedNormalMagnitudeConfig,
+):
+    register_magnitude(_class.generator_name(), _class)
+
+
+def generate_magnitudes(
+    num_features: int, config: float | MagnitudeConfig, seed: int | None = None
+) -> torch.Tensor:
+    """Magnitudes float32 [num_features]: the same number for all, or what a config says."""
+    return as_magnitude_config("config", config).generate(num_features, seed)
+
+
+def as_magnitude_config(name: str, value: Any) -> MagnitudeConfig:
+    """A config as it is; a number as the constant config."""
+    if isinstance(value, MagnitudeConfig):
+        return value
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return ConstantMagnitudeConfig(as_float(name, value))
+    raise TypeError(f"{name} must be a number or a MagnitudeConfig, got {value!r}")

@@ -1,0 +1,45 @@
+"""Worlds by name, as the dictionaries that describe them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _synth_sae_bench(
+    num_features: int, hidden_dim: int, roots: int, *, orthogonalize: bool = True
+) -> dict[str, Any]:
+    """SynthSAEBench (arXiv 2602.14687) at a given size."""
+    return {
+        "num_features": num_features,
+        "hidden_dim": hidden_dim,
+        "firing_probability": {
+            "generator_name": "zipfian",
+            "exponent": 0.5,
+            "max_prob": 0.4,
+            "min_prob": 5e-4,
+        },
+        "hierarchy": {
+            "total_root_nodes": roots,
+            "branching_factor": 4,
+            "max_depth": 3,
+            "mutually_exclusive_portion": 1.0,
+            "compensate_probabilities": True,
+            "scale_children_by_parent": True,
+        },
+        "orthogonalization": {"num_steps": 100, "lr": 3e-4} if orthogonalize else None,
+        "correlation": {"rank": 25, "correlation_scale": 0.1},
+        "mean_firing_magnitudes": {"generator_name": "linear", "start": 5.0, "end": 4.0},
+        "std_firing_magnitudes": {"generator_name": "folded_normal", "mean": 0.5, "std": 0.5},
+        "bias": 0.5,
+        "dtype": "float32",
+        "seed": 42,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "synth-sae-bench-1k": _synth_sae_bench(1024, 128, 8),
+    "synth-sae-bench-4k": _synth_sae_bench(4096, 256, 32),
+    "synth-sae-bench-16k": _synth_sae_bench(16384, 768, 128),
+    "synth-sae-bench-131k": _synth_sae_bench(131072, 768, 2048, orthogonalize=False),
+    "synth-sae-bench-1m": _synth_sae_bench(1048576, 768, 16384, orthogonalize=False),
+}

@@ -1,0 +1,214 @@
+"""How often each feature is meant to fire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from synthkern._checks import as_float, as_int, as_seed
+from synthkern.world.registry import GeneratorConfig, Registry
+
+
+def zipfian_firing_probabilities(
+    num_features: int, exponent: float = 1.0, max_prob: float = 0.3, min_prob: float = 0.01
+) -> torch.Tensor:
+    """Probabilities that fall with the rank as 1 / rank**exponent.
+
+    The law is rescaled affinely so that the first probability is ``max_prob`` and the last
+    ``min_prob``; a single feature gets ``max_prob``.
+
+    Args:
+        num_features: number of features N, at least 1.
+        exponent: above 0.
+        max_prob: in (min_prob, 1].
+        min_prob: in (0, max_prob).
+
+    Returns:
+        float32 [N], descending.
+    """
+    n, exponent = as_int("num_features", num_features, low=1), _exponent(exponent)
+    top, bottom = _bounds(max_prob, min_prob, distinct=True)
+    if n == 1:
+        return torch.tensor([top], dtype=torch.float32)
+    law = torch.arange(1, n + 1, dtype=torch.float64) ** -exponent
+    share = (law - law[-1]) / (law[0] - law[-1])
+    return (bottom + (top - bottom) * share).to(torch.float32)
+
+
+def linear_firing_probabilities(
+    num_features: int, max_prob: float = 0.3, min_prob: float = 0.01
+) -> torch.Tensor:
+    """Probabilities spaced evenly from ``max_prob`` down to ``min_prob``: float32 [N].
+
+    Args:
+        num_features: number of features N, at least 1; a single one gets ``max_prob``.
+        max_prob: in [min_prob, 1].
+        min_prob: in (0, max_prob].
+    """
+    n = as_int("num_features", num_features, low=1)
+    top, bottom = _bounds(max_prob, min_prob)
+    return torch.linspace(top, bottom, n, dtype=torch.float32)
+
+
+def random_firing_probabilities(
+    num_features: int, max_prob: float = 0.5, min_prob: float = 0.01, seed: int | None = None
+) -> torch.Tensor:
+    """Probabilities uniform in [min_prob, max_prob]: float32 [N].
+
+    Args:
+        num_features: number of features N, at least 1.
+        max_prob: in [min_prob, 1].
+        min_prob: in (0, max_prob].
+        seed: of a generator of this call's own; None takes torch's global one.
+    """
+    n = as_int("num_features", num_features, low=1)
+    top, bottom = _bounds(max_prob, min_prob)
+    return bottom + (top - bottom) * torch.rand(n, generator=generator_of(seed))
+
+
+def generator_of(seed: int | None) -> torch.Generator | None:
+    """A generator seeded with ``seed``, or None, which means torch's global one."""
+    if seed is None:
+        return None
+    return torch.Generator().manual_seed(as_seed("seed", seed))
+
+
+@dataclass
+class FiringProbabilityConfig(GeneratorConfig):
+    """Base class of the recipes for firing probabilities."""
+
+    @classmethod
+    def _registry(cls) -> Registry[Any]:
+        return _CLASSES
+
+
+@dataclass
+class ZipfianFiringProbabilityConfig(FiringProbabilityConfig):
+    """See :func:`zipfian_firing_probabilities`."""
+
+    exponent: float = 1.0
+    max_prob: float = 0.3
+    min_prob: float = 0.01
+
+    def __post_init__(self) -> None:
+        _exponent(self.exponent)
+        _bounds(self.max_prob, self.min_prob, distinct=True)
+
+    @classmethod
+    def generator_name(cls) -> str:
+        """Returns "zipfian"."""
+        return "zipfian"
+
+    def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
+        """The probabilities, float32 [num_features]; nothing about them is random."""
+        return zipfian_firing_probabilities(
+            num_features, self.exponent, self.max_prob, self.min_prob
+        )
+
+
+@dataclass
+class LinearFiringProbabilityConfig(FiringProbabilityConfig):
+    """See :func:`linear_firing_probabilities`."""
+
+    max_prob: float = 0.3
+    min_prob: float = 0.01
+
+    def __post_init__(self) -> None:
+        _bounds(self.max_prob, self.min_prob)
+
+    @classmethod
+    def generator_name(cls) -> str:
+        """Returns "linear"."""
+        return "linear"
+
+    def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
+        """The probabilities, float32 [num_features]; nothing about them is random."""
+        return linear_firing_probabilities(num_features, self.max_prob, self.min_prob)
+
+
+@dataclass
+class RandomFiringProbabilityConfig(FiringProbabilityConfig):
+    """See :func:`random_firing_probabilities`."""
+
+    max_prob: float = 0.5
+    min_prob: float = 0.01
+
+    def __post_init__(self) -> None:
+        _bounds(self.max_prob, self.min_prob)
+
+    @classmethod
+    def generator_name(cls) -> str:
+        """Returns "random"."""
+        return "random"
+
+    def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
+        """The probabilities, float32 [num_features]."""
+        return random_firing_probabilities(num_features, self.max_prob, self.min_prob, seed)
+
+
+@dataclass
+class ConstantFiringProbabilityConfig(FiringProbabilityConfig):
+    """The same probability, in [0, 1], for every feature."""
+
+    probability: float = 0.1
+
+    def __post_init__(self) -> None:
+        as_float("probability", self.probability, low=0, high=1)
+
+    @classmethod
+    def generator_name(cls) -> str:
+        """Returns "constant"."""
+        return "constant"
+
+    def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
+        """The probabilities, float32 [num_features]; nothing about them is random."""
+        n = as_int("num_features", num_features, low=1)
+        return torch.full((n,), float(self.probability), dtype=torch.float32)
+
+
+_CLASSES: Registry[FiringProbabilityConfig] = Registry(
+    "firing probability", FiringProbabilityConfig
+)
+
+
+def register_firing_probability(name: str, config_class: type[FiringProbabilityConfig]) -> None:
+    """Make ``name`` stand for a class of firing probabilities in :meth:`from_dict`.
+
+    Raises:
+        ValueError: where the name is taken; lists the known ones.
+    """
+    _CLASSES.register(name, config_class)
+
+
+def get_firing_probability_class(name: str) -> type[FiringProbabilityConfig]:
+    """The class that ``name`` stands for.
+
+    Raises:
+        ValueError: where the name is unknown; lists the known ones.
+    """
+    return _CLASSES.get(name)
+
+
+for _class in (
+    ZipfianFiringProbabilityConfig,
+    LinearFiringProbabilityConfig,
+    RandomFiringProbabilityConfig,
+    ConstantFiringProbabilityConfig,
+):
+    register_firing_probability(_class.generator_name(), _class)
+
+
+def _exponent(value: Any) -> float:
+    return as_float("exponent", value, low=0, open_low=True)
+
+
+def _bounds(max_prob: Any, min_prob: Any, *, distinct: bool = False) -> tuple[float, float]:
+    """The two probabilities where 0 < min_prob <= max_prob <= 1 (< where distinct)."""
+    top = as_float("max_prob", max_prob, low=0, high=1, open_low=True)
+    bottom = as_float("min_prob", min_prob, low=0, high=1, open_low=True)
+    if bottom > top or (distinct and bottom == top):
+        sign = "below" if distinct else "at most"
+        raise ValueError(f"min_prob must be {sign} max_prob = {top}, got {bottom}")
+    return top, bottom
