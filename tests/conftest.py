@@ -1,0 +1,48 @@
+"""Fixtures: one body of tests serves every backend and every instruction set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import synthkern as synthetic
+from synthkern import _core
+
+
+@pytest.fixture(params=["reference", "cpu"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Forces a backend for one test."""
+    monkeypatch.setenv("SYNTHKERN_BACKEND", request.param)
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(params=_core.instruction_sets())
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Forces one of the instruction sets that this machine runs."""
+    before = _core.instruction_set()
+    _core.choose_instruction_set(request.param)
+    yield request.param
+    _core.choose_instruction_set(before)
+
+
+@pytest.fixture(autouse=True)
+def _settings() -> Iterator[None]:
+    """Every test starts from the same global seed and leaves threads and backend as they were."""
+    assert "SYNTHKERN_BACKEND" not in os.environ
+    threads = torch.get_num_threads()
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def bench_world() -> synthetic.SyntheticModel:
+    """SynthSAEBench-16k without its orthogonalization, which no sampling test needs."""
+    config = synthetic.SyntheticModelConfig.preset("synth-sae-bench-16k")
+    config.orthogonalization = None
+    with pytest.warns(UserWarning, match="compensate_probabilities"):
+        return synthetic.SyntheticModel(config)
