@@ -44,5 +44,4 @@ def bench_world() -> synthetic.SyntheticModel:
     """SynthSAEBench-16k without its orthogonalization, which no sampling test needs."""
     config = synthetic.SyntheticModelConfig.preset("synth-sae-bench-16k")
     config.orthogonalization = None
-    with pytest.warns(UserWarning, match="compensate_probabilities"):
-        return synthetic.SyntheticModel(config)
+    return synthetic.SyntheticModel(config)
