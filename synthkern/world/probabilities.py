@@ -32,7 +32,9 @@ def zipfian_firing_probabilities(
     top, bottom = _bounds(max_prob, min_prob, distinct=True)
     if n == 1:
         return torch.tensor([top], dtype=torch.float32)
-    law = torch.arange(1, n + 1, dtype=torch.float64) ** -exponent
+    # 1 / rank**exponent - 1, which the rescaling takes no notice of and which stays exact where
+    # the exponent is so small that the law itself rounds to 1 everywhere.
+    law = torch.expm1(-exponent * torch.arange(1, n + 1, dtype=torch.float64).log())
     share = (law - law[-1]) / (law[0] - law[-1])
     return (bottom + (top - bottom) * share).to(torch.float32)
 
