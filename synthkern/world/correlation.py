@@ -41,23 +41,24 @@ def create_correlation_matrix_from_correlations(
 
     Args:
         num_features: number of features N, at least 1.
-        correlations: ``{(i, j): rho}`` with rho in [-1, 1], i != j, both in [0, N).
+        correlations: ``{(i, j): rho}`` with rho in [-1, 1], i != j, both in [0, N); a pair may
+            be given both ways round with the same rho.
         default_correlation: of every other pair, in [-1, 1].
     """
     n = as_int("num_features", num_features, low=1)
     default = as_float("default_correlation", default_correlation, low=-1, high=1)
     matrix = torch.full((n, n), default, dtype=torch.float64)
     if correlations:
-        pairs = torch.tensor([_pair(pair, n) for pair in correlations])
-        rho = torch.tensor(
-            [
-                as_float(f"correlations[{pair}]", value, low=-1, high=1)
-                for pair, value in correlations.items()
-            ],
-            dtype=torch.float64,
-        )
-        matrix[pairs[:, 0], pairs[:, 1]] = rho
-        matrix[pairs[:, 1], pairs[:, 0]] = rho
+        given: dict[tuple[int, int], float] = {}
+        for pair, value in correlations.items():
+            number = as_float(f"correlations[{pair}]", value, low=-1, high=1)
+            before = given.setdefault(_pair(pair, n), number)
+            if before != number:
+                raise ValueError(f"correlations must agree, got {before} and {number} for {pair}")
+        i, j = torch.tensor(list(given)).T
+        rho = torch.tensor(list(given.values()), dtype=torch.float64)
+        matrix[i, j] = rho
+        matrix[j, i] = rho
     matrix.fill_diagonal_(1.0)
     return _nearest_correlation(matrix).to(torch.float32)
 
@@ -163,12 +164,13 @@ def generate_random_low_rank_correlation_matrix(
 
 
 def _pair(pair: tuple[int, int], n: int) -> tuple[int, int]:
+    """The pair in ascending order."""
     i, j = pair
     as_int("correlations index", i, low=0, high=n - 1)
     as_int("correlations index", j, low=0, high=n - 1)
     if i == j:
         raise ValueError(f"correlations must be of two different features, got {pair}")
-    return i, j
+    return (i, j) if i < j else (j, i)
 
 
 def _random_pairs(
