@@ -17,6 +17,9 @@ _KEYS = {
     "feature_id",
 }
 
+#: Levels below this are numbered by ``repr``, and not indented further.
+_DEEPEST_INDENT = 50
+
 
 class HierarchyNode:
     """A node of a hierarchy: a feature that can fire only where its parent fires.
@@ -147,8 +150,11 @@ class HierarchyNode:
                 )
                 if holds
             ]
+            # Indenting a chain all the way would take the square of its length.
+            indent = "  " * min(depth, _DEEPEST_INDENT)
+            level = f"(level {depth}) " if depth > _DEEPEST_INDENT else ""
             lines.append(
-                "  " * depth + describe(node) + (f" [{', '.join(marks)}]" if marks else "")
+                indent + level + describe(node) + (f" [{', '.join(marks)}]" if marks else "")
             )
         return "\n".join(lines)
 
