@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from synthkern._checks import as_int, as_seed, check_finite, check_keys
+from synthkern._checks import as_int, as_seed, as_vector, check_keys
 from synthkern.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
 from synthkern.world.hierarchy import HierarchyConfig, HierarchyNode, as_roots
 
@@ -73,14 +73,14 @@ class Hierarchy:
             Factors [N], 1 outside the trees.
 
         Raises:
-            ValueError: for a parent whose base probability is 0.
+            ValueError: for a probability outside [0, 1], or a parent's of 0.
         """
         base = base_firing_probabilities
         if base.dim() != 1:
             raise ValueError(
                 f"base_firing_probabilities must have shape [N], got {list(base.shape)}"
             )
-        check_finite("base_firing_probabilities", base)
+        as_vector("base_firing_probabilities", base, base.numel(), low=0, high=1)
         factors = torch.ones_like(base)
         if self.modifier is None:
             return factors
