@@ -105,18 +105,16 @@ class BoundPlan {
     BoundPlan(Array<int64_t> fire_below, Array<float> threshold, Array<float> factor,
               Array<float> noise_scale, int64_t rank, bool triangular, Array<float> mean,
               Array<float> std, const py::list& forests)
-        : kept_{fire_below, threshold, factor, noise_scale, mean, std, forests} {
+        : kept_{factor, mean, forests} {
         const int64_t n = mean.size();
         plan_.num_features = n;
         plan_.rank = rank;
         plan_.padded_rank = (rank + kLanes - 1) / kLanes * kLanes;
         plan_.triangular = triangular;
-        plan_.fire_below = check(fire_below, "fire_below", {n});
-        plan_.threshold = check(threshold, "threshold", {n});
         plan_.factor = check(factor, "factor", {n, plan_.padded_rank});
-        plan_.noise_scale = check(noise_scale, "noise_scale", {n});
         plan_.mean = check(mean, "mean", {n});
-        plan_.std = check(std, "std", {n});
+        fill_rows(check(fire_below, "fire_below", {n}), check(threshold, "threshold", {n}),
+                  check(noise_scale, "noise_scale", {n}), check(std, "std", {n}));
         for (const py::handle item : forests) {
             const Forest& forest = item.cast<const BoundForest&>().view();
             if (forest.num_features != n)
@@ -128,6 +126,7 @@ class BoundPlan {
         if (!later_.empty()) {
             plan_.forest = later_.front();
             later_.erase(later_.begin());
+            fill_nodes();
         }
         plan_.later = later_.data();
         plan_.num_later = int(later_.size());
@@ -140,15 +139,49 @@ class BoundPlan {
   private:
     static constexpr int64_t kLanes = 8;
 
+    void fill_rows(const int64_t* fire_below, const float* threshold, const float* noise_scale,
+                   const float* std) {
+        rows_.resize(size_t(plan_.num_features));
+        const auto bits = [](float x) {
+            uint32_t word;
+            std::memcpy(&word, &x, sizeof(word));
+            return word;
+        };
+        for (size_t j = 0; j < rows_.size(); ++j) {
+            std::array<uint32_t, 4>& row = rows_[j];
+            row[kMean] = bits(plan_.mean[j]);
+            row[kStd] = bits(std[j]);
+            if (plan_.copula()) {
+                row[kThreshold] = bits(threshold[j]);
+                row[kNoise] = bits(noise_scale[j]);
+            } else {
+                row[kFireByte] = uint32_t(fire_below[j] >> 32);
+                row[kFireWord] = uint32_t(fire_below[j]);
+            }
+        }
+        plan_.row = reinterpret_cast<const uint32_t (*)[4]>(rows_.data());
+    }
+
+    void fill_nodes() {
+        const Forest& forest = plan_.forest;
+        nodes_.resize(size_t(forest.num_nodes));
+        for (size_t k = 0; k < nodes_.size(); ++k)
+            nodes_[k] = {forest.feature[k], forest.child_begin[k],
+                         forest.child_end[k] - forest.child_begin[k],
+                         2 * forest.group[k] + forest.scaled[k]};
+        plan_.node = nodes_.data();
+    }
+
     std::vector<py::object> kept_;
+    std::vector<Node> nodes_;
+    std::vector<std::array<uint32_t, 4>> rows_;
     std::vector<Forest> later_;
     ScreenTables tables_;
     Plan plan_;
 };
 
 py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, int64_t count,
-                       int threads, bool want_features,
-                       const std::optional<Array<float>>& vectors,
+                       int threads, bool want_features, const std::optional<Array<float>>& vectors,
                        const std::optional<Array<float>>& bias) {
     const Plan& plan = bound.view();
     Hidden hidden{};
@@ -220,8 +253,8 @@ Csr<T> csr_of(const Array<int64_t>& offsets, const Array<int32_t>& indices, cons
 template <class T>
 Array<T> bound_apply_sparse(const BoundForest& bound, const Array<int64_t>& offsets,
                             const Array<int32_t>& indices, const Array<T>& values,
-                            const std::optional<Array<float>>& mean, uint64_t seed,
-                            uint64_t start, uint32_t ordinal, int threads) {
+                            const std::optional<Array<float>>& mean, uint64_t seed, uint64_t start,
+                            uint32_t ordinal, int threads) {
     const int64_t n = bound.view().num_features;
     const Csr<T> csr = csr_of(offsets, indices, values, n);
     const float* means = means_of(mean, n);
@@ -229,8 +262,8 @@ Array<T> bound_apply_sparse(const BoundForest& bound, const Array<int64_t>& offs
     T* to = out.mutable_data();
     const py::gil_scoped_release no_gil;
     std::copy(csr.values, csr.values + values.size(), to);
-    apply_sparse(bound.view(), csr.offsets, csr.indices, to, csr.batch, means, seed, start,
-                 ordinal, threads, kInterrupt);
+    apply_sparse(bound.view(), csr.offsets, csr.indices, to, csr.batch, means, seed, start, ordinal,
+                 threads, kInterrupt);
     return out;
 }
 
@@ -316,21 +349,24 @@ PYBIND11_MODULE(_core, m) {
              "num_features"_a, "feature"_a.noconvert(), "gate"_a.noconvert(),
              "child_begin"_a.noconvert(), "child_end"_a.noconvert(), "scaled"_a.noconvert(),
              "group"_a.noconvert());
-    py::class_<BoundPlan>(m, "Plan")
-        .def(py::init<Array<int64_t>, Array<float>, Array<float>, Array<float>, int64_t, bool,
-                      Array<float>, Array<float>, py::list>(),
-             "fire_below"_a.noconvert(), "threshold"_a.noconvert(), "factor"_a.noconvert(),
-             "noise_scale"_a.noconvert(), "rank"_a, "triangular"_a, "mean"_a.noconvert(),
-             "std"_a.noconvert(), "forests"_a);
+    py::class_<BoundPlan>(m, "Plan").def(
+        py::init<Array<int64_t>, Array<float>, Array<float>, Array<float>, int64_t, bool,
+                 Array<float>, Array<float>, py::list>(),
+        "fire_below"_a.noconvert(), "threshold"_a.noconvert(), "factor"_a.noconvert(),
+        "noise_scale"_a.noconvert(), "rank"_a, "triangular"_a, "mean"_a.noconvert(),
+        "std"_a.noconvert(), "forests"_a);
     m.def("sample", &bound_sample, "plan"_a, "seed"_a, "start"_a, "count"_a, "threads"_a,
           "want_features"_a, "vectors"_a.noconvert().none(true), "bias"_a.noconvert().none(true));
     bind_typed<float>(m);
     bind_typed<double>(m);
     m.def("normal_table", &normal_table);
-    m.def("philox4x32", [](std::array<uint32_t, 4> c, std::array<uint32_t, 2> k) {
-        const Words out = philox4x32({{c[0], c[1], c[2], c[3]}}, {k[0], k[1]});
-        return std::array<uint32_t, 4>{out.w[0], out.w[1], out.w[2], out.w[3]};
-    }, "counter"_a, "key"_a);
+    m.def(
+        "philox4x32",
+        [](std::array<uint32_t, 4> c, std::array<uint32_t, 2> k) {
+            const Words out = philox4x32({{c[0], c[1], c[2], c[3]}}, {k[0], k[1]});
+            return std::array<uint32_t, 4>{out.w[0], out.w[1], out.w[2], out.w[3]};
+        },
+        "counter"_a, "key"_a);
     m.def("instruction_sets", &instruction_sets);
     m.def("instruction_set", [] { return std::string(kernels().name); });
     m.def("choose_instruction_set", &choose_kernels, "name"_a);

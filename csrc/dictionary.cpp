@@ -11,14 +11,19 @@ namespace {
 
 constexpr int64_t kRows = 32;
 
-void gather_row(const int32_t* indices, const float* values, int64_t count, const float* vectors,
-                int64_t dim, const float* bias, float* hidden) {
-    kernels().gather_f32(indices, values, count, vectors, dim, bias, hidden);
+void gather_row(const Csr<float>& csr, int64_t b, const float* vectors, int64_t dim,
+                const float* bias, float* hidden) {
+    const int64_t first = csr.offsets[b], end = csr.offsets[b + 1];
+    const int64_t next_end = csr.offsets[std::min(b + 2, csr.batch)];
+    kernels().gather_f32(csr.indices + first, csr.values + first, end - first, csr.indices + end,
+                         next_end - end, vectors, dim, bias, hidden);
 }
 
-void gather_row(const int32_t* indices, const double* values, int64_t count,
-                const double* vectors, int64_t dim, const double* bias, double* hidden) {
-    kernels().gather_f64(indices, values, count, vectors, dim, bias, hidden);
+void gather_row(const Csr<double>& csr, int64_t b, const double* vectors, int64_t dim,
+                const double* bias, double* hidden) {
+    const int64_t first = csr.offsets[b];
+    kernels().gather_f64(csr.indices + first, csr.values + first, csr.offsets[b + 1] - first,
+                         vectors, dim, bias, hidden);
 }
 
 // Calls row(i) for i in [0, count), kRows to a chunk.
@@ -35,13 +40,10 @@ void each_row(int64_t count, int threads, const Interrupt& interrupt, const Row&
 }  // namespace
 
 template <class T>
-void gather(const Csr<T>& csr, const T* vectors, int64_t dim, const T* bias, T* hidden,
-            int threads, const Interrupt& interrupt) {
-    each_row(csr.batch, threads, interrupt, [&](int64_t b) {
-        const int64_t first = csr.offsets[b];
-        gather_row(csr.indices + first, csr.values + first, csr.offsets[b + 1] - first, vectors,
-                   dim, bias, hidden + b * dim);
-    });
+void gather(const Csr<T>& csr, const T* vectors, int64_t dim, const T* bias, T* hidden, int threads,
+            const Interrupt& interrupt) {
+    each_row(csr.batch, threads, interrupt,
+             [&](int64_t b) { gather_row(csr, b, vectors, dim, bias, hidden + b * dim); });
 }
 
 template <class T>
@@ -85,12 +87,11 @@ void gather_grad_values(const Csr<T>& csr, const T* vectors, const T* grad, int6
     });
 }
 
-#define SYNTHKERN_INSTANTIATE(T)                                                               \
-    template void gather(const Csr<T>&, const T*, int64_t, const T*, T*, int,                  \
-                         const Interrupt&);                                                    \
-    template void gather_grad_vectors(const Csr<T>&, const T*, int64_t, T*, int,               \
-                                      const Interrupt&);                                       \
-    template void gather_grad_values(const Csr<T>&, const T*, const T*, int64_t, T*, int,      \
+#define SYNTHKERN_INSTANTIATE(T)                                                                 \
+    template void gather(const Csr<T>&, const T*, int64_t, const T*, T*, int, const Interrupt&); \
+    template void gather_grad_vectors(const Csr<T>&, const T*, int64_t, T*, int,                 \
+                                      const Interrupt&);                                         \
+    template void gather_grad_values(const Csr<T>&, const T*, const T*, int64_t, T*, int,        \
                                      const Interrupt&);
 SYNTHKERN_INSTANTIATE(float)
 SYNTHKERN_INSTANTIATE(double)

@@ -17,8 +17,8 @@ struct Csr {
 
 // vectors: [num_features, dim]; bias: [dim]; hidden: [batch, dim].
 template <class T>
-void gather(const Csr<T>& csr, const T* vectors, int64_t dim, const T* bias, T* hidden,
-            int threads, const Interrupt& interrupt);
+void gather(const Csr<T>& csr, const T* vectors, int64_t dim, const T* bias, T* hidden, int threads,
+            const Interrupt& interrupt);
 
 // out: [num_features, dim] = activations^T grad, samples ascending; grad: [batch, dim].
 template <class T>

@@ -42,8 +42,9 @@ void choose_kernels(const std::string& name) {
         }
         known += (known.empty() ? "" : ", ") + std::string(variant->name);
     }
-    throw std::invalid_argument("name must be one of the instruction sets that this machine runs (" +
-                                known + "), got '" + name + "'");
+    throw std::invalid_argument(
+        "name must be one of the instruction sets that this machine runs (" + known + "), got '" +
+        name + "'");
 }
 
 }  // namespace synthkern

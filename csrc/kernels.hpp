@@ -56,9 +56,11 @@ class GroupSampler {
 struct Kernels {
     const char* name;
     GroupSampler* (*make_sampler)(const Plan& plan);
-    // hidden[d] = fma(values[i], vectors[indices[i], d], ...) from bias[d], i ascending.
+    // hidden[d] = fma(values[i], vectors[indices[i], d], ...) from bias[d], i ascending. `next`:
+    // the rows that the following call reads.
     void (*gather_f32)(const int32_t* indices, const float* values, int64_t count,
-                       const float* vectors, int64_t dim, const float* bias, float* hidden);
+                       const int32_t* next, int64_t next_count, const float* vectors, int64_t dim,
+                       const float* bias, float* hidden);
     void (*gather_f64)(const int32_t* indices, const double* values, int64_t count,
                        const double* vectors, int64_t dim, const double* bias, double* hidden);
 };

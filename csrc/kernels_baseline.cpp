@@ -3,5 +3,6 @@
 
 namespace synthkern {
 extern const Kernels kBaseline;
-const Kernels kBaseline = {"baseline", baseline::make_sampler, baseline::gather_f32, baseline::gather_f64};
+const Kernels kBaseline = {"baseline", baseline::make_sampler, baseline::gather_f32,
+                           baseline::gather_f64};
 }  // namespace synthkern

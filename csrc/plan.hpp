@@ -7,39 +7,58 @@
 
 namespace synthkern {
 
-constexpr int kBlock = 16;  // features that share a coarse block
+constexpr int kBlock = 16;       // features that share a coarse block
 constexpr int kNibbleUnit = 47;  // of the screen's bound on a normal: 2.66 sigma is 125 units
 
 // A conservative first look at the features that nothing gates, sixteen at a time: integers only,
-// so that every instruction set keeps the same survivors. See build_screen in plan.cpp.
+// so that every instruction set keeps the same survivors. See build_screen in screen.cpp. Blocks
+// are padded to a multiple of eight with empty ones.
 struct Screen {
     int64_t num_blocks = 0;
-    const uint32_t* block = nullptr;      // [num_blocks] which sixteen features
-    const uint16_t* mask = nullptr;       // [num_blocks] which of them are looked at
-    const uint8_t* last_byte = nullptr;   // [num_blocks, 16] independent: largest byte that may fire
-    int pairs = 0;                        // copula: pairs of factors
-    const uint8_t* loading = nullptr;     // [num_blocks, pairs, 16, 2] copula: 64 + loading * a
-    const int16_t* threshold = nullptr;   // [num_blocks, 16] copula: in units of 1 / (a * b)
-    const int16_t* noise = nullptr;       // [num_blocks, 16] copula: per nibble unit
-    float loading_units = 0;              // a
-    float factor_units = 0;               // b
-    float loading_norm = 0;               // largest norm of a row, and of a quantised row
-    float loading_error = 0;              // largest norm of a row's quantisation error
-    float slack = 0;                      // for the float32 rounding of the exact test
+    const uint32_t* block = nullptr;     // [num_blocks] which sixteen features
+    const uint16_t* mask = nullptr;      // [num_blocks] which of them are looked at
+    const uint8_t* last_byte = nullptr;  // [num_blocks, 16] independent: largest byte that may fire
+    int pairs = 0;                       // copula: pairs of factors
+    const uint8_t* loading = nullptr;    // [num_blocks, pairs, 16, 2] copula: 64 + loading * a
+    const int16_t* threshold = nullptr;  // [num_blocks, 16] copula: in units of 1 / (a * b)
+    const int16_t* noise = nullptr;      // [num_blocks, 16] copula: per nibble unit
+    float loading_units = 0;             // a
+    float factor_units = 0;              // b
+    float loading_norm = 0;              // largest norm of a row, and of a quantised row
+    float loading_error = 0;             // largest norm of a row's quantisation error
+    float slack = 0;                     // for the float32 rounding of the exact test
+};
+
+// What the exact test of a feature reads, in one cache line: bit patterns of floats, or words.
+enum Column {
+    kThreshold = 0,  // copula: what the normal must exceed
+    kNoise = 1,      // copula: the noise's scale
+    kFireByte = 0,   // independent: the byte and the word of the 40 bits that
+    kFireWord = 1,   // a feature's own must be below
+    kMean = 2,
+    kStd = 3
+};
+
+// A node of the first forest as the walk reads it: a quarter of a cache line, where siblings are
+// neighbours.
+struct Node {
+    int32_t feature, child_begin, num_children;
+    int32_t group_and_scaled;  // 2 * group + scaled, group -1 outside exclusive groups
+
+    int32_t group() const { return group_and_scaled >> 1; }
+    bool scaled() const { return group_and_scaled & 1; }
 };
 
 struct Plan {
     int64_t num_features = 0;
     int64_t rank = 0, padded_rank = 0;  // 0: independent firing
     bool triangular = false;
-    const int64_t* fire_below = nullptr;   // [N]
-    const float* threshold = nullptr;      // [N]
-    const float* factor = nullptr;         // [N, padded_rank]
-    const float* noise_scale = nullptr;    // [N]
-    const float* mean = nullptr;           // [N]
-    const float* std = nullptr;            // [N]
+    const uint32_t (*row)[4] = nullptr;  // [N], by Column
+    const float* factor = nullptr;       // [N, padded_rank]
+    const float* mean = nullptr;         // [N]
     Screen screen;
-    Forest forest;                 // the first one: walked while sampling
+    Forest forest;                  // the first one: walked while sampling
+    const Node* node = nullptr;     // [forest.num_nodes]
     const Forest* later = nullptr;  // the others
     int num_later = 0;
 

@@ -32,53 +32,65 @@ class Worker {
         for (int64_t i = chunk * kChunk; i < end && !poll.stopped(); i += kGroup) {
             const int group = int(std::min<int64_t>(kGroup, end - i));
             sampler_->sample(key_, start_ + uint64_t(i), group, entries_);
-            for (int s = 0; s < group; ++s) finish(i + s, entries_[s], chunk);
+            for (int s = 0; s < group; ++s) {
+                sort(entries_[s], samples_[s]);
+                apply_later(start_ + uint64_t(i + s), samples_[s]);
+                if (chunks_ != nullptr) append(samples_[s], (*chunks_)[size_t(chunk)]);
+            }
+            if (hidden_ == nullptr) continue;
+            for (int s = 0; s < group; ++s)
+                gather(samples_[s], s + 1 < group ? &samples_[s + 1] : nullptr, i + s);
         }
     }
 
   private:
-    void finish(int64_t i, const Entries& entries, int64_t chunk) {
-        sort(entries);
-        for (size_t m = 0; m < walkers_.size(); ++m) {
-            walkers_[m].apply(features_.data(), values_.data(), int64_t(features_.size()), key_,
-                              start_ + uint64_t(i), uint32_t(m + 1));
-            drop_zeros();
-        }
-        const int64_t size = int64_t(features_.size());
-        if (hidden_ != nullptr)
-            kernels().gather_f32(features_.data(), values_.data(), size, hidden_->vectors,
-                                 hidden_->dim, hidden_->bias, hidden_->out + i * hidden_->dim);
-        if (chunks_ == nullptr) return;
-        CsrChunk& to = (*chunks_)[size_t(chunk)];
-        to.counts.push_back(size);
-        to.indices.insert(to.indices.end(), features_.begin(), features_.end());
-        to.values.insert(to.values.end(), values_.begin(), values_.end());
-    }
+    struct Sample {
+        std::vector<int32_t> features;
+        std::vector<float> values;
+    };
 
     // Features ascending: a handful of ascending runs come from the kernel, so that sorting keys
     // of 64 bits is cheap.
-    void sort(const Entries& entries) {
+    void sort(const Entries& entries, Sample& sample) {
         order_.resize(size_t(entries.size));
         for (int64_t k = 0; k < entries.size; ++k)
             order_[size_t(k)] = uint64_t(uint32_t(entries.feature[k])) << 32 | uint64_t(k);
         if (!std::is_sorted(order_.begin(), order_.end())) std::sort(order_.begin(), order_.end());
-        features_.resize(order_.size());
-        values_.resize(order_.size());
+        sample.features.resize(order_.size());
+        sample.values.resize(order_.size());
         for (size_t k = 0; k < order_.size(); ++k) {
-            features_[k] = int32_t(order_[k] >> 32);
-            values_[k] = entries.value[uint32_t(order_[k])];
+            sample.features[k] = int32_t(order_[k] >> 32);
+            sample.values[k] = entries.value[uint32_t(order_[k])];
         }
     }
 
-    void drop_zeros() {
+    void apply_later(uint64_t index, Sample& sample) {
+        if (walkers_.empty()) return;
+        for (size_t m = 0; m < walkers_.size(); ++m)
+            walkers_[m].apply(sample.features.data(), sample.values.data(),
+                              int64_t(sample.features.size()), key_, index, uint32_t(m + 1));
         size_t kept = 0;
-        for (size_t k = 0; k < features_.size(); ++k) {
-            if (!(values_[k] > 0)) continue;
-            features_[kept] = features_[k];
-            values_[kept++] = values_[k];
+        for (size_t k = 0; k < sample.features.size(); ++k) {
+            if (!(sample.values[k] > 0)) continue;
+            sample.features[kept] = sample.features[k];
+            sample.values[kept++] = sample.values[k];
         }
-        features_.resize(kept);
-        values_.resize(kept);
+        sample.features.resize(kept);
+        sample.values.resize(kept);
+    }
+
+    static void append(const Sample& sample, CsrChunk& to) {
+        to.counts.push_back(int64_t(sample.features.size()));
+        to.indices.insert(to.indices.end(), sample.features.begin(), sample.features.end());
+        to.values.insert(to.values.end(), sample.values.begin(), sample.values.end());
+    }
+
+    void gather(const Sample& sample, const Sample* next, int64_t i) {
+        kernels().gather_f32(sample.features.data(), sample.values.data(),
+                             int64_t(sample.features.size()),
+                             next != nullptr ? next->features.data() : nullptr,
+                             next != nullptr ? int64_t(next->features.size()) : 0, hidden_->vectors,
+                             hidden_->dim, hidden_->bias, hidden_->out + i * hidden_->dim);
     }
 
     const Plan& plan_;
@@ -90,9 +102,8 @@ class Worker {
     std::unique_ptr<GroupSampler> sampler_;
     std::vector<Walker<float>> walkers_;
     Entries entries_[kGroup];
+    Sample samples_[kGroup];
     std::vector<uint64_t> order_;
-    std::vector<int32_t> features_;
-    std::vector<float> values_;
 };
 
 }  // namespace

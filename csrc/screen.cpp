@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace synthkern {
 
@@ -15,9 +16,22 @@ constexpr float kFactorUnits = 127 / 4.2f;
 // Thresholds of 4 sigma still fit 16 bits at this many units.
 constexpr float kMostUnits = 8000;
 
+float number(const Plan& plan, int64_t j, Column column) {
+    float x;
+    std::memcpy(&x, &plan.row[j][column], sizeof(x));
+    return x;
+}
+
 bool can_fire(const Plan& plan, int64_t j) {
-    return plan.copula() ? !(std::isinf(plan.threshold[j]) && plan.threshold[j] > 0)
-                         : plan.fire_below[j] > 0;
+    if (!plan.copula()) return plan.row[j][kFireByte] != 0 || plan.row[j][kFireWord] != 0;
+    const float threshold = number(plan, j, kThreshold);
+    return !(std::isinf(threshold) && threshold > 0);
+}
+
+// Largest coarse byte with which an independent feature that can fire still may.
+uint8_t last_byte(const Plan& plan, int64_t j) {
+    const uint32_t byte = plan.row[j][kFireByte];
+    return uint8_t(plan.row[j][kFireWord] > 0 ? byte : byte - 1);
 }
 
 bool is_screened(const Plan& plan, int64_t j) {
@@ -44,6 +58,9 @@ void list_blocks(const Plan& plan, ScreenTables& tables) {
         tables.block.push_back(uint32_t(first / kBlock));
         tables.mask.push_back(mask);
     }
+    // The kernels take eight blocks at a time; the padding looks at nothing.
+    tables.block.resize((tables.block.size() + 7) / 8 * 8, 0);
+    tables.mask.resize(tables.block.size(), 0);
 }
 
 template <class Visit>
@@ -60,7 +77,7 @@ void choose_units(const Plan& plan, const ScreenTables& tables, Screen& screen) 
         const float* row = plan.factor + j * plan.padded_rank;
         for (int64_t k = 0; k < plan.rank; ++k) largest = std::max(largest, std::fabs(row[k]));
         largest_norm = std::max(largest_norm, norm(row, plan.rank));
-        largest_noise = std::max(largest_noise, plan.noise_scale[j]);
+        largest_noise = std::max(largest_noise, number(plan, j, kNoise));
     });
     screen.factor_units = kFactorUnits;
     // The product of a row and the factors, at 4 sigma of the factors' norm, must fit 16 bits.
@@ -88,12 +105,12 @@ void quantise_rows(const Plan& plan, ScreenTables& tables, Screen& screen) {
             const size_t pair = b * size_t(screen.pairs) + size_t(k / 2);
             tables.loading[(pair * kBlock + size_t(lane)) * 2 + size_t(k % 2)] = uint8_t(64 + q);
         }
-        screen.loading_norm = std::max({screen.loading_norm, norm(row, plan.rank),
-                                        norm(kept.data(), plan.rank)});
+        screen.loading_norm =
+            std::max({screen.loading_norm, norm(row, plan.rank), norm(kept.data(), plan.rank)});
         screen.loading_error = std::max(screen.loading_error, norm(error.data(), plan.rank));
         const size_t place = b * kBlock + size_t(lane);
-        tables.threshold[place] = clamp16(std::floor(units * plan.threshold[j]));
-        tables.noise[place] = clamp16(std::ceil(units * plan.noise_scale[j] / kNibbleUnit));
+        tables.threshold[place] = clamp16(std::floor(units * number(plan, j, kThreshold)));
+        tables.noise[place] = clamp16(std::ceil(units * number(plan, j, kNoise) / kNibbleUnit));
     });
     screen.slack = 8;  // the noise term reaches 6.4, its product's rounding included
 }
@@ -110,11 +127,9 @@ void build_screen(Plan& plan, ScreenTables& tables) {
     } else if (!plan.copula()) {
         tables.last_byte.assign(tables.mask.size() * kBlock, 0);
         each_screened(tables, [&](int64_t j, size_t b, int lane) {
-            tables.last_byte[b * kBlock + size_t(lane)] = uint8_t((plan.fire_below[j] - 1) >> 32);
+            tables.last_byte[b * kBlock + size_t(lane)] = last_byte(plan, j);
         });
     }
-    // Eight blocks are read at a time.
-    tables.block.resize((tables.block.size() + 7) / 8 * 8, 0);
     screen.block = tables.block.data();
     screen.mask = tables.mask.data();
     screen.last_byte = tables.last_byte.data();

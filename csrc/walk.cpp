@@ -128,11 +128,10 @@ class DenseWalker {
             contest.hold(
                 contestants_, [&](int32_t node) { return forest_.feature[node]; },
                 [&](int32_t node) { out[forest_.feature[node]] = 0; });
-            active_.erase(std::remove_if(active_.begin() + int64_t(from), active_.end(),
-                                         [&](int32_t node) {
-                                             return !(out[forest_.feature[node]] > 0);
-                                         }),
-                          active_.end());
+            active_.erase(
+                std::remove_if(active_.begin() + int64_t(from), active_.end(),
+                               [&](int32_t node) { return !(out[forest_.feature[node]] > 0); }),
+                active_.end());
         }
     }
 
@@ -158,8 +157,7 @@ void apply_dense(const Forest& forest, const T* in, T* out, int64_t batch, int64
     constexpr int64_t rows = 8;
     const std::vector<Run> runs = runs_of(forest, num_features);
     parallel((batch + rows - 1) / rows, threads, interrupt, [&] {
-        return [&, walker = DenseWalker<T>(forest, runs, mean)](int64_t chunk,
-                                                                Poll& poll) mutable {
+        return [&, walker = DenseWalker<T>(forest, runs, mean)](int64_t chunk, Poll& poll) mutable {
             const int64_t end = std::min(batch, (chunk + 1) * rows);
             for (int64_t b = chunk * rows; b < end && !poll.stopped(); ++b) {
                 const T* row = in + b * num_features;
@@ -173,16 +171,15 @@ void apply_dense(const Forest& forest, const T* in, T* out, int64_t batch, int64
 
 template <class T>
 void apply_sparse(const Forest& forest, const int64_t* offsets, const int32_t* indices, T* values,
-                  int64_t batch, const float* mean, uint64_t seed, uint64_t start,
-                  uint32_t ordinal, int threads, const Interrupt& interrupt) {
+                  int64_t batch, const float* mean, uint64_t seed, uint64_t start, uint32_t ordinal,
+                  int threads, const Interrupt& interrupt) {
     constexpr int64_t rows = 64;
     parallel((batch + rows - 1) / rows, threads, interrupt, [&] {
         return [&, walker = Walker<T>(forest, mean)](int64_t chunk, Poll& poll) mutable {
             const int64_t end = std::min(batch, (chunk + 1) * rows);
             for (int64_t b = chunk * rows; b < end && !poll.stopped(); ++b)
-                walker.apply(indices + offsets[b], values + offsets[b],
-                             offsets[b + 1] - offsets[b], key_of(seed), start + uint64_t(b),
-                             ordinal);
+                walker.apply(indices + offsets[b], values + offsets[b], offsets[b + 1] - offsets[b],
+                             key_of(seed), start + uint64_t(b), ordinal);
         };
     });
 }

@@ -72,7 +72,7 @@ void apply_dense(const Forest& forest, const T* in, T* out, int64_t batch, int64
 // offsets: [batch + 1]; indices, values: [nnz]; values change in place.
 template <class T>
 void apply_sparse(const Forest& forest, const int64_t* offsets, const int32_t* indices, T* values,
-                  int64_t batch, const float* mean, uint64_t seed, uint64_t start,
-                  uint32_t ordinal, int threads, const Interrupt& interrupt);
+                  int64_t batch, const float* mean, uint64_t seed, uint64_t start, uint32_t ordinal,
+                  int threads, const Interrupt& interrupt);
 
 }  // namespace synthkern
