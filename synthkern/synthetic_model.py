@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, overload
 
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -15,7 +14,7 @@ from synthkern import engine
 from synthkern._checks import as_dtype, as_int
 from synthkern.activation_generator import ActivationGenerator, stream_position
 from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.files import new_directory, read_json, write_json
+from synthkern.files import load_tensors, new_directory, read_json, save_tensors, write_json
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.orthogonalize import orthogonal_initializer
 from synthkern.sparse import SparseActivations
@@ -68,8 +67,8 @@ class SyntheticModel(nn.Module):
             sizes = (feature_dict.num_features, feature_dict.hidden_dim)
             _check_size("feature_dict", sizes, (cfg.num_features, cfg.hidden_dim))
         if activation_generator is not None:
-            sizes = (activation_generator.num_features,)
-            _check_size("activation_generator", sizes, (cfg.num_features,))
+            size = (activation_generator.num_features,)
+            _check_size("activation_generator", size, (cfg.num_features,))
         if hierarchy is None and cfg.hierarchy is not None:
             hierarchy = generate_hierarchy(cfg.num_features, cfg.hierarchy, _seed(cfg, 3))
         if correlation_matrix is None and cfg.correlation is not None:
@@ -208,11 +207,12 @@ class SyntheticModel(nn.Module):
         if self.correlation_matrix is not None:
             weights.update(self.correlation_matrix._asdict())
         with new_directory(Path(directory)) as temporary:
-            write_json(temporary / SYNTHETIC_MODEL_CONFIG_FILENAME, self.cfg.to_dict())
-            safetensors.torch.save_file(
-                {key: value.detach().cpu().contiguous() for key, value in weights.items()},
-                temporary / SYNTHETIC_MODEL_WEIGHTS_FILENAME,
-            )
+            # The dtype of samples follows Module.to, the config's does not.
+            dtype = str(generator.dtype).removeprefix("torch.")
+            config = {**self.cfg.to_dict(), "dtype": dtype}
+            write_json(temporary / SYNTHETIC_MODEL_CONFIG_FILENAME, config)
+            tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+            save_tensors(temporary / SYNTHETIC_MODEL_WEIGHTS_FILENAME, tensors)
             if self.hierarchy is not None:
                 write_json(temporary / SYNTHETIC_MODEL_HIERARCHY_FILENAME, self.hierarchy.to_dict())
 
@@ -226,7 +226,7 @@ class SyntheticModel(nn.Module):
         """
         folder = Path(directory)
         cfg = SyntheticModelConfig.from_dict(read_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME))
-        weights = safetensors.torch.load_file(folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME)
+        weights = load_tensors(folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME)
         trees = folder / SYNTHETIC_MODEL_HIERARCHY_FILENAME
         hierarchy = Hierarchy.from_dict(read_json(trees)) if trees.exists() else None
         correlation = None
