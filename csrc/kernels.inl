@@ -11,9 +11,11 @@
 namespace synthkern {
 namespace SYNTHKERN_ISA {
 
+// clang-format off: each builds on the one before.
 #include "gather.inl"
-#include "sampler.inl"
 #include "screen.inl"
+#include "sampler.inl"
+// clang-format on
 
 }  // namespace SYNTHKERN_ISA
 }  // namespace synthkern

@@ -27,70 +27,69 @@ class Worker {
         for (int m = 0; m < plan.num_later; ++m) walkers_.emplace_back(plan.later[m], plan.mean);
     }
 
+    // Samples the whole chunk before it gathers, so that the tables that sampling reads are not
+    // driven out of the near caches by the dictionary's rows after every few samples.
     void operator()(int64_t chunk, Poll& poll) {
-        const int64_t end = std::min(count_, (chunk + 1) * kChunk);
-        for (int64_t i = chunk * kChunk; i < end && !poll.stopped(); i += kGroup) {
+        const int64_t begin = chunk * kChunk, end = std::min(count_, begin + kChunk);
+        CsrChunk& drawn = chunks_ != nullptr ? (*chunks_)[size_t(chunk)] : own_;
+        drawn.counts.clear();
+        drawn.indices.clear();
+        drawn.values.clear();
+        for (int64_t i = begin; i < end && !poll.stopped(); i += kGroup) {
             const int group = int(std::min<int64_t>(kGroup, end - i));
             sampler_->sample(key_, start_ + uint64_t(i), group, entries_);
-            for (int s = 0; s < group; ++s) {
-                sort(entries_[s], samples_[s]);
-                apply_later(start_ + uint64_t(i + s), samples_[s]);
-                if (chunks_ != nullptr) append(samples_[s], (*chunks_)[size_t(chunk)]);
-            }
-            if (hidden_ == nullptr) continue;
-            for (int s = 0; s < group; ++s)
-                gather(samples_[s], s + 1 < group ? &samples_[s + 1] : nullptr, i + s);
+            for (int s = 0; s < group; ++s) append(entries_[s], start_ + uint64_t(i + s), drawn);
         }
+        if (hidden_ != nullptr) gather(drawn, begin, poll);
     }
 
   private:
-    struct Sample {
-        std::vector<int32_t> features;
-        std::vector<float> values;
-    };
-
     // Features ascending: a handful of ascending runs come from the kernel, so that sorting keys
     // of 64 bits is cheap.
-    void sort(const Entries& entries, Sample& sample) {
+    void append(const Entries& entries, uint64_t index, CsrChunk& to) {
         order_.resize(size_t(entries.size));
         for (int64_t k = 0; k < entries.size; ++k)
             order_[size_t(k)] = uint64_t(uint32_t(entries.feature[k])) << 32 | uint64_t(k);
         if (!std::is_sorted(order_.begin(), order_.end())) std::sort(order_.begin(), order_.end());
-        sample.features.resize(order_.size());
-        sample.values.resize(order_.size());
-        for (size_t k = 0; k < order_.size(); ++k) {
-            sample.features[k] = int32_t(order_[k] >> 32);
-            sample.values[k] = entries.value[uint32_t(order_[k])];
+        const size_t first = to.indices.size(), size = order_.size();
+        to.indices.resize(first + size);
+        to.values.resize(first + size);
+        for (size_t k = 0; k < size; ++k) {
+            to.indices[first + k] = int32_t(order_[k] >> 32);
+            to.values[first + k] = entries.value[uint32_t(order_[k])];
         }
+        if (!walkers_.empty()) apply_later(index, first, to);
+        to.counts.push_back(int64_t(to.indices.size() - first));
     }
 
-    void apply_later(uint64_t index, Sample& sample) {
-        if (walkers_.empty()) return;
+    // The later forests, on the entries from `first` on.
+    void apply_later(uint64_t index, size_t first, CsrChunk& to) {
         for (size_t m = 0; m < walkers_.size(); ++m)
-            walkers_[m].apply(sample.features.data(), sample.values.data(),
-                              int64_t(sample.features.size()), key_, index, uint32_t(m + 1));
-        size_t kept = 0;
-        for (size_t k = 0; k < sample.features.size(); ++k) {
-            if (!(sample.values[k] > 0)) continue;
-            sample.features[kept] = sample.features[k];
-            sample.values[kept++] = sample.values[k];
+            walkers_[m].apply(to.indices.data() + first, to.values.data() + first,
+                              int64_t(to.indices.size() - first), key_, index, uint32_t(m + 1));
+        size_t kept = first;
+        for (size_t k = first; k < to.indices.size(); ++k) {
+            if (!(to.values[k] > 0)) continue;
+            to.indices[kept] = to.indices[k];
+            to.values[kept++] = to.values[k];
         }
-        sample.features.resize(kept);
-        sample.values.resize(kept);
+        to.indices.resize(kept);
+        to.values.resize(kept);
     }
 
-    static void append(const Sample& sample, CsrChunk& to) {
-        to.counts.push_back(int64_t(sample.features.size()));
-        to.indices.insert(to.indices.end(), sample.features.begin(), sample.features.end());
-        to.values.insert(to.values.end(), sample.values.begin(), sample.values.end());
-    }
-
-    void gather(const Sample& sample, const Sample* next, int64_t i) {
-        kernels().gather_f32(sample.features.data(), sample.values.data(),
-                             int64_t(sample.features.size()),
-                             next != nullptr ? next->features.data() : nullptr,
-                             next != nullptr ? int64_t(next->features.size()) : 0, hidden_->vectors,
-                             hidden_->dim, hidden_->bias, hidden_->out + i * hidden_->dim);
+    void gather(const CsrChunk& drawn, int64_t begin, Poll& poll) {
+        const int32_t* indices = drawn.indices.data();
+        const float* values = drawn.values.data();
+        float* out = hidden_->out + begin * hidden_->dim;
+        for (size_t i = 0; i < drawn.counts.size() && !poll.stopped(); ++i) {
+            const int64_t size = drawn.counts[i];
+            const int64_t next = i + 1 < drawn.counts.size() ? drawn.counts[i + 1] : 0;
+            kernels().gather_f32(indices, values, size, indices + size, next, hidden_->vectors,
+                                 hidden_->dim, hidden_->bias, out);
+            indices += size;
+            values += size;
+            out += hidden_->dim;
+        }
     }
 
     const Plan& plan_;
@@ -102,7 +101,7 @@ class Worker {
     std::unique_ptr<GroupSampler> sampler_;
     std::vector<Walker<float>> walkers_;
     Entries entries_[kGroup];
-    Sample samples_[kGroup];
+    CsrChunk own_;
     std::vector<uint64_t> order_;
 };
 

@@ -63,7 +63,7 @@ class GeneratorConfig(ABC):
 class Registry(Generic[_Config]):
     """The classes of a family by name."""
 
-    def __init__(self, kind: str, base: type[_Config]) -> None:
+    def __init__(self, kind: str, base: type[Any]) -> None:
         self._kind = kind
         self._base = base
         self._classes: dict[str, type[_Config]] = {}
