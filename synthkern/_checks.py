@@ -78,6 +78,8 @@ def as_vector(
     """Return a scalar or [size] tensor as a finite float32 [size] tensor within [low, high]."""
     if isinstance(value, Real) and not isinstance(value, bool):
         number = as_float(name, value, low=low, high=high, open_low=open_low)
+        if abs(number) > torch.finfo(torch.float32).max:
+            raise ValueError(f"{name} must be finite in float32, got {number!r}")
         return torch.full((size,), number, dtype=torch.float32)
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a number or a tensor of shape [{size}], got {value!r}")
@@ -96,7 +98,8 @@ def as_vector(
     if bool(bad.any()):
         index = int(bad.nonzero()[0])
         expected = f"finite numbers {_range(low, high, open_low=open_low)}".strip()
-        raise ValueError(f"{name} must hold {expected}, got {float(vector[index])!r} at [{index}]")
+        got = float(value.detach()[index])
+        raise ValueError(f"{name} must hold {expected}, got {got!r} at [{index}]")
     return vector.contiguous().clone()
 
 

@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
+import torch
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` make a file under a temporary name beside ``path``, then rename it."""
@@ -49,6 +53,22 @@ def new_directory(path: Path) -> Iterator[Path]:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write a safetensors file; an error names it."""
+    try:
+        write_atomically(path, lambda to: safetensors.torch.save_file(tensors, to))
+    except safetensors.SafetensorError as error:
+        raise OSError(f"{path} could not be written: {error}") from error
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file; an error names it."""
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} must be a whole safetensors file, but {error}") from error
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -1,0 +1,108 @@
+"""The command ``synthkern``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import synthkern
+from synthkern import _core
+from synthkern.engine import BACKENDS, backend_for
+from synthkern.files import read_json
+from synthkern.shards import WHAT, SampleJob, write_samples
+from synthkern.stream import STREAM_VERSION
+from synthkern.world.config import SyntheticModelConfig
+from synthkern.world.presets import PRESETS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError) as error:
+        print(f"synthkern: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="synthkern", description=synthkern.__doc__)
+    parser.add_argument("--version", action="version", version=synthkern.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    sample = commands.add_parser(
+        "sample",
+        help="write samples of a world to disk",
+        description="Write samples as safetensors shards with a manifest and the model itself. "
+        "Run again after an interruption, it continues and ends with the same bytes.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    sample.add_argument(
+        "world", metavar="WORLD", help=f"a preset ({', '.join(PRESETS)}) or a config's JSON file"
+    )
+    sample.add_argument("--samples", type=int, required=True, help="number of samples")
+    sample.add_argument("--seed", type=int, required=True, help="of the samples' stream")
+    sample.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    sample.add_argument("--batch-size", type=int, default=16384, help="samples in a shard")
+    sample.add_argument("--what", choices=WHAT, default="hidden", help="what a shard holds")
+    sample.add_argument("--start", type=int, default=0, help="index of the first sample")
+    sample.set_defaults(run=_sample)
+
+    info = commands.add_parser("info", help="print versions, backends and the machine")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def load_world(name: str) -> SyntheticModelConfig:
+    """The world that a preset's name or a JSON file's path stands for."""
+    if name in PRESETS:
+        return SyntheticModelConfig.preset(name)
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"WORLD must be a JSON file or one of {', '.join(PRESETS)}, got {name!r}")
+    return SyntheticModelConfig.from_dict(read_json(path))
+
+
+def _sample(options: argparse.Namespace) -> int:
+    job = SampleJob(
+        cfg=load_world(options.world),
+        samples=options.samples,
+        seed=options.seed,
+        start=options.start,
+        batch_size=options.batch_size,
+        what=options.what,
+    )
+    written = write_samples(job, options.out)
+    print(f"{written:,} samples written to {options.out}, {job.samples - written:,} were there")
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    del options
+    rows = {
+        "synthkern": synthkern.__version__,
+        "stream version": STREAM_VERSION,
+        "backends": ", ".join(sorted(BACKENDS)),
+        "backend for cpu": backend_for(torch.device("cpu")).name,
+        "instruction set": f"{_core.instruction_set()} of {', '.join(_core.instruction_sets())}",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else "not available",
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {platform.system()}",
+    }
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")
+    return 0

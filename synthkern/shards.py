@@ -1,0 +1,188 @@
+"""Samples of a model written to disk: shards that are whole or not there, and a manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import torch
+from tqdm.auto import tqdm
+
+from synthkern._checks import as_int, as_seed
+from synthkern.files import read_json, save_tensors, write_json
+from synthkern.stream import STREAM_VERSION
+from synthkern.synthetic_model import SyntheticModel
+from synthkern.world.config import SyntheticModelConfig
+
+MANIFEST_FILENAME = "manifest.json"
+MODEL_DIRECTORY = "model"
+
+#: What a shard holds: hidden activations, features in CSR form, or both.
+What = Literal["hidden", "features", "both"]
+WHAT: tuple[What, ...] = ("hidden", "features", "both")
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """What is to be written.
+
+    Attributes:
+        cfg: the world.
+        samples: how many, at least 0.
+        seed: of the samples' stream, in [0, 2**64).
+        start: index of the first sample, in [0, 2**64).
+        batch_size: samples in a shard, at least 1.
+        what: "hidden", "features" or "both".
+    """
+
+    cfg: SyntheticModelConfig
+    samples: int
+    seed: int
+    start: int = 0
+    batch_size: int = 16384
+    what: What = "hidden"
+
+    def __post_init__(self) -> None:
+        as_int("samples", self.samples, low=0)
+        as_seed("seed", self.seed)
+        as_int("start", self.start, low=0, high=2**64 - 1)
+        as_int("batch_size", self.batch_size, low=1)
+        if self.what not in WHAT:
+            raise ValueError(f"what must be one of {', '.join(WHAT)}, got {self.what!r}")
+
+    def shards(self) -> list[tuple[str, int, int]]:
+        """File name, offset from ``start`` and number of samples of every shard."""
+        firsts = range(0, self.samples, self.batch_size)
+        return [
+            (f"shard-{number:06d}.safetensors", first, min(self.batch_size, self.samples - first))
+            for number, first in enumerate(firsts)
+        ]
+
+    def manifest(self) -> dict[str, Any]:
+        """All that decides the bytes of the shards, and their names."""
+        return {
+            "format": "synthkern-samples",
+            "stream_version": STREAM_VERSION,
+            "seed": self.seed,
+            "start": self.start,
+            "samples": self.samples,
+            "batch_size": self.batch_size,
+            "what": self.what,
+            "world": self.cfg.to_dict(),
+            "shards": [
+                {"file": name, "start": (self.start + first) % 2**64, "samples": count}
+                for name, first, count in self.shards()
+            ],
+        }
+
+
+def write_samples(job: SampleJob, directory: Path | str, *, show_progress: bool = True) -> int:
+    """Write a job's shards to a directory, or those that are still missing there.
+
+    The directory gets a manifest, the model (``model/``, as :meth:`SyntheticModel.save` writes
+    it) and one safetensors file a shard: ``hidden`` [B, D], or ``offsets``, ``indices`` and
+    ``values`` of the features in CSR form, or all four. Every file is written under a temporary
+    name and renamed. Run again after an interruption it continues, with the model that it saved,
+    and ends with the same bytes.
+
+    Args:
+        job: what to write.
+        directory: made where it does not exist.
+        show_progress: whether to show a bar with samples/s.
+
+    Returns:
+        The number of samples that were still missing.
+
+    Raises:
+        ValueError: where the directory holds the samples of another job.
+    """
+    folder = Path(directory)
+    _claim(folder, job)
+    for leftover in folder.glob(".shard-*.tmp"):  # of a run that was killed
+        leftover.unlink()
+    missing = [shard for shard in job.shards() if not _is_whole(folder / shard[0], job, shard[2])]
+    count = sum(size for _, _, size in missing)
+    if not missing:
+        return 0
+    model = _model(folder / MODEL_DIRECTORY, job.cfg)
+    with tqdm(
+        total=job.samples,
+        initial=job.samples - count,
+        unit=" samples",
+        unit_scale=True,
+        disable=not show_progress,
+    ) as progress:
+        for name, first, size in missing:
+            tensors = _draw(model, job, (job.start + first) % 2**64, size)
+            save_tensors(folder / name, tensors)
+            progress.update(size)
+    return count
+
+
+def _claim(folder: Path, job: SampleJob) -> None:
+    """Leave the job's manifest in the folder, or make sure that it is the one there."""
+    path = folder / MANIFEST_FILENAME
+    wanted = json.loads(json.dumps(job.manifest()))
+    if path.exists():
+        found = read_json(path)
+        differing = sorted(key for key in wanted if found.get(key) != wanted[key])
+        if differing:
+            key = differing[0]
+            raise ValueError(
+                f"{folder} must be empty or hold samples of the same job, but its manifest has "
+                f"another {', '.join(differing)}: {key} = {found.get(key)!r}, not {wanted[key]!r}"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    present = next(folder.glob("shard-*.safetensors"), None)
+    if present is not None:
+        raise ValueError(
+            f"{folder} must be empty or hold a manifest, got {present.name} without one"
+        )
+    write_json(path, job.manifest())
+
+
+def _model(folder: Path, cfg: SyntheticModelConfig) -> SyntheticModel:
+    if not folder.exists():
+        SyntheticModel(cfg).save(folder)
+    # Always as loaded, so that a first run and one that continues sample the same model.
+    return SyntheticModel.load_from_disk(folder)
+
+
+def _draw(model: SyntheticModel, job: SampleJob, start: int, size: int) -> dict[str, torch.Tensor]:
+    if job.what == "hidden":
+        return {"hidden": model.sample(size, seed=job.seed, start=start)}
+    if job.what == "features":
+        features, tensors = model.sample_sparse(size, seed=job.seed, start=start), {}
+    else:
+        hidden, features = model.sample_with_features(size, sparse=True, seed=job.seed, start=start)
+        tensors = {"hidden": hidden}
+    csr = {"offsets": features.offsets, "indices": features.indices, "values": features.values}
+    return {**tensors, **csr}
+
+
+def _is_whole(path: Path, job: SampleJob, size: int) -> bool:
+    """Whether a shard is there and has the shapes that it should; what cannot be read has not."""
+    if not path.exists():
+        return False
+    try:
+        shapes = dict(_shapes(path))
+    except (safetensors.SafetensorError, OSError):
+        return False
+    expected: dict[str, list[int]] = {}
+    if job.what != "features":
+        expected["hidden"] = [size, job.cfg.hidden_dim]
+    if job.what != "hidden":
+        nnz = shapes.get("indices", [0])
+        expected.update(offsets=[size + 1], indices=nnz, values=nnz)
+    return shapes == expected
+
+
+def _shapes(path: Path) -> Iterator[tuple[str, list[int]]]:
+    with safetensors.safe_open(path, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 - not a mapping
+            yield key, list(file.get_slice(key).get_shape())
