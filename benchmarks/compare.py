@@ -1,0 +1,95 @@
+"""Compare synthkern with the field's own package and with bare torch, in one run.
+
+    python benchmarks/compare.py
+    python benchmarks/compare.py --only generation,memory --json figures.json --repeats 9
+
+Every section checks results first, then times the systems turn by turn (A B A B ...), and prints
+medians with their quartiles and which of the project's requirements are met. Nothing fails for
+being slow. ``pip install 'synthkern[peer]'`` adds the peer; without it those lines are left out.
+A whole run with the peer takes about half an hour on two cores, most of it the peer's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness import hardware
+from harness.report import Section
+from harness.timing import Settings
+from sections import generation, hierarchy, memory, orthogonalization
+
+SECTIONS: dict[str, Callable[[Settings], Section]] = {
+    "generation": generation.run,
+    "hierarchy": hierarchy.run,
+    "orthogonalization": orthogonalization.run,
+    "memory": memory.run,
+}
+
+
+def main() -> None:
+    """Run the sections that the command line names."""
+    args = _parse()
+    settings = Settings(args.repeats, args.budget)
+    machine = hardware.describe()
+    print("\n".join(f"{key}: {value}" for key, value in machine.items()), flush=True)
+    report: dict[str, Any] = {
+        "machine": machine,
+        "settings": {"repeats": args.repeats, "budget": args.budget},
+        "sections": {},
+    }
+    sections = []
+    for name in args.only:
+        section = SECTIONS[name](settings)
+        print(f"\n{section}", flush=True)
+        sections.append(section)
+        report["sections"][name] = section.to_dict()
+        if args.json is not None:
+            args.json.write_text(json.dumps(report, indent=2) + "\n")
+    print("\n== requirements")
+    print("\n".join(str(line) for section in sections for line in section.requirements))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only",
+        type=_names,
+        default=list(SECTIONS),
+        metavar="NAMES",
+        help=f"sections, separated by commas, of {', '.join(SECTIONS)}",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the numbers")
+    parser.add_argument("--repeats", type=_positive, default=5, help="rounds (default: 5)")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="a case that has used this much has no further rounds (default: 60)",
+    )
+    return parser.parse_args()
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"must be of {', '.join(SECTIONS)}, got {unknown}")
+    return names
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    main()

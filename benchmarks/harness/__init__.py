@@ -1,0 +1,1 @@
+"""What the benchmarks share: timing, memory, checks, the peer, and reports."""
