@@ -49,7 +49,7 @@ core = Pybind11Extension(
     depends=[str(path) for path in sorted(Path("csrc").glob("*.[hi]*"))],
     cxx_std=17,
     extra_compile_args=FLAGS,
-    extra_link_args=["-pthread"],
+    extra_link_args=["-pthread", "-ldl"],
 )
 
 with ParallelCompile("NPY_NUM_BUILD_JOBS", default=2):

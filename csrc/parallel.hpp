@@ -10,7 +10,8 @@
 #include <functional>
 #include <mutex>
 #include <thread>
-#include <vector>
+
+#include "team.hpp"
 
 namespace synthkern {
 
@@ -48,9 +49,10 @@ void parallel(int64_t chunks, int threads, const Interrupt& interrupt, MakeWorke
     std::atomic<bool> stop{false};
     std::exception_ptr failure;
     std::mutex failure_lock;
-    const auto work = [&](const Interrupt* on_interrupt) {
+    const std::thread::id caller = std::this_thread::get_id();
+    run_team(int(std::min<int64_t>(threads, chunks)), [&] {
         try {
-            Poll poll(stop, on_interrupt);
+            Poll poll(stop, std::this_thread::get_id() == caller ? &interrupt : nullptr);
             auto worker = make_worker();
             for (int64_t chunk; (chunk = next.fetch_add(1)) < chunks && !poll.stopped();)
                 worker(chunk, poll);
@@ -59,16 +61,7 @@ void parallel(int64_t chunks, int threads, const Interrupt& interrupt, MakeWorke
             if (!failure) failure = std::current_exception();
             stop = true;
         }
-    };
-    std::vector<std::thread> helpers;
-    const int64_t wanted = std::min<int64_t>(threads, chunks) - 1;
-    try {
-        for (int64_t i = 0; i < wanted; ++i) helpers.emplace_back(work, nullptr);
-    } catch (const std::system_error&) {
-        // Fewer threads than asked for: those that started share the work.
-    }
-    work(&interrupt);
-    for (std::thread& helper : helpers) helper.join();
+    });
     if (failure) std::rethrow_exception(failure);
 }
 
