@@ -36,7 +36,7 @@ def as_float(
     open_low: bool = False,
 ) -> float:
     """Return ``value`` as a finite float within [low, high], or (low, high] with ``open_low``."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if not is_number(value):
         raise TypeError(f"{name} must be a number, got {value!r}")
     number = float(value)
     below = low is not None and (number <= low if open_low else number < low)
@@ -44,6 +44,11 @@ def as_float(
         expected = _range(low, high, open_low=open_low)
         raise ValueError(f"{name} must be a finite number {expected}, got {number!r}".strip())
     return number
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a real number; True and False are none here."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def as_bool(name: str, value: Any) -> bool:
@@ -76,7 +81,7 @@ def as_vector(
     open_low: bool = False,
 ) -> torch.Tensor:
     """Return a scalar or [size] tensor as a finite float32 [size] tensor within [low, high]."""
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if is_number(value):
         number = as_float(name, value, low=low, high=high, open_low=open_low)
         if abs(number) > torch.finfo(torch.float32).max:
             raise ValueError(f"{name} must be finite in float32, got {number!r}")

@@ -68,20 +68,20 @@ class ActivationGenerator(nn.Module):
         self.dtype = as_dtype("dtype", dtype)
         self.use_sparse_tensors = as_bool("use_sparse_tensors", use_sparse_tensors)
         self._modifiers = _as_modifiers(modify_activations)
-        fused = 0
+        fused: list[HierarchyModifier] = []
         for modifier in self._modifiers:
             if not isinstance(modifier, HierarchyModifier):
                 break
             modifier.check_fits(self.num_features)
-            fused += 1
-        self._rest = self._modifiers[fused:]
+            fused.append(modifier)
+        self._rest = self._modifiers[len(fused) :]
         plan = compile_plan(
             self.num_features,
             firing_probabilities,
             mean_firing_magnitudes,
             std_firing_magnitudes,
             correlation_matrix,
-            [modifier.forest for modifier in self._modifiers[:fused]],
+            [modifier.forest for modifier in fused],
         )
         self._plan = plan.to(device)
         self._correlation = _correlation_on(self.device, correlation_matrix)

@@ -85,11 +85,13 @@ class FeatureDictionary(nn.Module):
                 f"activations must be dense or sparse COO, got layout {activations.layout}"
             )
         flat = activations.reshape(-1, self.num_features)
-        hidden = _DenseGather.apply(flat, self.feature_vectors, self.bias)
+        hidden = _DenseGather.apply(  # type: ignore[no-untyped-call]
+            flat, self.feature_vectors, self.bias
+        )
         return hidden.reshape(*activations.shape[:-1], self.hidden_dim)
 
     def _from_entries(self, activations: SparseActivations) -> torch.Tensor:
-        hidden: torch.Tensor = _Gather.apply(
+        hidden: torch.Tensor = _Gather.apply(  # type: ignore[no-untyped-call]
             activations.values, self.feature_vectors, self.bias, activations
         )
         return hidden

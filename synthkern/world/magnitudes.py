@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import torch
 
-from synthkern._checks import as_float, as_int
+from synthkern._checks import as_float, as_int, is_number
 from synthkern.world.probabilities import generator_of
 from synthkern.world.registry import GeneratorConfig, Registry
 
@@ -170,6 +169,6 @@ def as_magnitude_config(name: str, value: Any) -> MagnitudeConfig:
     """A config as it is; a number as the constant config."""
     if isinstance(value, MagnitudeConfig):
         return value
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if is_number(value):
         return ConstantMagnitudeConfig(as_float(name, value))
     raise TypeError(f"{name} must be a number or a MagnitudeConfig, got {value!r}")
