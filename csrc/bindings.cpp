@@ -245,8 +245,15 @@ Csr<T> csr_of(const Array<int64_t>& offsets, const Array<int32_t>& indices, cons
     const int64_t nnz = indices.size(), batch = offsets.size() - 1;
     Csr<T> csr{check(offsets, "offsets", {batch + 1}), check(indices, "indices", {nnz}),
                check(values, "values", {nnz}), batch, num_features};
-    if (batch < 0 || csr.offsets[0] != 0 || csr.offsets[batch] != nnz)
-        throw std::invalid_argument("offsets must run from 0 to " + std::to_string(nnz));
+    if (batch < 0 || csr.offsets[0] != 0 || csr.offsets[batch] != nnz ||
+        !std::is_sorted(csr.offsets, csr.offsets + batch + 1))
+        throw std::invalid_argument("offsets must ascend from 0 to " + std::to_string(nnz));
+    const auto outside = [=](int32_t j) { return j < 0 || j >= num_features; };
+    const int32_t* bad = std::find_if(csr.indices, csr.indices + nnz, outside);
+    if (bad != csr.indices + nnz)
+        throw std::invalid_argument("indices must be in [0, " + std::to_string(num_features) +
+                                    "), got " + std::to_string(*bad) + " at [" +
+                                    std::to_string(bad - csr.indices) + "]");
     return csr;
 }
 
