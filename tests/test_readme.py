@@ -1,0 +1,22 @@
+"""The README's Python examples run, one after the other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_examples_run() -> None:
+    text = README.read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    names: dict[str, object] = {}
+    for source, width in zip(examples, (128, 8), strict=True):
+        exec(compile(source, str(README), "exec"), names)
+        hidden = names["hidden"]
+        assert isinstance(hidden, torch.Tensor)
+        assert tuple(hidden.shape) == (1024, width)
