@@ -53,9 +53,9 @@ static inline U32x8 widen(const uint8_t* bytes) {
 #if defined(__AVX2__)
     return (U32x8)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
 #else
-    U32x8 lanes;
+    uint32_t lanes[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = bytes[lane];
-    return lanes;
+    return load<U32x8>(lanes);
 #endif
 }
 
@@ -77,8 +77,11 @@ static inline void load_rows(const uint32_t (*table)[4], U32x8 row, U32x8* out) 
     out[2] = (U32x8)_mm256_unpacklo_epi64(b, d);
     out[3] = (U32x8)_mm256_unpackhi_epi64(b, d);
 #else
-    for (int column = 0; column < 4; ++column)
-        for (int lane = 0; lane < kLanes; ++lane) out[column][lane] = table[rows[lane]][column];
+    uint32_t lanes[kLanes];
+    for (int column = 0; column < 4; ++column) {
+        for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = table[rows[lane]][column];
+        out[column] = load<U32x8>(lanes);
+    }
 #endif
 }
 
@@ -96,11 +99,11 @@ static inline F32x8 add_up(const F32x8* s) {
     const __m256 a = quarters(halves(0), halves(1)), b = quarters(halves(2), halves(3));
     return (F32x8)_mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xDD));
 #else
-    F32x8 sum;
+    float sum[kLanes];
     for (int k = 0; k < kLanes; ++k)
         sum[k] = ((s[k][0] + s[k][4]) + (s[k][2] + s[k][6])) +
                  ((s[k][1] + s[k][5]) + (s[k][3] + s[k][7]));
-    return sum;
+    return load<F32x8>(sum);
 #endif
 }
 

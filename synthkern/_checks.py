@@ -38,7 +38,10 @@ def as_float(
     """Return ``value`` as a finite float within [low, high], or (low, high] with ``open_low``."""
     if not is_number(value):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.copysign(math.inf, value)
     below = low is not None and (number <= low if open_low else number < low)
     if not math.isfinite(number) or below or (high is not None and number > high):
         expected = _range(low, high, open_low=open_low)
@@ -106,6 +109,12 @@ def as_vector(
         got = float(value.detach()[index])
         raise ValueError(f"{name} must hold {expected}, got {got!r} at [{index}]")
     return vector.contiguous().clone()
+
+
+def check_tensor(name: str, value: Any) -> None:
+    """Raise unless ``value`` is a tensor."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, got {value!r}")
 
 
 def check_finite(name: str, value: torch.Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from synthkern import engine
-from synthkern._checks import as_float, as_int
+from synthkern._checks import as_float, as_int, check_tensor
 from synthkern.orthogonalize import FeatureDictionaryInitializer, orthogonal_initializer
 from synthkern.sparse import SparseActivations
 from synthkern.world.probabilities import generator_of
@@ -71,6 +71,8 @@ class FeatureDictionary(nn.Module):
         Raises:
             ValueError: where the last dimension is not N, or the layout another one.
         """
+        if not isinstance(activations, SparseActivations):
+            check_tensor("activations", activations)
         if activations.shape[-1:] != (self.num_features,):
             raise ValueError(
                 f"activations must have shape [..., {self.num_features}], "

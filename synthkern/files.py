@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,23 +34,25 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 @contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory beside ``path`` that takes its place when the block ends well.
+def staged_directory(path: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A temporary directory beside ``path`` whose files take their place when the block ends well.
 
-    Whatever stood at ``path`` is moved aside first and removed after.
+    A new directory appears whole. In one that was there already every file replaces its namesake,
+    those of ``names`` that were not written are removed, and what else stands there stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            path.replace(old / path.name)
+        if not path.exists():
+            temporary.chmod(0o777 & ~_umask())
             temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
+            return
+        for name in names:
+            if (temporary / name).exists():
+                (temporary / name).replace(path / name)
+            else:
+                (path / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -126,7 +126,8 @@ def generate_hierarchy(
     chance = random.Random(as_seed("seed", seed))
     roots, levels = _deal(n, config, chance)
     eligible = list(_eligible(levels, config))
-    portion = int(config.mutually_exclusive_portion * len(eligible))
+    # The product of 0.29 and 100 is a little below 29.
+    portion = int(config.mutually_exclusive_portion * len(eligible) + 1e-9)
     for node in chance.sample(eligible, portion):
         node.mutually_exclusive_children = True
     return Hierarchy(roots)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from synthkern import engine
-from synthkern._checks import as_int, as_seed
+from synthkern._checks import as_int, as_seed, check_tensor
 from synthkern.plan import Forest, check_scaling_means, compile_forest
 from synthkern.sparse import SparseActivations
 from synthkern.stream import fresh_seed
@@ -93,6 +93,8 @@ class HierarchyModifier:
             ValueError: for a wrong shape or dtype, a feature of the trees that is not below N,
                 activations that are not finite, or mean magnitudes that are missing or not > 0.
         """
+        if not isinstance(activations, SparseActivations):
+            check_tensor("activations", activations)
         if len(activations.shape) != 2:
             raise ValueError(f"activations must have shape [B, N], got {list(activations.shape)}")
         if not activations.dtype.is_floating_point:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm.auto import tqdm
 
-from synthkern._checks import as_bool, as_float, as_int, check_finite
+from synthkern._checks import as_bool, as_float, as_int, check_finite, check_tensor
 
 if TYPE_CHECKING:
     from synthkern.feature_dictionary import FeatureDictionary
@@ -64,6 +64,7 @@ def orthogonalize_embeddings(
     """
     _check_arguments(num_steps, lr, show_progress, chunk_size)
     target = as_float("target_cos_sim", target_cos_sim, low=-1, high=1)
+    check_tensor("embeddings", embeddings)
     if embeddings.dim() != 2 or not embeddings.is_floating_point():
         raise ValueError(
             "embeddings must be floating point of shape [N, D], got "

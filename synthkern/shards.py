@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,8 +103,8 @@ def write_samples(job: SampleJob, directory: Path | str, *, show_progress: bool 
     """
     folder = Path(directory)
     _claim(folder, job)
-    for leftover in folder.glob(".shard-*.tmp"):  # of a run that was killed
-        leftover.unlink()
+    for leftover in folder.glob(".*.tmp"):  # of a run that was killed
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     missing = [shard for shard in job.shards() if not _is_whole(folder / shard[0], job, shard[2])]
     count = sum(size for _, _, size in missing)
     if not missing:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from synthkern._checks import as_int
+from synthkern._checks import as_int, check_tensor
 
 
 class SparseActivations:
@@ -45,6 +45,7 @@ class SparseActivations:
     @classmethod
     def from_dense(cls, activations: torch.Tensor) -> SparseActivations:
         """The entries of a dense tensor [B, N] that are not zero."""
+        check_tensor("activations", activations)
         if activations.dim() != 2:
             raise ValueError(f"activations must have shape [B, N], got {list(activations.shape)}")
         kept = activations != 0

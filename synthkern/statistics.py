@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from synthkern._checks import as_float, as_int, check_finite
+from synthkern._checks import as_float, as_int, check_finite, check_tensor
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.world.correlation import LowRankCorrelationMatrix
 
@@ -53,6 +53,7 @@ class SuperpositionStats:
 def compute_correlation_matrix_stats(correlation_matrix: torch.Tensor) -> CorrelationMatrixStats:
     """Statistics of a full correlation matrix [N, N]; zeros where N is 1."""
     matrix = correlation_matrix
+    check_tensor("correlation_matrix", matrix)
     if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"correlation_matrix must have shape [N, N], got {list(matrix.shape)}")
     check_finite("correlation_matrix", matrix)

@@ -14,7 +14,7 @@ from synthkern import engine
 from synthkern._checks import as_dtype, as_int
 from synthkern.activation_generator import ActivationGenerator, stream_position
 from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.files import load_tensors, new_directory, read_json, save_tensors, write_json
+from synthkern.files import load_tensors, read_json, save_tensors, staged_directory, write_json
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.orthogonalize import orthogonal_initializer
 from synthkern.sparse import SparseActivations
@@ -29,6 +29,12 @@ SYNTHETIC_MODEL_CONFIG_FILENAME = "synthetic_model_config.json"
 SYNTHETIC_MODEL_WEIGHTS_FILENAME = "synthetic_model.safetensors"
 SYNTHETIC_MODEL_HIERARCHY_FILENAME = "hierarchy.json"
 
+_FILENAMES = (
+    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
+    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
+    SYNTHETIC_MODEL_CONFIG_FILENAME,
+)
+
 
 class SyntheticModel(nn.Module):
     """A world that can be sampled: an activation generator and a feature dictionary.
@@ -40,8 +46,8 @@ class SyntheticModel(nn.Module):
     Args:
         cfg: the recipe.
         feature_dict: used as it is, in place of one built.
-        activation_generator: used as it is; then ``hierarchy`` and ``correlation_matrix`` are
-            only kept.
+        activation_generator: used as it is; then ``hierarchy`` is only kept, and
+            ``correlation_matrix`` is not needed.
         hierarchy: used in place of one generated.
         correlation_matrix: used in place of one generated.
         device: where samples are made.
@@ -179,7 +185,8 @@ class SyntheticModel(nn.Module):
         """Write the model to a directory, in the field's format.
 
         The config and the hierarchy as JSON, the parameters, base probabilities, magnitudes and
-        correlation as safetensors. The directory is written beside its place and then renamed.
+        correlation as safetensors. A new directory appears whole; in one that is there already
+        the model's own files are replaced and others stay.
 
         Raises:
             ValueError: where the generator holds what the format cannot: callables other than
@@ -206,7 +213,7 @@ class SyntheticModel(nn.Module):
         }
         if self.correlation_matrix is not None:
             weights.update(self.correlation_matrix._asdict())
-        with new_directory(Path(directory)) as temporary:
+        with staged_directory(Path(directory).absolute(), _FILENAMES) as temporary:
             # The dtype of samples follows Module.to, the config's does not.
             dtype = str(generator.dtype).removeprefix("torch.")
             config = {**self.cfg.to_dict(), "dtype": dtype}

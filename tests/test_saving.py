@@ -231,3 +231,15 @@ def test_broken_json_is_refused_with_its_file(tmp_path: Path, name: str, content
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"nowhere/{CONFIG}"):
         synthetic.SyntheticModel.load_from_disk(tmp_path / "nowhere")
+
+
+def test_files_of_others_stay(tmp_path: Path) -> None:
+    model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(6, 4, seed=1))
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / synthetic.SYNTHETIC_MODEL_HIERARCHY_FILENAME).write_text("of an older model")
+    model.save(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    loaded = synthetic.SyntheticModel.load_from_disk(tmp_path)
+    assert loaded.hierarchy is None
+    assert torch.equal(loaded.sample(9, seed=2), model.sample(9, seed=2))
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))

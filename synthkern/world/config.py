@@ -91,7 +91,8 @@ class SyntheticModelConfig:
         mean_firing_magnitudes: a number or a config.
         bias: False, True (norm 1) or the norm of the hidden bias.
         dtype: of activations and hidden activations.
-        seed: of the world (not of its samples); None builds another world each time.
+        seed: of the world (not of its samples), of which torch's generator takes the low 32 bits;
+            None builds another world each time.
     """
 
     num_features: int

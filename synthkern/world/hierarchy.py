@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,10 +58,9 @@ class HierarchyNode:
         if feature_index is not None:
             feature_index = as_int("feature_index", feature_index, low=0)
         self.feature_index = feature_index
-        self.children: list[HierarchyNode] = [] if children is None else list(children)
-        for child in self.children:
-            if not isinstance(child, HierarchyNode):
-                raise TypeError(f"children must hold HierarchyNodes, got {child!r}")
+        self.children: list[HierarchyNode] = (
+            [] if children is None else _nodes("children", children)
+        )
         self.mutually_exclusive_children = as_bool(
             "mutually_exclusive_children", mutually_exclusive_children
         )
@@ -175,10 +174,16 @@ def describe(node: HierarchyNode) -> str:
 
 def as_roots(roots: Sequence[HierarchyNode] | HierarchyNode) -> list[HierarchyNode]:
     """One root or a sequence of roots as a list."""
-    nodes = [roots] if isinstance(roots, HierarchyNode) else list(roots)
+    return [roots] if isinstance(roots, HierarchyNode) else _nodes("roots", roots)
+
+
+def _nodes(name: str, value: Any) -> list[HierarchyNode]:
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a sequence of HierarchyNodes, got {value!r}")
+    nodes = list(value)
     for node in nodes:
         if not isinstance(node, HierarchyNode):
-            raise TypeError(f"roots must hold HierarchyNodes, got {node!r}")
+            raise TypeError(f"{name} must hold HierarchyNodes, got {node!r}")
     return nodes
 
 

@@ -50,5 +50,6 @@ def _fma(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
     error = (product - (total - tail)) + (addend - tail)
     bits = total.view(torch.int64)
     toward_zero = bits - ((error * total) < 0).long()
-    odd = torch.where(error != 0, toward_zero | 1, bits)
+    inexact = torch.isfinite(error) & (error != 0)
+    odd = torch.where(inexact, toward_zero | 1, bits)
     return odd.view(torch.float64).float()
