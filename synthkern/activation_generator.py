@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 from synthkern import engine
 from synthkern._checks import as_bool, as_dtype, as_int, as_seed
 from synthkern.hierarchy_modifier import HierarchyModifier
-from synthkern.plan import Correlation, Plan, compile_plan
+from synthkern.plan import Correlation, Plan, check_scaling_means, compile_plan
 from synthkern.sparse import SparseActivations
 from synthkern.stream import fresh_seed
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -72,9 +73,11 @@ class ActivationGenerator(nn.Module):
         for modifier in self._modifiers:
             if not isinstance(modifier, HierarchyModifier):
                 break
-            modifier.check_fits(self.num_features)
             fused.append(modifier)
         self._rest = self._modifiers[len(fused) :]
+        later = [item for item in self._rest if isinstance(item, HierarchyModifier)]
+        for hierarchy in (*fused, *later):
+            hierarchy.check_fits(self.num_features)
         plan = compile_plan(
             self.num_features,
             firing_probabilities,
@@ -83,6 +86,8 @@ class ActivationGenerator(nn.Module):
             correlation_matrix,
             [modifier.forest for modifier in fused],
         )
+        for hierarchy in later:
+            check_scaling_means(hierarchy.forest, plan.mean)
         self._plan = plan.to(device)
         self._correlation = _correlation_on(self.device, correlation_matrix)
 
@@ -152,10 +157,8 @@ class ActivationGenerator(nn.Module):
             if isinstance(modifier, HierarchyModifier):
                 activations = modifier(activations, self, seed=seed, start=start, ordinal=ordinal)
                 ordinal += 1
-            elif _wants_generator(modifier):
-                activations = modifier(activations, self)
             else:
-                activations = modifier(activations)
+                activations = _call(modifier, activations, self)
             _check_modified(activations, modifier, batch_size, self.num_features)
         return torch.relu(activations)
 
@@ -193,7 +196,7 @@ class ActivationGenerator(nn.Module):
         """Follow nn.Module.to and its kin: a device moves the plan, a dtype is that of samples."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         moved = fn(torch.empty(0, dtype=self.dtype, device=self.device))
-        self.dtype = moved.dtype
+        self.dtype = as_dtype("dtype", moved.dtype)
         self._plan = self._plan.to(moved.device)
         self._correlation = _correlation_on(moved.device, self._correlation)
         return self
@@ -208,19 +211,26 @@ def _as_modifiers(value: Any) -> tuple[ActivationsModifier, ...]:
     return tuple(modifiers)
 
 
-def _wants_generator(modifier: ActivationsModifier) -> bool:
-    """Whether a modifier names a generator, or cannot be called with activations alone."""
+def _call(
+    modifier: ActivationsModifier, activations: torch.Tensor, generator: ActivationGenerator
+) -> torch.Tensor:
+    """Apply a user's modifier, with the generator where it asks for one."""
     try:
         signature = inspect.signature(modifier)
     except (TypeError, ValueError):  # some builtins have none
-        return False
-    if "generator" in signature.parameters:
-        return True
-    try:
-        signature.bind(None)
-    except TypeError:
-        return True
-    return False
+        return modifier(activations)
+    named = signature.parameters.get("generator")
+    if named is None:
+        try:
+            signature.bind(activations)
+        except TypeError:
+            return modifier(activations, generator)
+        return modifier(activations)
+    if named.kind is not named.KEYWORD_ONLY:
+        return modifier(activations, generator)
+    if isinstance(modifier, functools.partial) and "generator" in modifier.keywords:
+        return modifier(activations)  # bound beforehand
+    return modifier(activations, generator=generator)
 
 
 def _check_modified(activations: Any, modifier: Any, batch_size: int, num_features: int) -> None:
