@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "dictionary.hpp"
@@ -180,6 +181,30 @@ class BoundPlan {
     Plan plan_;
 };
 
+// All parts as one; they are emptied, so that no more than one copy and a part are held.
+template <class T>
+std::tuple<Array<int64_t>, Array<int32_t>, Array<T>> joined(std::vector<CsrPart<T>>& parts,
+                                                            int64_t batch) {
+    int64_t nnz = 0;
+    for (const CsrPart<T>& part : parts) nnz += int64_t(part.indices.size());
+    Array<int64_t> offsets(batch + 1);
+    Array<int32_t> indices(nnz);
+    Array<T> values(nnz);
+    int64_t *next = offsets.mutable_data(), at = 0;
+    *next = 0;
+    for (CsrPart<T>& part : parts) {
+        for (const int64_t size : part.counts) {
+            next[1] = next[0] + size;
+            ++next;
+        }
+        std::copy(part.indices.begin(), part.indices.end(), indices.mutable_data() + at);
+        std::copy(part.values.begin(), part.values.end(), values.mutable_data() + at);
+        at += int64_t(part.indices.size());
+        part = CsrPart<T>();
+    }
+    return {offsets, indices, values};
+}
+
 py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, int64_t count,
                        int threads, bool want_features, const std::optional<Array<float>>& vectors,
                        const std::optional<Array<float>>& bias) {
@@ -201,23 +226,7 @@ py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, in
                         vectors ? &hidden : nullptr, kInterrupt);
     }
     if (!want_features) return py::make_tuple(py::none(), py::none(), py::none(), out);
-    int64_t nnz = 0;
-    for (const CsrChunk& chunk : chunks) nnz += int64_t(chunk.indices.size());
-    Array<int64_t> offsets(count + 1);
-    Array<int32_t> indices(nnz);
-    Array<float> values(nnz);
-    int64_t *next = offsets.mutable_data(), at = 0;
-    *next = 0;
-    for (CsrChunk& chunk : chunks) {
-        for (const int64_t size : chunk.counts) {
-            next[1] = next[0] + size;
-            ++next;
-        }
-        std::copy(chunk.indices.begin(), chunk.indices.end(), indices.mutable_data() + at);
-        std::copy(chunk.values.begin(), chunk.values.end(), values.mutable_data() + at);
-        at += int64_t(chunk.indices.size());
-        chunk = CsrChunk();  // so that no more than one copy and a chunk are held
-    }
+    const auto [offsets, indices, values] = joined(chunks, count);
     return py::make_tuple(offsets, indices, values, out);
 }
 
@@ -272,6 +281,21 @@ Array<T> bound_apply_sparse(const BoundForest& bound, const Array<int64_t>& offs
     apply_sparse(bound.view(), csr.offsets, csr.indices, to, csr.batch, means, seed, start, ordinal,
                  threads, kInterrupt);
     return out;
+}
+
+template <class T>
+py::tuple bound_compress(const Array<T>& activations, int threads) {
+    if (activations.ndim() != 2)
+        throw std::invalid_argument("activations must have two dimensions");
+    const int64_t batch = activations.shape(0), n = activations.shape(1);
+    std::vector<CsrPart<T>> parts;
+    {
+        const T* from = activations.data();
+        const py::gil_scoped_release no_gil;
+        parts = compress(from, batch, n, threads, kInterrupt);
+    }
+    const auto [offsets, indices, values] = joined(parts, batch);
+    return py::make_tuple(offsets, indices, values);
 }
 
 template <class T>
@@ -338,6 +362,7 @@ void bind_typed(py::module_& m) {
     m.def("apply_sparse", &bound_apply_sparse<T>, "forest"_a, "offsets"_a, "indices"_a,
           "values"_a.noconvert(), "mean"_a.none(true), "seed"_a, "start"_a, "ordinal"_a,
           "threads"_a);
+    m.def("compress", &bound_compress<T>, "activations"_a.noconvert(), "threads"_a);
     m.def("gather", &bound_gather<T>, "offsets"_a, "indices"_a, "values"_a.noconvert(),
           "vectors"_a.noconvert(), "bias"_a.noconvert(), "threads"_a);
     m.def("gather_grad_vectors", &bound_grad_vectors<T>, "offsets"_a, "indices"_a,

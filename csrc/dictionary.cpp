@@ -40,6 +40,31 @@ void each_row(int64_t count, int threads, const Interrupt& interrupt, const Row&
 }  // namespace
 
 template <class T>
+std::vector<CsrPart<T>> compress(const T* activations, int64_t batch, int64_t num_features,
+                                 int threads, const Interrupt& interrupt) {
+    constexpr int64_t step = 16;  // numbers that are looked at together: almost all are zero
+    std::vector<CsrPart<T>> parts(size_t((batch + kRows - 1) / kRows));
+    each_row(batch, threads, interrupt, [&](int64_t b) {
+        CsrPart<T>& part = parts[size_t(b / kRows)];
+        const T* row = activations + b * num_features;
+        const size_t before = part.indices.size();
+        for (int64_t first = 0; first < num_features; first += step) {
+            const int64_t end = std::min(num_features, first + step);
+            bool any = false;
+            for (int64_t j = first; j < end; ++j) any |= row[j] != 0;
+            if (!any) continue;
+            for (int64_t j = first; j < end; ++j) {
+                if (row[j] == 0) continue;
+                part.indices.push_back(int32_t(j));
+                part.values.push_back(row[j]);
+            }
+        }
+        part.counts.push_back(int64_t(part.indices.size() - before));
+    });
+    return parts;
+}
+
+template <class T>
 void gather(const Csr<T>& csr, const T* vectors, int64_t dim, const T* bias, T* hidden, int threads,
             const Interrupt& interrupt) {
     each_row(csr.batch, threads, interrupt,
@@ -87,11 +112,12 @@ void gather_grad_values(const Csr<T>& csr, const T* vectors, const T* grad, int6
     });
 }
 
-#define SYNTHKERN_INSTANTIATE(T)                                                                 \
-    template void gather(const Csr<T>&, const T*, int64_t, const T*, T*, int, const Interrupt&); \
-    template void gather_grad_vectors(const Csr<T>&, const T*, int64_t, T*, int,                 \
-                                      const Interrupt&);                                         \
-    template void gather_grad_values(const Csr<T>&, const T*, const T*, int64_t, T*, int,        \
+#define SYNTHKERN_INSTANTIATE(T)                                                                  \
+    template std::vector<CsrPart<T>> compress(const T*, int64_t, int64_t, int, const Interrupt&); \
+    template void gather(const Csr<T>&, const T*, int64_t, const T*, T*, int, const Interrupt&);  \
+    template void gather_grad_vectors(const Csr<T>&, const T*, int64_t, T*, int,                  \
+                                      const Interrupt&);                                          \
+    template void gather_grad_values(const Csr<T>&, const T*, const T*, int64_t, T*, int,         \
                                      const Interrupt&);
 SYNTHKERN_INSTANTIATE(float)
 SYNTHKERN_INSTANTIATE(double)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "parallel.hpp"
 
@@ -14,6 +15,19 @@ struct Csr {
     const T* values;         // [nnz]
     int64_t batch, num_features;
 };
+
+// Samples of a dense tensor in CSR form, some consecutive ones to a part.
+template <class T>
+struct CsrPart {
+    std::vector<int64_t> counts;  // entries of each sample
+    std::vector<int32_t> indices;
+    std::vector<T> values;
+};
+
+// The entries of activations [batch, num_features] that are not zero.
+template <class T>
+std::vector<CsrPart<T>> compress(const T* activations, int64_t batch, int64_t num_features,
+                                 int threads, const Interrupt& interrupt);
 
 // vectors: [num_features, dim]; bias: [dim]; hidden: [batch, dim].
 template <class T>

@@ -4,17 +4,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "dictionary.hpp"
 #include "parallel.hpp"
 #include "plan.hpp"
 
 namespace synthkern {
 
-// Consecutive samples in CSR form.
-struct CsrChunk {
-    std::vector<int64_t> counts;  // features of each sample
-    std::vector<int32_t> indices;
-    std::vector<float> values;
-};
+using CsrChunk = CsrPart<float>;
 
 struct Hidden {
     const float* vectors;  // [N, dim]

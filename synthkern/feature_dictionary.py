@@ -137,7 +137,7 @@ class _DenseGather(torch.autograd.Function):
         ctx: Any, activations: torch.Tensor, vectors: torch.Tensor, bias: torch.Tensor
     ) -> torch.Tensor:
         ctx.save_for_backward(activations, vectors)
-        return engine.gather(SparseActivations.from_dense(activations), vectors, bias)
+        return engine.gather(engine.compress(activations), vectors, bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -150,7 +150,7 @@ class _DenseGather(torch.autograd.Function):
             grad_activations = (grad @ vectors.T).to(activations.dtype)
         grad_vectors = None
         if needs_vectors:
-            entries = SparseActivations.from_dense(activations)
+            entries = engine.compress(activations)
             grad_vectors = engine.gather_grad_vectors(entries, _wide(grad)).to(vectors.dtype)
         return grad_activations, grad_vectors, grad.sum(dim=0) if needs_bias else None
 

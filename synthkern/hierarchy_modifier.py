@@ -11,7 +11,7 @@ from synthkern import engine
 from synthkern._checks import as_int, as_seed, check_tensor
 from synthkern.plan import Forest, check_scaling_means, compile_forest
 from synthkern.sparse import SparseActivations
-from synthkern.stream import fresh_seed
+from synthkern.stream import EXCLUSION, fresh_seed
 from synthkern.world.hierarchy import HierarchyNode, as_roots, validate_forest
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class HierarchyModifier:
             seed: of the choices within exclusive groups, in [0, 2**64); None draws a fresh one
                 from torch's global generator.
             start: row b takes the choices of sample start + b of that seed, in [0, 2**64).
-            ordinal: the forest's number among several that are applied to the same samples.
+            ordinal: the forest's number, from 0, among several that are applied to the same samples.
 
         Returns:
             Activations of the same kind, shape and dtype. Dense ones are differentiable.
@@ -101,6 +101,7 @@ class HierarchyModifier:
             raise ValueError(f"activations must be floating point, got {activations.dtype}")
         self.check_fits(activations.shape[1])
         start = as_int("start", start, low=0, high=2**64 - 1)
+        ordinal = as_int("ordinal", ordinal, low=0, high=2**32 - 1 - EXCLUSION)
         key = fresh_seed() if seed is None else as_seed("seed", seed)
         forest = self.forest.to(activations.device)
         means = self._means(activations, generator)

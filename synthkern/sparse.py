@@ -125,7 +125,7 @@ class SparseActivations:
         """A dense tensor [B, N], of the values' dtype where none is given."""
         values = self.values if dtype is None else self.values.to(dtype)
         dense = torch.zeros(self.shape, dtype=values.dtype, device=self.device)
-        return dense.index_put((self.row_indices(), self.indices.long()), values)
+        return dense.index_put_((self.row_indices(), self.indices.long()), values)
 
     def to_sparse_coo(self, dtype: torch.dtype | None = None) -> torch.Tensor:
         """A coalesced sparse COO tensor [B, N]."""

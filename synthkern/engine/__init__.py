@@ -29,6 +29,7 @@ __all__ = [
     "apply_forest_dense",
     "apply_forest_sparse",
     "backend_for",
+    "compress",
     "gather",
     "gather_grad_values",
     "gather_grad_vectors",
@@ -120,6 +121,13 @@ def apply_forest_sparse(
         return wide.to_dtype(activations.dtype)
     backend = _differentiable(activations.values) or backend_for(activations.device)
     return backend.apply_forest_sparse(forest, activations, means, seed, start, ordinal)
+
+
+def compress(activations: torch.Tensor) -> SparseActivations:
+    """The entries of dense activations [B, N] that are not zero, in CSR form."""
+    if activations.dtype not in (torch.float32, torch.float64):
+        return SparseActivations.from_dense(activations)
+    return backend_for(activations.device).compress(activations)
 
 
 def gather(

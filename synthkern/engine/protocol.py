@@ -64,6 +64,12 @@ class SparseForestFn(Protocol):
     ) -> SparseActivations: ...
 
 
+class CompressFn(Protocol):
+    """Takes dense activations to CSR form."""
+
+    def __call__(self, activations: torch.Tensor, /) -> SparseActivations: ...
+
+
 class GatherFn(Protocol):
     """Takes CSR activations through a dictionary."""
 
@@ -94,6 +100,7 @@ class Backend:
     sample: SampleFn
     apply_forest_dense: DenseForestFn
     apply_forest_sparse: SparseForestFn
+    compress: CompressFn
     gather: GatherFn
     gather_grad_vectors: GradVectorsFn
     gather_grad_values: GradValuesFn

@@ -1,6 +1,11 @@
 """The C++ core behind the engine's protocol."""
 
-from synthkern.engine.cpu.dictionary import gather, gather_grad_values, gather_grad_vectors
+from synthkern.engine.cpu.dictionary import (
+    compress,
+    gather,
+    gather_grad_values,
+    gather_grad_vectors,
+)
 from synthkern.engine.cpu.forest import apply_forest_dense, apply_forest_sparse
 from synthkern.engine.cpu.sampler import sample
 from synthkern.engine.protocol import Backend
@@ -10,6 +15,7 @@ BACKEND = Backend(
     sample=sample,
     apply_forest_dense=apply_forest_dense,
     apply_forest_sparse=apply_forest_sparse,
+    compress=compress,
     gather=gather,
     gather_grad_vectors=gather_grad_vectors,
     gather_grad_values=gather_grad_values,

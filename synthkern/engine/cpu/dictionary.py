@@ -9,6 +9,18 @@ from synthkern.engine.cpu.arrays import view
 from synthkern.sparse import SparseActivations
 
 
+def compress(activations: torch.Tensor, /) -> SparseActivations:
+    """The entries of a dense tensor [B, N] that are not zero."""
+    offsets, indices, values = _core.compress(view(activations), torch.get_num_threads())
+    return SparseActivations(
+        torch.from_numpy(offsets),
+        torch.from_numpy(indices),
+        torch.from_numpy(values),
+        activations.shape[1],
+        validate=False,
+    )
+
+
 def gather(
     activations: SparseActivations, vectors: torch.Tensor, bias: torch.Tensor, /
 ) -> torch.Tensor:

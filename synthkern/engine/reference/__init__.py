@@ -8,12 +8,14 @@ from synthkern.engine.protocol import Backend
 from synthkern.engine.reference.dictionary import gather, gather_grad_values, gather_grad_vectors
 from synthkern.engine.reference.forest import apply_forest_dense, apply_forest_sparse
 from synthkern.engine.reference.sampler import sample
+from synthkern.sparse import SparseActivations
 
 BACKEND = Backend(
     name="reference",
     sample=sample,
     apply_forest_dense=apply_forest_dense,
     apply_forest_sparse=apply_forest_sparse,
+    compress=SparseActivations.from_dense,
     gather=gather,
     gather_grad_vectors=gather_grad_vectors,
     gather_grad_values=gather_grad_values,
