@@ -84,7 +84,7 @@ class HierarchyModifier:
             seed: of the choices within exclusive groups, in [0, 2**64); None draws a fresh one
                 from torch's global generator.
             start: row b takes the choices of sample start + b of that seed, in [0, 2**64).
-            ordinal: the forest's number, from 0, among several that are applied to the same samples.
+            ordinal: the forest's number among several that are applied to the same samples.
 
         Returns:
             Activations of the same kind, shape and dtype. Dense ones are differentiable.
