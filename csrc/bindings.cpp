@@ -2,6 +2,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -43,8 +45,22 @@ const T* check(const Array<T>& array, const char* name, std::vector<int64_t> sha
                                 text(array.shape(), size_t(array.ndim())));
 }
 
-// Ctrl-C ends a long call.
+// The GIL let go of. Unlike pybind11's own, this lets Python end a daemon thread that wants the GIL
+// back while the interpreter shuts down: that unwinds through here.
+class ReleasedGil {
+  public:
+    ReleasedGil() : state_(PyEval_SaveThread()) {}
+    ~ReleasedGil() noexcept(false) { PyEval_RestoreThread(state_); }
+    ReleasedGil(const ReleasedGil&) = delete;
+
+  private:
+    PyThreadState* state_;
+};
+
+// Ctrl-C ends a long call. Python handles signals on its main thread, and others must not wait for
+// the GIL only to find nothing.
 void raise_if_interrupted() {
+    if (getpid() != syscall(SYS_gettid)) return;
     const py::gil_scoped_acquire gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
@@ -221,7 +237,7 @@ py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, in
     }
     std::vector<CsrChunk> chunks;
     {
-        const py::gil_scoped_release no_gil;
+        const ReleasedGil no_gil;
         chunks = sample(plan, seed, start, count, threads, want_features,
                         vectors ? &hidden : nullptr, kInterrupt);
     }
@@ -243,7 +259,7 @@ Array<T> bound_apply_dense(const BoundForest& bound, const Array<T>& activations
     const float* means = means_of(mean, n);
     Array<T> out(std::vector<py::ssize_t>{batch, n});
     T* to = out.mutable_data();
-    const py::gil_scoped_release no_gil;
+    const ReleasedGil no_gil;
     apply_dense(bound.view(), in, to, batch, n, means, seed, start, ordinal, threads, kInterrupt);
     return out;
 }
@@ -276,7 +292,7 @@ Array<T> bound_apply_sparse(const BoundForest& bound, const Array<int64_t>& offs
     const float* means = means_of(mean, n);
     Array<T> out(values.size());
     T* to = out.mutable_data();
-    const py::gil_scoped_release no_gil;
+    const ReleasedGil no_gil;
     std::copy(csr.values, csr.values + values.size(), to);
     apply_sparse(bound.view(), csr.offsets, csr.indices, to, csr.batch, means, seed, start, ordinal,
                  threads, kInterrupt);
@@ -291,7 +307,7 @@ py::tuple bound_compress(const Array<T>& activations, int threads) {
     std::vector<CsrPart<T>> parts;
     {
         const T* from = activations.data();
-        const py::gil_scoped_release no_gil;
+        const ReleasedGil no_gil;
         parts = compress(from, batch, n, threads, kInterrupt);
     }
     const auto [offsets, indices, values] = joined(parts, batch);
@@ -308,7 +324,7 @@ Array<T> bound_gather(const Array<int64_t>& offsets, const Array<int32_t>& indic
     Array<T> out(std::vector<py::ssize_t>{csr.batch, dim});
     T* to = out.mutable_data();
     const T* from = check(bias, "bias", {dim});
-    const py::gil_scoped_release no_gil;
+    const ReleasedGil no_gil;
     gather(csr, rows, dim, from, to, threads, kInterrupt);
     return out;
 }
@@ -322,7 +338,7 @@ Array<T> bound_grad_vectors(const Array<int64_t>& offsets, const Array<int32_t>&
     const T* from = check(grad, "grad", {csr.batch, dim});
     Array<T> out(std::vector<py::ssize_t>{num_features, dim});
     T* to = out.mutable_data();
-    const py::gil_scoped_release no_gil;
+    const ReleasedGil no_gil;
     gather_grad_vectors(csr, from, dim, to, threads, kInterrupt);
     return out;
 }
@@ -337,7 +353,7 @@ Array<T> bound_grad_values(const Array<int64_t>& offsets, const Array<int32_t>& 
     const T* from = check(grad, "grad", {csr.batch, dim});
     Array<T> out(values.size());
     T* to = out.mutable_data();
-    const py::gil_scoped_release no_gil;
+    const ReleasedGil no_gil;
     gather_grad_values(csr, rows, from, dim, to, threads, kInterrupt);
     return out;
 }

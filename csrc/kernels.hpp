@@ -56,8 +56,9 @@ class GroupSampler {
 struct Kernels {
     const char* name;
     GroupSampler* (*make_sampler)(const Plan& plan);
-    // hidden[d] = fma(values[i], vectors[indices[i], d], ...) from bias[d], i ascending. `next`:
-    // the rows that the following call reads.
+    // hidden[d] = fma(values[i], vectors[indices[i], d], ...) from bias[d], i ascending. indices,
+    // values: [count]; next: [next_count], the rows that the following call reads; vectors:
+    // [num_features, dim]; bias, hidden: [dim].
     void (*gather_f32)(const int32_t* indices, const float* values, int64_t count,
                        const int32_t* next, int64_t next_count, const float* vectors, int64_t dim,
                        const float* bias, float* hidden);

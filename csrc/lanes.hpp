@@ -59,7 +59,7 @@ static inline U32x8 widen(const uint8_t* bytes) {
 #endif
 }
 
-// Eight rows of four words of a table, transposed: out[column][lane].
+// Eight rows of four words of a table, transposed. table: [rows][4]; out: [4], by column.
 static inline void load_rows(const uint32_t (*table)[4], U32x8 row, U32x8* out) {
     uint32_t rows[kLanes];
     store(rows, row);

@@ -119,7 +119,7 @@ struct Quantised {
 
 // Bounds by Cauchy and Schwarz: with loading = q / a + dq and factor = e / b + de,
 // |loading . factor - q . e / (a b)| <= |dq| |factor| + |q / a| |de|. The float32 rounding of the
-// exact test is below (rank / 8 + 8) 2**-23 of the sizes that it adds up.
+// exact test is below (rank / 8 + 8) 2**-23 of the sizes that it adds up. factor: [rank].
 static inline void quantise(const Plan& plan, const float* factor, Quantised& q) {
     const Screen& screen = plan.screen;
     float square = 0, error_square = 0, quantised_square = 0;

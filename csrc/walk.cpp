@@ -33,7 +33,7 @@ void Walker<T>::apply(const int32_t* feature, T* value, int64_t count, Key key, 
             T& v = value[place];
             if (gate >= 0 && !(state_[size_t(gate)] > 0))
                 v = 0;
-            else if (forest.scaled[node])
+            else if (forest.scaled[node] && v != 0)
                 v = v * (state_[size_t(gate)] / T(mean_[forest.feature[gate]]));
             if (group >= 0 && v > 0) contestants_.push_back(p);
         }
@@ -119,7 +119,9 @@ class DenseWalker {
             const size_t from = active_.size();
             for (int32_t node = first; node < last; ++node) {
                 const int32_t feature = forest_.feature[node];
-                const T value = forest_.scaled[node] ? in[feature] * scale : in[feature];
+                // Zero stays zero however small the mean that it is divided by.
+                const bool grows = forest_.scaled[node] && in[feature] != 0;
+                const T value = grows ? in[feature] * scale : in[feature];
                 out[feature] = value;
                 if (value > 0) active_.push_back(node);
             }

@@ -41,7 +41,9 @@ def as_float(
     try:
         number = float(value)
     except OverflowError:
-        number = math.copysign(math.inf, value)
+        number = math.inf if value > 0 else -math.inf
+    if math.isfinite(number) and abs(number) > torch.finfo(torch.float32).max:
+        raise ValueError(f"{name} must be finite in float32, got {number!r}")
     below = low is not None and (number <= low if open_low else number < low)
     if not math.isfinite(number) or below or (high is not None and number > high):
         expected = _range(low, high, open_low=open_low)
@@ -86,9 +88,7 @@ def as_vector(
     """Return a scalar or [size] tensor as a finite float32 [size] tensor within [low, high]."""
     if is_number(value):
         number = as_float(name, value, low=low, high=high, open_low=open_low)
-        if abs(number) > torch.finfo(torch.float32).max:
-            raise ValueError(f"{name} must be finite in float32, got {number!r}")
-        return torch.full((size,), number, dtype=torch.float32)
+        return torch.full((size,), number, dtype=torch.float32, device="cpu")
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a number or a tensor of shape [{size}], got {value!r}")
     if value.dim() == 0:

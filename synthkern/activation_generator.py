@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from synthkern import engine
-from synthkern._checks import as_bool, as_dtype, as_int, as_seed
+from synthkern._checks import as_bool, as_dtype, as_int, as_seed, check_finite
 from synthkern.hierarchy_modifier import HierarchyModifier
 from synthkern.plan import Correlation, Plan, check_scaling_means, compile_plan
 from synthkern.sparse import SparseActivations
@@ -20,6 +20,8 @@ from synthkern.world.correlation import LowRankCorrelationMatrix
 
 #: ``f(activations)`` or ``f(activations, generator)``.
 ActivationsModifier = Callable[..., torch.Tensor]
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class ActivationGenerator(nn.Module):
@@ -89,7 +91,12 @@ class ActivationGenerator(nn.Module):
         for hierarchy in later:
             check_scaling_means(hierarchy.forest, plan.mean)
         self._plan = plan.to(device)
-        self._correlation = _correlation_on(self.device, correlation_matrix)
+        self._full_correlation: torch.Tensor | None = None
+        self._correlation_diag: torch.Tensor | None = None
+        if isinstance(correlation_matrix, tuple):
+            self._correlation_diag = correlation_matrix[1].detach().to(device, copy=True)
+        elif correlation_matrix is not None:
+            self._full_correlation = correlation_matrix.detach().to(device, copy=True)
 
     @property
     def plan(self) -> Plan:
@@ -103,18 +110,18 @@ class ActivationGenerator(nn.Module):
 
     @property
     def firing_probabilities(self) -> torch.Tensor:
-        """The probabilities before any modifier, float32 [N]."""
-        return self._plan.probability
+        """The probabilities before any modifier: a copy, float32 [N]."""
+        return self._plan.probability.clone()
 
     @property
     def mean_firing_magnitudes(self) -> torch.Tensor:
-        """The mean magnitudes, float32 [N]."""
-        return self._plan.mean
+        """The mean magnitudes: a copy, float32 [N]."""
+        return self._plan.mean.clone()
 
     @property
     def std_firing_magnitudes(self) -> torch.Tensor:
-        """The standard deviations of the magnitudes, float32 [N]."""
-        return self._plan.std
+        """The standard deviations of the magnitudes: a copy, float32 [N]."""
+        return self._plan.std.clone()
 
     @property
     def modify_activations(self) -> tuple[ActivationsModifier, ...]:
@@ -123,18 +130,23 @@ class ActivationGenerator(nn.Module):
 
     @property
     def correlation_matrix(self) -> torch.Tensor | None:
-        """The full correlation matrix [N, N], where that is what was given."""
-        return None if isinstance(self._correlation, tuple) else self._correlation
+        """The full correlation matrix [N, N], where that is what was given: a copy."""
+        return None if self._full_correlation is None else self._full_correlation.clone()
 
     @property
     def low_rank_correlation(self) -> LowRankCorrelationMatrix | None:
-        """The low-rank correlation, where that is what was given."""
-        return self._correlation if isinstance(self._correlation, tuple) else None
+        """The low-rank correlation, where that is what was given: a copy, its factor float32."""
+        if self._correlation_diag is None:
+            return None
+        factor = self._plan.factor[:, : self._plan.rank].clone()
+        return LowRankCorrelationMatrix(factor, self._correlation_diag.clone())
 
     @property
     def is_fused(self) -> bool:
-        """Whether the engine makes whole samples, no callable of the user's own among them."""
-        return not self._rest
+        """Whether the engine makes whole samples: no callable of the user's own is among the
+        modifiers, and no subclass samples in another way.
+        """
+        return not self._rest and type(self).sample is ActivationGenerator.sample
 
     @torch.no_grad()
     def sample(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
@@ -160,20 +172,16 @@ class ActivationGenerator(nn.Module):
             else:
                 activations = _call(modifier, activations, self)
             _check_modified(activations, modifier, batch_size, self.num_features)
+            activations = self._as_promised(activations)
         return torch.relu(activations)
 
     def sample_sparse(
         self, batch_size: int, *, seed: int | None = None, start: int = 0
     ) -> SparseActivations:
         """The same samples in CSR form with float32 values; see :meth:`sample`."""
-        if self._rest:
-            activations = self.sample(batch_size, seed=seed, start=start)
-            if activations.layout == torch.strided:
-                return SparseActivations.from_dense(activations).to_dtype(torch.float32)
-            return (
-                SparseActivations.from_sparse_coo(activations).drop_zeros().to_dtype(torch.float32)
-            )
-        return self._draw(batch_size, *stream_position(seed, start))
+        if self.is_fused:
+            return self._draw(batch_size, *stream_position(seed, start))
+        return as_entries(self.sample(batch_size, seed=seed, start=start))
 
     def forward(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Samples [B, N]; see :meth:`sample`."""
@@ -181,7 +189,7 @@ class ActivationGenerator(nn.Module):
 
     def _draw(self, batch_size: int, seed: int, start: int) -> SparseActivations:
         """What precedes the first callable of the user's own."""
-        count = as_int("batch_size", batch_size, low=0)
+        count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
         features = engine.sample(self._plan, seed=seed, start=start, count=count).features
         assert features is not None
         return features
@@ -192,13 +200,24 @@ class ActivationGenerator(nn.Module):
             return drawn.to_sparse_coo(self.dtype)
         return drawn.to_dense(self.dtype)
 
+    def _as_promised(self, activations: torch.Tensor) -> torch.Tensor:
+        """What a modifier returned, in the layout and dtype of this generator's samples."""
+        if self.use_sparse_tensors and activations.layout == torch.strided:
+            activations = activations.to_sparse()
+        elif not self.use_sparse_tensors and activations.layout != torch.strided:
+            activations = activations.to_dense()
+        return activations.to(self.dtype)
+
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         """Follow nn.Module.to and its kin: a device moves the plan, a dtype is that of samples."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         moved = fn(torch.empty(0, dtype=self.dtype, device=self.device))
         self.dtype = as_dtype("dtype", moved.dtype)
         self._plan = self._plan.to(moved.device)
-        self._correlation = _correlation_on(moved.device, self._correlation)
+        if self._full_correlation is not None:
+            self._full_correlation = self._full_correlation.to(moved.device)
+        if self._correlation_diag is not None:
+            self._correlation_diag = self._correlation_diag.to(moved.device)
         return self
 
 
@@ -215,22 +234,24 @@ def _call(
     modifier: ActivationsModifier, activations: torch.Tensor, generator: ActivationGenerator
 ) -> torch.Tensor:
     """Apply a user's modifier, with the generator where it asks for one."""
+    # A module's own call takes anything.
+    target = modifier.forward if isinstance(modifier, nn.Module) else modifier
     try:
-        signature = inspect.signature(modifier)
+        signature = inspect.signature(target)
     except (TypeError, ValueError):  # some builtins have none
         return modifier(activations)
-    named = signature.parameters.get("generator")
-    if named is None:
-        try:
-            signature.bind(activations)
-        except TypeError:
+    names = list(signature.parameters)
+    if "generator" in names[1:]:
+        if names[1] == "generator" and signature.parameters["generator"].kind in _POSITIONAL:
             return modifier(activations, generator)
-        return modifier(activations)
-    if named.kind is not named.KEYWORD_ONLY:
+        if isinstance(modifier, functools.partial) and "generator" in modifier.keywords:
+            return modifier(activations)  # bound beforehand
+        return modifier(activations, generator=generator)
+    try:
+        signature.bind(activations)
+    except TypeError:
         return modifier(activations, generator)
-    if isinstance(modifier, functools.partial) and "generator" in modifier.keywords:
-        return modifier(activations)  # bound beforehand
-    return modifier(activations, generator=generator)
+    return modifier(activations)
 
 
 def _check_modified(activations: Any, modifier: Any, batch_size: int, num_features: int) -> None:
@@ -241,6 +262,10 @@ def _check_modified(activations: Any, modifier: Any, batch_size: int, num_featur
             f"modify_activations must return a tensor of shape {list(expected)}, "
             f"got {got!r} from {modifier!r}"
         )
+    check_finite(
+        f"what modify_activations returns ({modifier!r})",
+        activations if activations.layout == torch.strided else activations.to_dense(),
+    )
 
 
 def stream_position(seed: int | None, start: int) -> tuple[int, int]:
@@ -249,9 +274,8 @@ def stream_position(seed: int | None, start: int) -> tuple[int, int]:
     return (fresh_seed() if seed is None else as_seed("seed", seed)), start
 
 
-def _correlation_on(
-    device: torch.device, correlation: Correlation | None
-) -> torch.Tensor | LowRankCorrelationMatrix | None:
-    if isinstance(correlation, tuple):
-        return LowRankCorrelationMatrix(*(part.to(device) for part in correlation))
-    return None if correlation is None else correlation.to(device)
+def as_entries(activations: torch.Tensor) -> SparseActivations:
+    """Activations [B, N], dense or sparse COO, in CSR form with float32 values."""
+    if activations.layout == torch.strided:
+        return engine.compress(activations).to_dtype(torch.float32)
+    return SparseActivations.from_sparse_coo(activations).drop_zeros().to_dtype(torch.float32)

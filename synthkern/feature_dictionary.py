@@ -11,7 +11,7 @@ from synthkern import engine
 from synthkern._checks import as_float, as_int, check_tensor
 from synthkern.orthogonalize import FeatureDictionaryInitializer, orthogonal_initializer
 from synthkern.sparse import SparseActivations
-from synthkern.world.probabilities import generator_of
+from synthkern.world.probabilities import generator_of, random_normals
 
 
 class FeatureDictionary(nn.Module):
@@ -43,17 +43,25 @@ class FeatureDictionary(nn.Module):
         self.num_features = as_int("num_features", num_features, low=1)
         self.hidden_dim = as_int("hidden_dim", hidden_dim, low=1)
         norm = as_bias("bias", bias)
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be callable or None, got {initializer!r}")
         generator = generator_of(seed)
-        vectors = torch.randn(self.num_features, self.hidden_dim, generator=generator)
+        vectors = random_normals(self.num_features, self.hidden_dim, generator=generator)
         vectors.div_(torch.linalg.vector_norm(vectors, dim=1, keepdim=True))
-        direction = torch.zeros(self.hidden_dim)
+        direction = torch.zeros(self.hidden_dim, dtype=torch.float32, device="cpu")
         if norm:
-            direction = torch.randn(self.hidden_dim, generator=generator)
+            direction = random_normals(self.hidden_dim, generator=generator)
             direction.mul_(norm / torch.linalg.vector_norm(direction))
         self.feature_vectors = nn.Parameter(vectors.to(device))
         self.bias = nn.Parameter(direction.to(device))
         if initializer is not None:
             initializer(self)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether calling this is the gather alone: no subclass's forward, no hooks."""
+        own = type(self).forward is FeatureDictionary.forward
+        return own and not self._forward_hooks and not self._forward_pre_hooks
 
     def forward(self, activations: torch.Tensor | SparseActivations) -> torch.Tensor:
         """Hidden activations ``activations @ feature_vectors + bias``.

@@ -87,7 +87,11 @@ def read_json(path: Path) -> Any:
 
 
 def _dump(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    try:
+        text = json.dumps(data, indent=2)
+    except RecursionError:
+        raise ValueError(f"{path.name} must not be nested deeper than JSON can be") from None
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _umask() -> int:

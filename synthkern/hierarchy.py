@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from synthkern._checks import as_int, as_seed, as_vector, check_keys
+from synthkern._checks import as_int, as_seed, as_vector, check_keys, check_tensor
 from synthkern.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
 from synthkern.world.hierarchy import HierarchyConfig, HierarchyNode, as_roots
 
@@ -76,6 +76,7 @@ class Hierarchy:
             ValueError: for a probability outside [0, 1], or a parent's of 0.
         """
         base = base_firing_probabilities
+        check_tensor("base_firing_probabilities", base)
         if base.dim() != 1:
             raise ValueError(
                 f"base_firing_probabilities must have shape [N], got {list(base.shape)}"
@@ -96,7 +97,9 @@ class Hierarchy:
                 f"{float(parent[node])!r} at [{int(features[gate[node]])}]"
             )
         grouped = group >= 0
-        sums = torch.zeros(int(group.max()) + 1 if bool(grouped.any()) else 0, dtype=own.dtype)
+        sums = torch.zeros(
+            int(group.max()) + 1 if bool(grouped.any()) else 0, dtype=own.dtype, device="cpu"
+        )
         sums.index_add_(0, group[grouped], own[grouped])
         siblings = torch.zeros_like(own)
         siblings[grouped] = sums[group[grouped]] - own[grouped]
@@ -122,7 +125,7 @@ def generate_hierarchy(
     if not isinstance(config, HierarchyConfig):
         raise TypeError(f"config must be a HierarchyConfig, got {config!r}")
     if seed is None:
-        seed = int(torch.randint(2**63 - 1, ()))
+        seed = int(torch.randint(2**63 - 1, (), device="cpu"))
     chance = random.Random(as_seed("seed", seed))
     roots, levels = _deal(n, config, chance)
     eligible = list(_eligible(levels, config))

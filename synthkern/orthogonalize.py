@@ -78,7 +78,8 @@ def orthogonalize_embeddings(
     optimizer = torch.optim.Adam([vectors], lr=lr, fused=True)
     steps = tqdm(range(num_steps), desc="Orthogonalizing vectors", disable=not show_progress)
     for _ in steps:
-        loss = _loss_and_gradient(vectors, vectors.grad, target, chunk_size)
+        with torch.autocast(vectors.device.type, enabled=False):
+            loss = _loss_and_gradient(vectors, vectors.grad, target, chunk_size)
         optimizer.step()
         if show_progress:
             steps.set_postfix(loss=f"{float(loss):.3g}", refresh=False)

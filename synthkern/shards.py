@@ -103,8 +103,7 @@ def write_samples(job: SampleJob, directory: Path | str, *, show_progress: bool 
     """
     folder = Path(directory)
     _claim(folder, job)
-    for leftover in folder.glob(".*.tmp"):  # of a run that was killed
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    _clear_leftovers(folder)
     missing = [shard for shard in job.shards() if not _is_whole(folder / shard[0], job, shard[2])]
     count = sum(size for _, _, size in missing)
     if not missing:
@@ -122,6 +121,15 @@ def write_samples(job: SampleJob, directory: Path | str, *, show_progress: bool 
             save_tensors(folder / name, tensors)
             progress.update(size)
     return count
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what a run that was killed left under temporary names."""
+    for name in ("shard-*.safetensors", MANIFEST_FILENAME):
+        for leftover in folder.glob(f".{name}.*.tmp"):
+            leftover.unlink()
+    for leftover in folder.glob(f".{MODEL_DIRECTORY}.*.tmp"):
+        shutil.rmtree(leftover)
 
 
 def _claim(folder: Path, job: SampleJob) -> None:
@@ -151,7 +159,10 @@ def _model(folder: Path, cfg: SyntheticModelConfig) -> SyntheticModel:
     if not folder.exists():
         SyntheticModel(cfg).save(folder)
     # Always as loaded, so that a first run and one that continues sample the same model.
-    return SyntheticModel.load_from_disk(folder)
+    model = SyntheticModel.load_from_disk(folder)
+    if model.cfg.to_dict() != json.loads(json.dumps(cfg.to_dict())):
+        raise ValueError(f"{folder} must hold the job's model, but its config is another one")
+    return model
 
 
 def _draw(model: SyntheticModel, job: SampleJob, start: int, size: int) -> dict[str, torch.Tensor]:

@@ -61,7 +61,9 @@ class SparseActivations:
     @classmethod
     def from_sparse_coo(cls, activations: torch.Tensor) -> SparseActivations:
         """The stored entries of a sparse COO tensor [B, N]."""
-        if activations.layout != torch.sparse_coo or activations.dim() != 2:
+        check_tensor("activations", activations)
+        is_coo = activations.layout == torch.sparse_coo and activations.dense_dim() == 0
+        if not is_coo or activations.dim() != 2:
             raise ValueError(
                 "activations must be a sparse COO tensor of shape [B, N], got "
                 f"{activations.layout} {list(activations.shape)}"

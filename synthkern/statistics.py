@@ -67,7 +67,8 @@ def compute_low_rank_correlation_matrix_stats(
     correlation_matrix: LowRankCorrelationMatrix,
 ) -> CorrelationMatrixStats:
     """The same of F F^T + diag(d), from F alone: nothing of size N x N is formed."""
-    factor = correlation_matrix.correlation_factor
+    factor, _ = correlation_matrix
+    check_tensor("correlation_factor", factor)
     if factor.dim() != 2 or factor.shape[0] == 0:
         raise ValueError(f"correlation_factor must have shape [N, r], got {list(factor.shape)}")
     check_finite("correlation_factor", factor)
@@ -114,7 +115,7 @@ def compute_superposition_stats(
     greatest: list[torch.Tensor] = []
     quantiles: list[torch.Tensor] = []
     total = 0.0
-    shares = torch.tensor(wanted, dtype=torch.float64) / 100
+    shares = torch.tensor(wanted, dtype=torch.float64, device="cpu") / 100
     for first in range(0, n, rows):
         cosines = (unit[first : first + rows] @ unit.T).abs()
         # A vector is not compared with itself: its own column goes last and is cut off.
@@ -145,6 +146,8 @@ def cosine_similarities(a: torch.Tensor, b: torch.Tensor | None = None) -> torch
     A row of zeros has cosine 0 with everything.
     """
     other = a if b is None else b
+    check_tensor("a", a)
+    check_tensor("b", other)
     if a.dim() != 2 or other.dim() != 2 or a.shape[1] != other.shape[1]:
         raise ValueError(
             f"a and b must have shapes [P, D] and [Q, D], got {list(a.shape)} and "

@@ -12,7 +12,7 @@ from torch import nn
 
 from synthkern import engine
 from synthkern._checks import as_dtype, as_int
-from synthkern.activation_generator import ActivationGenerator, stream_position
+from synthkern.activation_generator import ActivationGenerator, as_entries, stream_position
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.files import load_tensors, read_json, save_tensors, staged_directory, write_json
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
@@ -68,6 +68,14 @@ class SyntheticModel(nn.Module):
         super().__init__()
         if not isinstance(cfg, SyntheticModelConfig):
             raise TypeError(f"cfg must be a SyntheticModelConfig, got {cfg!r}")
+        for name, part, kind in (
+            ("feature_dict", feature_dict, FeatureDictionary),
+            ("activation_generator", activation_generator, ActivationGenerator),
+            ("hierarchy", hierarchy, Hierarchy),
+            ("correlation_matrix", correlation_matrix, tuple),
+        ):
+            if part is not None and not isinstance(part, kind):
+                raise TypeError(f"{name} must be a {kind.__name__} or None, got {part!r}")
         self.cfg = cfg
         if feature_dict is not None:
             sizes = (feature_dict.num_features, feature_dict.hidden_dim)
@@ -142,10 +150,10 @@ class SyntheticModel(nn.Module):
             start: see :meth:`sample`.
         """
         hidden, features = self._draw(batch_size, seed, start, features=True)
+        if isinstance(features, SparseActivations):
+            return hidden, features if sparse else self.activation_generator.as_tensor(features)
         assert features is not None
-        if sparse:
-            return hidden, features
-        return hidden, self.activation_generator.as_tensor(features)
+        return hidden, as_entries(features) if sparse else features
 
     @torch.no_grad()
     def sample_sparse(
@@ -160,13 +168,18 @@ class SyntheticModel(nn.Module):
 
     def _draw(
         self, batch_size: int, seed: int | None, start: int, *, features: bool
-    ) -> tuple[torch.Tensor, SparseActivations | None]:
+    ) -> tuple[torch.Tensor, SparseActivations | torch.Tensor | None]:
+        """Hidden activations, and the features where they are wanted: in CSR form where the engine
+        makes them, else the generator's own tensor.
+        """
         generator, dictionary = self.activation_generator, self.feature_dict
         seed, start = stream_position(seed, start)
-        count = as_int("batch_size", batch_size, low=0)
+        count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
         vectors, bias = dictionary.feature_vectors.detach(), dictionary.bias.detach()
-        plain = type(dictionary).forward is FeatureDictionary.forward
-        if generator.is_fused and plain and vectors.dtype == torch.float32:
+        if not generator.is_fused:
+            activations = generator.sample(count, seed=seed, start=start)
+            return dictionary(activations), activations
+        if dictionary.is_plain and vectors.dtype == torch.float32:
             drawn = engine.sample(
                 generator.plan,
                 seed=seed,
@@ -178,8 +191,8 @@ class SyntheticModel(nn.Module):
             )
             assert drawn.hidden is not None
             return drawn.hidden, drawn.features
-        activations = generator.sample_sparse(count, seed=seed, start=start)
-        return dictionary(activations), activations
+        entries = generator.sample_sparse(count, seed=seed, start=start)
+        return dictionary(entries), entries
 
     def save(self, directory: Path | str) -> None:
         """Write the model to a directory, in the field's format.

@@ -78,7 +78,11 @@ def test_dtypes_other_than_four_floats_are_refused(bad: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ({"batch_size": -1}, ValueError, "batch_size must be an integer >= 0, got -1"),
+        (
+            {"batch_size": -1},
+            ValueError,
+            "batch_size must be an integer >= 0 and <= 2147483647, got -1",
+        ),
         ({"batch_size": 2.0}, TypeError, "batch_size must be an integer, got 2.0"),
         ({"batch_size": True}, TypeError, "batch_size must be an integer, got True"),
         ({"seed": -1}, ValueError, "seed must be an integer >= 0"),

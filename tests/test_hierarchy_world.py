@@ -190,7 +190,7 @@ BAD_TREES: list[tuple[Callable[[], synthetic.HierarchyNode], str]] = [
     ),
     (
         lambda: changed("feature_index", -2),
-        "feature_index of feature -2 must be an integer >= 0, got -2",
+        "feature_index of feature -2 must be an integer >= 0 and <= 2147483647, got -2",
     ),
     (
         lambda: Node(6, [Node(1)], mutually_exclusive_children=True),

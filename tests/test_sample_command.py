@@ -213,3 +213,21 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for expected in (synthetic.__version__, torch.__version__, "cpu, reference", "instruction set"):
         assert expected in shown
+
+
+def test_files_of_others_stay(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / ".notes.tmp").mkdir(parents=True)
+    (out / "paper.tex").write_text("mine")
+    assert run(world, out) == 0
+    assert (out / ".notes.tmp").is_dir()
+    assert (out / "paper.tex").read_text() == "mine"
+
+
+def test_another_model_in_the_way_is_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = synthetic.SyntheticModelConfig.from_dict({**WORLD, "seed": 4})
+    synthetic.SyntheticModel(other).save(tmp_path / "out" / "model")
+    assert run(world, tmp_path / "out") == 2
+    assert "another one" in capsys.readouterr().err

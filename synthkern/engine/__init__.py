@@ -70,6 +70,8 @@ def sample(
         vectors: [N, D] float32 feature vectors, where hidden activations are wanted.
         bias: [D] float32, with ``vectors``.
     """
+    if (vectors is None) != (bias is None):
+        raise ValueError("vectors and bias must be given together, got only one of them")
     backend = backend_for(plan.device)
     return backend.sample(plan, seed, start, count, features, vectors, bias)
 

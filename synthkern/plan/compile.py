@@ -76,7 +76,7 @@ def _copula(
 ) -> tuple[torch.Tensor, torch.Tensor, int, bool]:
     """Loadings [N, rank], noise scale [N], rank, and whether the loadings are triangular."""
     if correlation is None:
-        return torch.zeros(n, 0), torch.ones(n), 0, False
+        return _constant(0, n, 0), _constant(1, n), 0, False
     if isinstance(correlation, tuple):
         if len(correlation) != 2:
             raise ValueError(
@@ -104,7 +104,11 @@ def _copula(
             "correlation_matrix must be positive definite, but its leading minor of order "
             f"{int(info)} is not"
         )
-    return lower.to(torch.float32), torch.zeros(n), n, True
+    return lower.to(torch.float32), _constant(0, n), n, True
+
+
+def _constant(value: float, *shape: int) -> torch.Tensor:
+    return torch.full(shape, value, dtype=torch.float32, device="cpu")
 
 
 def _low_rank(factor: Any, diag: Any, n: int) -> tuple[torch.Tensor, torch.Tensor]:

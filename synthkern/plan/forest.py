@@ -116,13 +116,13 @@ class _Builder:
 
     def build(self) -> Forest:
         def int32(numbers: list[int]) -> torch.Tensor:
-            return torch.tensor(numbers, dtype=torch.int32)
+            return torch.tensor(numbers, dtype=torch.int32, device="cpu")
 
         return Forest(
             feature=int32([node.feature_index for node in self.nodes]),  # type: ignore[misc]
             gate=int32(self.gate),
             child_begin=int32(self.child_begin),
             child_end=int32(self.child_end),
-            scaled=torch.tensor(self.scaled, dtype=torch.uint8),
+            scaled=torch.tensor(self.scaled, dtype=torch.uint8, device="cpu"),
             group=int32(self.group),
         )

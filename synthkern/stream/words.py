@@ -20,7 +20,7 @@ Words = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 def fresh_seed() -> int:
     """A seed drawn from torch's global generator, so that torch.manual_seed reproduces it."""
-    low, high = torch.randint(0, 2**32, (2,)).tolist()
+    low, high = torch.randint(0, 2**32, (2,), device="cpu").tolist()
     return int(high << 32 | low)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from synthkern._checks import as_dtype, as_float, as_int
-from synthkern.world.probabilities import generator_of
+from synthkern.world.probabilities import generator_of, random_normals
 
 #: Eigenvalues below this are raised to it where a matrix is not positive semi-definite.
 _LEAST_EIGENVALUE = 1e-6
@@ -47,7 +47,7 @@ def create_correlation_matrix_from_correlations(
     """
     n = as_int("num_features", num_features, low=1)
     default = as_float("default_correlation", default_correlation, low=-1, high=1)
-    matrix = torch.full((n, n), default, dtype=torch.float64)
+    matrix = torch.full((n, n), default, dtype=torch.float64, device="cpu")
     if correlations:
         given: dict[tuple[int, int], float] = {}
         for pair, value in correlations.items():
@@ -55,8 +55,8 @@ def create_correlation_matrix_from_correlations(
             before = given.setdefault(_pair(pair, n), number)
             if before != number:
                 raise ValueError(f"correlations must agree, got {before} and {number} for {pair}")
-        i, j = torch.tensor(list(given)).T
-        rho = torch.tensor(list(given.values()), dtype=torch.float64)
+        i, j = torch.tensor(list(given), device="cpu").T
+        rho = torch.tensor(list(given.values()), dtype=torch.float64, device="cpu")
         matrix[i, j] = rho
         matrix[j, i] = rho
     matrix.fill_diagonal_(1.0)
@@ -115,7 +115,7 @@ def generate_random_correlation_matrix(
         max_correlation_strength,
         seed,
     )
-    matrix = torch.eye(num_features, dtype=torch.float64)
+    matrix = torch.eye(num_features, dtype=torch.float64, device="cpu")
     matrix[i, j] = rho
     matrix[j, i] = rho
     return _nearest_correlation(matrix).to(device=device, dtype=kind)
@@ -145,8 +145,8 @@ def generate_random_low_rank_correlation_matrix(
     n, r = as_int("num_features", num_features, low=1), as_int("rank", rank, low=1)
     scale = as_float("correlation_scale", correlation_scale, low=0)
     kind = as_dtype("dtype", dtype)
-    factor = torch.randn(n, r, generator=generator_of(seed)).mul_(scale)
-    share = torch.linalg.vector_norm(factor, dim=1).square_()
+    factor = random_normals(n, r, generator=generator_of(seed)).mul_(scale)
+    share = torch.linalg.vector_norm(factor, dim=1, dtype=torch.float64).square_()
     too_large = share > 1 - _LEAST_DIAG
     if bool(too_large.any()):
         count = int(too_large.sum())
@@ -188,13 +188,17 @@ def _random_pairs(
     low = as_float("min_correlation_strength", min_strength, low=0, high=1)
     high = as_float("max_correlation_strength", max_strength, low=low, high=1)
     generator = generator_of(seed)
-    pairs = torch.triu_indices(n, n, offset=1)
+    pairs = torch.triu_indices(n, n, offset=1, device="cpu")
     total = pairs.shape[1]
     correlated = total - int(total * uncorrelated)
-    chosen = torch.randperm(total, generator=generator)[:correlated]
+    chosen = torch.randperm(total, generator=generator, device="cpu")[:correlated]
     # The order of the permutation is random, so its beginning is a random subset.
-    sign = torch.where(torch.arange(correlated) < int(correlated * positive), 1.0, -1.0)
-    strength = low + (high - low) * torch.rand(correlated, dtype=torch.float64, generator=generator)
+    sign = torch.where(
+        torch.arange(correlated, device="cpu") < int(correlated * positive), 1.0, -1.0
+    )
+    strength = low + (high - low) * torch.rand(
+        correlated, dtype=torch.float64, device="cpu", generator=generator
+    )
     order = chosen.argsort()
     return pairs[:, chosen[order]], (sign * strength)[order]
 

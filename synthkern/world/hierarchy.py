@@ -56,7 +56,7 @@ class HierarchyNode:
         feature_id: str | None = None,
     ) -> None:
         if feature_index is not None:
-            feature_index = as_int("feature_index", feature_index, low=0)
+            feature_index = as_int("feature_index", feature_index, low=0, high=2**31 - 1)
         self.feature_index = feature_index
         self.children: list[HierarchyNode] = (
             [] if children is None else _nodes("children", children)
@@ -123,6 +123,11 @@ class HierarchyNode:
         """Check the tree; see :func:`validate_forest`."""
         validate_forest([self])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are made of a flat list, so that a deep tree is no deep recursion."""
+        nodes = [(*node._own(), len(node.children)) for node, _ in _walk([self])]
+        return _rebuild, (type(self), nodes)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, HierarchyNode):
             return NotImplemented
@@ -164,6 +169,21 @@ class HierarchyNode:
             self.scale_children_by_parent,
             self.feature_id,
         )
+
+
+def _rebuild(kind: type[HierarchyNode], nodes: list[tuple[Any, ...]]) -> HierarchyNode:
+    """The tree of its nodes' fields and numbers of children, a node before its children."""
+    top: list[HierarchyNode] = []
+    waiting = [(top, 1)]  # lists of children, and how many each still lacks
+    for index, exclusive, scaled, feature_id, size in nodes:
+        siblings, missing = waiting.pop()
+        if missing > 1:
+            waiting.append((siblings, missing - 1))
+        node = kind(index, None, exclusive, scaled, feature_id)
+        siblings.append(node)
+        if size:
+            waiting.append((node.children, size))
+    return top[0]
 
 
 def describe(node: HierarchyNode) -> str:
@@ -233,7 +253,7 @@ def _check_node(
     index = node.feature_index
     if index is None:
         return
-    as_int(f"feature_index of {describe(node)}", index, low=0)
+    as_int(f"feature_index of {describe(node)}", index, low=0, high=2**31 - 1)
     if num_features is not None and index >= num_features:
         raise ValueError(
             f"feature_index must be below num_features = {num_features}, got {describe(node)}"

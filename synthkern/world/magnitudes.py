@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from synthkern._checks import as_float, as_int, is_number
-from synthkern.world.probabilities import generator_of
+from synthkern.world.probabilities import generator_of, random_normals
 from synthkern.world.registry import GeneratorConfig, Registry
 
 
@@ -41,7 +41,7 @@ class ConstantMagnitudeConfig(MagnitudeConfig):
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]; nothing about them is random."""
         n = as_int("num_features", num_features, low=1)
-        return torch.full((n,), float(self.value), dtype=torch.float32)
+        return torch.full((n,), float(self.value), dtype=torch.float32, device="cpu")
 
 
 @dataclass
@@ -63,7 +63,7 @@ class LinearMagnitudeConfig(MagnitudeConfig):
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]; nothing about them is random."""
         n = as_int("num_features", num_features, low=1)
-        return torch.linspace(self.start, self.end, n, dtype=torch.float32)
+        return torch.linspace(self.start, self.end, n, dtype=torch.float32, device="cpu")
 
 
 @dataclass
@@ -85,7 +85,7 @@ class ExponentialMagnitudeConfig(MagnitudeConfig):
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]; nothing about them is random."""
         n = as_int("num_features", num_features, low=1)
-        share = torch.linspace(0, 1, n, dtype=torch.float64)
+        share = torch.linspace(0, 1, n, dtype=torch.float64, device="cpu")
         return (self.start * (self.end / self.start) ** share).to(torch.float32)
 
 
@@ -122,7 +122,7 @@ class FoldedNormalMagnitudeConfig(MagnitudeConfig):
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]."""
         n = as_int("num_features", num_features, low=1)
-        magnitudes = (self.mean + self.std * torch.randn(n, generator=generator_of(seed))).abs()
+        magnitudes = (self.mean + self.std * random_normals(n, generator=generator_of(seed))).abs()
         if self.min_value is None and self.max_value is None:
             return magnitudes
         return magnitudes.clamp(self.min_value, self.max_value)

@@ -31,10 +31,10 @@ def zipfian_firing_probabilities(
     n, exponent = as_int("num_features", num_features, low=1), _exponent(exponent)
     top, bottom = _bounds(max_prob, min_prob, distinct=True)
     if n == 1:
-        return torch.tensor([top], dtype=torch.float32)
+        return torch.tensor([top], dtype=torch.float32, device="cpu")
     # 1 / rank**exponent - 1, which the rescaling takes no notice of and which stays exact where
     # the exponent is so small that the law itself rounds to 1 everywhere.
-    law = torch.expm1(-exponent * torch.arange(1, n + 1, dtype=torch.float64).log())
+    law = torch.expm1(-exponent * torch.arange(1, n + 1, dtype=torch.float64, device="cpu").log())
     share = (law - law[-1]) / (law[0] - law[-1])
     return (bottom + (top - bottom) * share).to(torch.float32)
 
@@ -51,7 +51,7 @@ def linear_firing_probabilities(
     """
     n = as_int("num_features", num_features, low=1)
     top, bottom = _bounds(max_prob, min_prob)
-    return torch.linspace(top, bottom, n, dtype=torch.float32)
+    return torch.linspace(top, bottom, n, dtype=torch.float32, device="cpu")
 
 
 def random_firing_probabilities(
@@ -67,7 +67,8 @@ def random_firing_probabilities(
     """
     n = as_int("num_features", num_features, low=1)
     top, bottom = _bounds(max_prob, min_prob)
-    return bottom + (top - bottom) * torch.rand(n, generator=generator_of(seed))
+    share = torch.rand(n, generator=generator_of(seed), dtype=torch.float32, device="cpu")
+    return bottom + (top - bottom) * share
 
 
 def generator_of(seed: int | None) -> torch.Generator | None:
@@ -75,6 +76,11 @@ def generator_of(seed: int | None) -> torch.Generator | None:
     if seed is None:
         return None
     return torch.Generator().manual_seed(as_seed("seed", seed))
+
+
+def random_normals(*shape: int, generator: torch.Generator | None) -> torch.Tensor:
+    """Standard normals, float32 on the CPU whatever torch's defaults are."""
+    return torch.randn(*shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 @dataclass
@@ -167,7 +173,7 @@ class ConstantFiringProbabilityConfig(FiringProbabilityConfig):
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The probabilities, float32 [num_features]; nothing about them is random."""
         n = as_int("num_features", num_features, low=1)
-        return torch.full((n,), float(self.probability), dtype=torch.float32)
+        return torch.full((n,), float(self.probability), dtype=torch.float32, device="cpu")
 
 
 _CLASSES: Registry[FiringProbabilityConfig] = Registry(

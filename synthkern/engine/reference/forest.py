@@ -71,8 +71,11 @@ def apply_forest(
             gate_value = out[:, gate_feature]
             below = value[:, gated]
             if means is not None and forest.scales:
-                ratio = gate_value / means[gate_feature].to(value.dtype)
-                below = torch.where(forest.scaled[level][gated].bool(), below * ratio, below)
+                scaled = forest.scaled[level][gated].bool()
+                # Other gates' means may be 0, and zero stays zero however small a mean is.
+                divisor = torch.where(scaled, means[gate_feature].to(value.dtype), 1.0)
+                grown = torch.where(scaled & (below != 0), gate_value / divisor, 1.0)
+                below = below * grown
             value[:, gated] = torch.where(gate_value > 0, below, 0.0)
         group = forest.group[level].long()
         if bool((group >= 0).any()):
@@ -86,7 +89,7 @@ def _levels(forest: Forest) -> list[torch.Tensor]:
     depth = [0] * forest.num_nodes
     for node, gate in enumerate(forest.gate.tolist()):
         depth[node] = depth[gate] + 1 if gate >= 0 else 0
-    depths = torch.tensor(depth)
+    depths = torch.tensor(depth, device="cpu")
     counts = torch.bincount(depths).tolist() if depth else []
     return list(depths.argsort(stable=True).to(forest.gate.device).split(counts))
 
