@@ -136,6 +136,27 @@ def test_gradients_by_hand() -> None:
     torch.testing.assert_close(x.grad, torch.tensor([expected]))
 
 
+def test_gradients_where_an_unscaling_parent_has_mean_zero() -> None:
+    trees = [node(0, node(1), scale=True), node(2, node(3))]
+    means = torch.tensor([1.0, 1.0, 0.0, 1.0])
+    generator = ActivationGenerator(4, 0.5, mean_firing_magnitudes=means)
+    activations = torch.tensor([[2.0, 3.0, 4.0, 5.0]], requires_grad=True)
+    hierarchy_modifier(trees)(activations, generator).sum().backward()
+    assert activations.grad is not None
+    assert activations.grad.tolist() == [[4.0, 2.0, 1.0, 1.0]]
+
+
+@pytest.mark.usefixtures("backend")
+@kinds
+def test_a_silent_child_stays_silent_however_small_the_mean(kind: str) -> None:
+    means = torch.tensor([1e-30, 1.0])
+    generator = ActivationGenerator(2, 0.5, mean_firing_magnitudes=means)
+    modifier = hierarchy_modifier(node(0, node(1), scale=True))
+    out = modifier(KINDS[kind](torch.tensor([[1e10, 0.0], [1.0, 2e-30]])), generator)
+    assert dense_of(out)[0].tolist() == torch.tensor([1e10, 0.0]).tolist()
+    assert dense_of(out)[1, 1] == pytest.approx(2.0)
+
+
 @pytest.mark.parametrize("kind", ["dense", "coo"])
 def test_ties_are_uniform_in_the_whole_of_a_large_batch(kind: str) -> None:
     """200,000 rows of five equal siblings, looked at as a whole and in both halves."""
