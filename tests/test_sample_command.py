@@ -103,7 +103,8 @@ def test_a_killed_run_ends_with_the_same_bytes(world: Path, tmp_path: Path) -> N
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     options = ["--samples", "40000", "--seed", "1", "--batch-size", "100", "--what", "both"]
     command = [sys.executable, "-m", "synthkern", "sample", str(world), *options, "--out"]
-    with subprocess.Popen([*command, str(cut)], stderr=subprocess.PIPE) as killed:
+    # Elsewhere than in the checkout, whose sources Python would find before the package.
+    with subprocess.Popen([*command, str(cut)], stderr=subprocess.PIPE, cwd=tmp_path) as killed:
         assert killed.stderr is not None
         # The progress bar moves on as shards are written.
         while not list(cut.glob("shard-00001*")) and killed.stderr.read(1):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,7 +86,7 @@ def test_data_loader_workers_sample(model: synthetic.SyntheticModel, context: st
     assert torch.equal(torch.cat(list(loader)), model.sample(60, seed=1))
 
 
-def test_an_interpreter_that_ends_while_a_daemon_thread_samples() -> None:
+def test_an_interpreter_that_ends_while_a_daemon_thread_samples(tmp_path: Path) -> None:
     program = """
 import threading, torch, synthkern
 generator = synthkern.ActivationGenerator(4096, 0.3)
@@ -97,7 +98,10 @@ def loop():
 threading.Thread(target=loop, daemon=True).start()
 started.wait()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    # Elsewhere than in the checkout, whose sources Python would find before the package.
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
