@@ -154,8 +154,6 @@ class BoundPlan {
     const Plan& view() const { return plan_; }
 
   private:
-    static constexpr int64_t kLanes = 8;
-
     void fill_rows(const int64_t* fire_below, const float* threshold, const float* noise_scale,
                    const float* std) {
         rows_.resize(size_t(plan_.num_features));

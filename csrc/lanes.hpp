@@ -15,8 +15,6 @@
 
 namespace synthkern {
 
-constexpr int kLanes = 8;
-
 typedef uint32_t U32x8 __attribute__((vector_size(32)));
 typedef int32_t I32x8 __attribute__((vector_size(32)));
 typedef uint64_t U64x8 __attribute__((vector_size(64)));

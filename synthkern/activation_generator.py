@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from synthkern import engine
-from synthkern._checks import as_bool, as_dtype, as_int, as_seed, check_finite
+from synthkern._checks import as_bool, as_dtype, as_int, check_finite
 from synthkern.hierarchy_modifier import HierarchyModifier
 from synthkern.plan import Correlation, Plan, check_scaling_means, compile_plan
 from synthkern.sparse import SparseActivations
-from synthkern.stream import fresh_seed
+from synthkern.stream import stream_position
 from synthkern.world.correlation import LowRankCorrelationMatrix
 
 #: ``f(activations)`` or ``f(activations, generator)``.
@@ -264,14 +264,8 @@ def _check_modified(activations: Any, modifier: Any, batch_size: int, num_featur
         )
     check_finite(
         f"what modify_activations returns ({modifier!r})",
-        activations if activations.layout == torch.strided else activations.to_dense(),
+        activations if activations.layout == torch.strided else activations.coalesce().values(),
     )
-
-
-def stream_position(seed: int | None, start: int) -> tuple[int, int]:
-    """The seed, a fresh one where None, and the index of the first sample; both checked."""
-    start = as_int("start", start, low=0, high=2**64 - 1)
-    return (fresh_seed() if seed is None else as_seed("seed", seed)), start
 
 
 def as_entries(activations: torch.Tensor) -> SparseActivations:

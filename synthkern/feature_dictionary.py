@@ -127,13 +127,11 @@ class _Gather(torch.autograd.Function):
         values, vectors, offsets, indices = ctx.saved_tensors
         activations = SparseActivations(offsets, indices, values, vectors.shape[0], validate=False)
         needs_values, needs_vectors, needs_bias = ctx.needs_input_grad[:3]
-        wide = _wide(grad)
         grad_values = grad_vectors = None
         if needs_values:
-            grad_values = engine.gather_grad_values(activations, _wide(vectors), wide)
-            grad_values = grad_values.to(values.dtype)
+            grad_values = engine.gather_grad_values(activations, vectors, grad).to(values.dtype)
         if needs_vectors:
-            grad_vectors = engine.gather_grad_vectors(activations, wide).to(vectors.dtype)
+            grad_vectors = engine.gather_grad_vectors(activations, grad).to(vectors.dtype)
         return grad_values, grad_vectors, grad.sum(dim=0) if needs_bias else None, None
 
 
@@ -159,13 +157,8 @@ class _DenseGather(torch.autograd.Function):
         grad_vectors = None
         if needs_vectors:
             entries = engine.compress(activations)
-            grad_vectors = engine.gather_grad_vectors(entries, _wide(grad)).to(vectors.dtype)
+            grad_vectors = engine.gather_grad_vectors(entries, grad).to(vectors.dtype)
         return grad_activations, grad_vectors, grad.sum(dim=0) if needs_bias else None
-
-
-def _wide(tensor: torch.Tensor) -> torch.Tensor:
-    """In float32 where it has less precision than that: what the engine computes with."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def as_bias(name: str, value: bool | float) -> float:

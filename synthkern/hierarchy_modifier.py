@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from synthkern import engine
-from synthkern._checks import as_int, as_seed, check_tensor
+from synthkern._checks import as_int, check_tensor
 from synthkern.plan import Forest, check_scaling_means, compile_forest
 from synthkern.sparse import SparseActivations
-from synthkern.stream import EXCLUSION, fresh_seed
+from synthkern.stream import EXCLUSION, stream_position
 from synthkern.world.hierarchy import HierarchyNode, as_roots, validate_forest
 
 if TYPE_CHECKING:
@@ -100,23 +100,21 @@ class HierarchyModifier:
         if not activations.dtype.is_floating_point:
             raise ValueError(f"activations must be floating point, got {activations.dtype}")
         self.check_fits(activations.shape[1])
-        start = as_int("start", start, low=0, high=2**64 - 1)
         ordinal = as_int("ordinal", ordinal, low=0, high=2**32 - 1 - EXCLUSION)
-        key = fresh_seed() if seed is None else as_seed("seed", seed)
+        key, start = stream_position(seed, start)
+        place = {"seed": key, "start": start, "ordinal": ordinal}
         forest = self.forest.to(activations.device)
         means = self._means(activations, generator)
         if isinstance(activations, SparseActivations):
-            return _apply_sparse(forest, activations, means, key, start, ordinal)
+            return engine.apply_forest_sparse(forest, activations, means, **place)
         if activations.layout == torch.sparse_coo:
             entries = SparseActivations.from_sparse_coo(activations)
-            return _apply_sparse(forest, entries, means, key, start, ordinal).to_sparse_coo()
+            return engine.apply_forest_sparse(forest, entries, means, **place).to_sparse_coo()
         if activations.layout != torch.strided:
             raise ValueError(
                 f"activations must be dense or sparse COO, got layout {activations.layout}"
             )
-        return engine.apply_forest_dense(
-            forest, activations, means, seed=key, start=start, ordinal=ordinal
-        )
+        return engine.apply_forest_dense(forest, activations, means, **place)
 
     def _means(
         self, activations: torch.Tensor | SparseActivations, generator: ActivationGenerator | None
@@ -133,16 +131,3 @@ class HierarchyModifier:
             )
         check_scaling_means(self.forest, means.cpu())
         return means.to(activations.device)
-
-
-def _apply_sparse(
-    forest: Forest,
-    activations: SparseActivations,
-    means: torch.Tensor | None,
-    seed: int,
-    start: int,
-    ordinal: int,
-) -> SparseActivations:
-    return engine.apply_forest_sparse(
-        forest, activations, means, seed=seed, start=start, ordinal=ordinal
-    )

@@ -12,12 +12,13 @@ from torch import nn
 
 from synthkern import engine
 from synthkern._checks import as_dtype, as_int
-from synthkern.activation_generator import ActivationGenerator, as_entries, stream_position
+from synthkern.activation_generator import ActivationGenerator, as_entries
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.files import load_tensors, read_json, save_tensors, staged_directory, write_json
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.orthogonalize import orthogonal_initializer
 from synthkern.sparse import SparseActivations
+from synthkern.stream import stream_position
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import (
     LowRankCorrelationMatrix,
@@ -85,12 +86,11 @@ class SyntheticModel(nn.Module):
             _check_size("activation_generator", size, (cfg.num_features,))
         if hierarchy is None and cfg.hierarchy is not None:
             hierarchy = generate_hierarchy(cfg.num_features, cfg.hierarchy, _seed(cfg, 3))
-        if correlation_matrix is None and cfg.correlation is not None:
-            correlation_matrix = _correlation(cfg)
+        if activation_generator is None:
+            correlation = correlation_matrix or _correlation(cfg)
+            activation_generator = _generator(cfg, hierarchy, correlation, {})
         self.hierarchy = hierarchy
-        self.activation_generator = activation_generator or _generator(
-            cfg, hierarchy, correlation_matrix, {}
-        )
+        self.activation_generator = activation_generator
         self.feature_dict = feature_dict or _dictionary(cfg)
         self.to(device)
 
@@ -212,10 +212,11 @@ class SyntheticModel(nn.Module):
                 "activation_generator must apply the model's hierarchy and nothing else to be "
                 f"saved, got modify_activations = {generator.modify_activations}"
             )
-        if generator.correlation_matrix is not None:
+        full, low_rank = generator.correlation_matrix, generator.low_rank_correlation
+        if full is not None:
             raise ValueError(
                 "activation_generator must have a low-rank correlation or none to be saved, got "
-                f"a full matrix of shape {list(generator.correlation_matrix.shape)}"
+                f"a full matrix of shape {list(full.shape)}"
             )
         weights = {
             "feature_vectors": self.feature_dict.feature_vectors,
@@ -224,8 +225,8 @@ class SyntheticModel(nn.Module):
             "mean_firing_magnitudes": generator.mean_firing_magnitudes,
             "std_firing_magnitudes": generator.std_firing_magnitudes,
         }
-        if self.correlation_matrix is not None:
-            weights.update(self.correlation_matrix._asdict())
+        if low_rank is not None:
+            weights.update(low_rank._asdict())
         with staged_directory(Path(directory).absolute(), _FILENAMES) as temporary:
             # The dtype of samples follows Module.to, the config's does not.
             dtype = str(generator.dtype).removeprefix("torch.")

@@ -145,15 +145,27 @@ def gather(
 
 
 def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor) -> torch.Tensor:
-    """Gradient [N, D] of the feature vectors from that of the hidden activations [B, D]."""
+    """Gradient [N, D] of the feature vectors from that of the hidden activations [B, D].
+
+    float16 and bfloat16 are computed with in float32, which is what comes back.
+    """
+    grad = _wide(grad)
     return backend_for(grad.device).gather_grad_vectors(activations, grad)
 
 
 def gather_grad_values(
     activations: SparseActivations, vectors: torch.Tensor, grad: torch.Tensor
 ) -> torch.Tensor:
-    """Gradient [nnz] of the activations' values from that of the hidden activations [B, D]."""
+    """Gradient [nnz] of the activations' values from that of the hidden activations [B, D].
+
+    float16 and bfloat16 are computed with in float32, which is what comes back.
+    """
+    vectors, grad = _wide(vectors), _wide(grad)
     return backend_for(grad.device).gather_grad_values(activations, vectors, grad)
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype in _HALF else tensor
 
 
 def _differentiable(values: torch.Tensor) -> Backend | None:

@@ -69,6 +69,7 @@ from synthkern.stream.words import (
     normal,
     normal_table,
     priority_words,
+    stream_position,
 )
 
 #: Version of the definition above; outputs that outlive a process record it.
@@ -87,4 +88,5 @@ __all__ = [
     "normal_table",
     "philox4x32",
     "priority_words",
+    "stream_position",
 ]

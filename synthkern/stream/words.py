@@ -7,6 +7,7 @@ import functools
 import torch
 
 from synthkern import _core
+from synthkern._checks import as_int, as_seed
 from synthkern.stream.philox import philox4x32
 
 FACTOR, COARSE, FEATURE, EXCLUSION = 0, 1, 2, 16
@@ -22,6 +23,12 @@ def fresh_seed() -> int:
     """A seed drawn from torch's global generator, so that torch.manual_seed reproduces it."""
     low, high = torch.randint(0, 2**32, (2,), device="cpu").tolist()
     return int(high << 32 | low)
+
+
+def stream_position(seed: int | None, start: int) -> tuple[int, int]:
+    """The seed, a fresh one where None, and the index of the first sample; both checked."""
+    start = as_int("start", start, low=0, high=2**64 - 1)
+    return (fresh_seed() if seed is None else as_seed("seed", seed)), start
 
 
 def sample_indices(start: int, batch_size: int, device: torch.device) -> torch.Tensor:

@@ -121,9 +121,7 @@ class SyntheticModelConfig:
             value = getattr(self, name)
             if not (isinstance(value, kind) or (optional and value is None)):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
-        if isinstance(self.std_firing_magnitudes, MagnitudeConfig):
-            as_magnitude_config("std_firing_magnitudes", self.std_firing_magnitudes)
-        else:
+        if not isinstance(self.std_firing_magnitudes, MagnitudeConfig):
             as_float("std_firing_magnitudes", self.std_firing_magnitudes, low=0)
         as_magnitude_config("mean_firing_magnitudes", self.mean_firing_magnitudes)
         if not isinstance(self.bias, bool):
