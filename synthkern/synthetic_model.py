@@ -10,15 +10,14 @@ from typing import Literal, overload
 import torch
 from torch import nn
 
-from synthkern import engine
-from synthkern._checks import as_dtype, as_int
+from synthkern._checks import as_dtype
 from synthkern.activation_generator import ActivationGenerator, as_entries
+from synthkern.draw_hidden import draw_hidden
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.files import load_tensors, read_json, save_tensors, staged_directory, write_json
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.orthogonalize import orthogonal_initializer
 from synthkern.sparse import SparseActivations
-from synthkern.stream import stream_position
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import (
     LowRankCorrelationMatrix,
@@ -119,7 +118,8 @@ class SyntheticModel(nn.Module):
                 names. None draws a fresh one from torch's global generator.
             start: index of the first sample, in [0, 2**64); indices wrap.
         """
-        return self._draw(batch_size, seed, start, features=False)[0]
+        parts = self.activation_generator, self.feature_dict
+        return draw_hidden(*parts, batch_size, seed, start, features=False)[0]
 
     @overload
     def sample_with_features(
@@ -149,7 +149,8 @@ class SyntheticModel(nn.Module):
             seed: see :meth:`sample`.
             start: see :meth:`sample`.
         """
-        hidden, features = self._draw(batch_size, seed, start, features=True)
+        parts = self.activation_generator, self.feature_dict
+        hidden, features = draw_hidden(*parts, batch_size, seed, start, features=True)
         if isinstance(features, SparseActivations):
             return hidden, features if sparse else self.activation_generator.as_tensor(features)
         assert features is not None
@@ -165,34 +166,6 @@ class SyntheticModel(nn.Module):
     def forward(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Hidden activations [B, D]; see :meth:`sample`."""
         return self.sample(batch_size, seed=seed, start=start)
-
-    def _draw(
-        self, batch_size: int, seed: int | None, start: int, *, features: bool
-    ) -> tuple[torch.Tensor, SparseActivations | torch.Tensor | None]:
-        """Hidden activations, and the features where they are wanted: in CSR form where the engine
-        makes them, else the generator's own tensor.
-        """
-        generator, dictionary = self.activation_generator, self.feature_dict
-        seed, start = stream_position(seed, start)
-        count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
-        vectors, bias = dictionary.feature_vectors.detach(), dictionary.bias.detach()
-        if not generator.is_fused:
-            activations = generator.sample(count, seed=seed, start=start)
-            return dictionary(activations), activations
-        if dictionary.is_plain and vectors.dtype == torch.float32:
-            drawn = engine.sample(
-                generator.plan,
-                seed=seed,
-                start=start,
-                count=count,
-                features=features,
-                vectors=vectors,
-                bias=bias,
-            )
-            assert drawn.hidden is not None
-            return drawn.hidden, drawn.features
-        entries = generator.sample_sparse(count, seed=seed, start=start)
-        return dictionary(entries), entries
 
     def save(self, directory: Path | str) -> None:
         """Write the model to a directory, in the field's format.
