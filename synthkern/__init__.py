@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from synthkern.activation_generator import ActivationGenerator, ActivationsModifier
+from synthkern.activation_iterator import SyntheticActivationIterator
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
@@ -27,6 +28,7 @@ from synthkern.synthetic_model import (
     SYNTHETIC_MODEL_WEIGHTS_FILENAME,
     SyntheticModel,
 )
+from synthkern.synthetic_stream import SyntheticStream
 from synthkern.world.config import (
     LowRankCorrelationConfig,
     OrthogonalizationConfig,
@@ -93,8 +95,10 @@ __all__ = [
     "RandomFiringProbabilityConfig",
     "SparseActivations",
     "SuperpositionStats",
+    "SyntheticActivationIterator",
     "SyntheticModel",
     "SyntheticModelConfig",
+    "SyntheticStream",
     "ZipfianFiringProbabilityConfig",
     "__version__",
     "compute_correlation_matrix_stats",

@@ -117,6 +117,15 @@ def check_tensor(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a tensor, got {value!r}")
 
 
+def check_numpy_has(name: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise unless NumPy can share the memory of a tensor on that device and of that dtype."""
+    if device.type != "cpu" or dtype == torch.bfloat16:
+        raise ValueError(
+            f"{name} must be on the CPU and of another dtype than bfloat16, which NumPy lacks, "
+            f"got {dtype} on {device}"
+        )
+
+
 def check_finite(name: str, value: torch.Tensor) -> None:
     """Raise where a floating-point tensor holds NaN or infinity, naming the first place."""
     bad = ~torch.isfinite(value)

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from synthkern._checks import as_int, check_tensor
+from synthkern._checks import as_int, check_numpy_has, check_tensor
+
+
+class SparseArrays(NamedTuple):
+    """The arrays of :class:`SparseActivations` in NumPy: ``scipy.sparse.csr_array`` takes them as
+    ``(values, indices, offsets)``.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    values: npt.NDArray[Any]
 
 
 class SparseActivations:
@@ -175,6 +188,17 @@ class SparseActivations:
             self.values.to(device),
             self.num_features,
             validate=False,
+        )
+
+    def numpy(self) -> SparseArrays:
+        """The three arrays as NumPy arrays that share their memory.
+
+        Raises:
+            ValueError: on another device than the CPU, or for bfloat16, which NumPy lacks.
+        """
+        check_numpy_has("values", self.device, self.dtype)
+        return SparseArrays(
+            self.offsets.numpy(), self.indices.numpy(), self.values.detach().numpy()
         )
 
     def __len__(self) -> int:

@@ -1,0 +1,67 @@
+"""An endless iterator over batches of hidden activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from synthkern._checks import as_bool, as_int
+from synthkern.activation_generator import ActivationGenerator
+from synthkern.draw_hidden import draw_hidden
+from synthkern.feature_dictionary import FeatureDictionary
+
+
+class SyntheticActivationIterator(Iterator[torch.Tensor]):
+    """Batches of hidden activations [B, D] without end, other samples every time.
+
+    They follow from torch's global generator, so that torch.manual_seed reproduces them. For
+    batches with positions of their own, see :class:`SyntheticStream`.
+
+    Args:
+        feature_dict: the dictionary, D wide.
+        activations_generator: a generator of as many features.
+        batch_size: B, at least 1.
+        autocast: whether batches are made under torch.autocast to bfloat16. The engine computes
+            with as many digits either way; autocast reaches modifiers and dictionaries of the
+            user's own.
+
+    Raises:
+        ValueError: where the number of features differs, or the batch size is below 1.
+        TypeError: for a value of a wrong type.
+    """
+
+    def __init__(
+        self,
+        feature_dict: FeatureDictionary,
+        activations_generator: ActivationGenerator,
+        batch_size: int,
+        autocast: bool = False,
+    ) -> None:
+        if not isinstance(feature_dict, FeatureDictionary):
+            raise TypeError(f"feature_dict must be a FeatureDictionary, got {feature_dict!r}")
+        if not isinstance(activations_generator, ActivationGenerator):
+            raise TypeError(
+                "activations_generator must be an ActivationGenerator, "
+                f"got {activations_generator!r}"
+            )
+        if activations_generator.num_features != feature_dict.num_features:
+            raise ValueError(
+                f"activations_generator must have {feature_dict.num_features} features as "
+                f"feature_dict has, got {activations_generator.num_features}"
+            )
+        self.feature_dict = feature_dict
+        self.activations_generator = activations_generator
+        self.batch_size = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
+        self.autocast = as_bool("autocast", autocast)
+
+    def next_batch(self) -> torch.Tensor:
+        """The next batch [B, D], without gradients."""
+        generator, dictionary = self.activations_generator, self.feature_dict
+        with torch.autocast(generator.device.type, torch.bfloat16, enabled=self.autocast):
+            return draw_hidden(
+                generator, dictionary, self.batch_size, seed=None, start=0, features=False
+            )[0]
+
+    def __next__(self) -> torch.Tensor:
+        return self.next_batch()
