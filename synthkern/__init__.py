@@ -7,6 +7,7 @@ from synthkern.activation_iterator import SyntheticActivationIterator
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
+from synthkern.hub_upload import upload_synthetic_model_to_huggingface
 from synthkern.orthogonalize import (
     FeatureDictionaryInitializer,
     orthogonal_initializer,
@@ -120,5 +121,6 @@ __all__ = [
     "random_firing_probabilities",
     "register_firing_probability",
     "register_magnitude",
+    "upload_synthetic_model_to_huggingface",
     "zipfian_firing_probabilities",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Literal, overload
 import torch
 from torch import nn
 
-from synthkern._checks import as_dtype
+from synthkern._checks import as_bool, as_dtype
 from synthkern.activation_generator import ActivationGenerator, as_entries
 from synthkern.draw_hidden import draw_hidden
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.files import load_tensors, read_json, save_tensors, staged_directory, write_json
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
+from synthkern.hub import as_folder, as_repo_id, as_revision, download_files
 from synthkern.orthogonalize import orthogonal_initializer
 from synthkern.sparse import SparseActivations
 from synthkern.world.config import SyntheticModelConfig
@@ -233,6 +235,78 @@ class SyntheticModel(nn.Module):
         dictionary.load_state_dict({key: weights[key] for key in ("feature_vectors", "bias")})
         generator = _generator(cfg, hierarchy, correlation, weights)
         return cls(cfg, dictionary, generator, hierarchy, correlation, device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        model_path: str | None = None,
+        device: torch.device | str = "cpu",
+        force_download: bool = False,
+        *,
+        revision: str | None = None,
+    ) -> SyntheticModel:
+        """The model in a repository on the Hugging Face Hub; see :meth:`load_from_disk`.
+
+        The model's own two or three files are fetched, all of one commit, and kept in the Hub
+        client's cache, which also serves without a network. Needs ``pip install 'synthkern[hub]'``.
+
+        Args:
+            repo_id: "name" or "owner/name".
+            model_path: folder in the repository; None is its root.
+            device: where samples are made.
+            force_download: whether to fetch again what the cache holds.
+            revision: branch, tag or commit; None is the main branch.
+
+        Raises:
+            ImportError: where huggingface_hub is not installed.
+            FileNotFoundError: where there is no model, or none in the cache and the Hub is out of
+                reach.
+            OSError: where the Hub refuses or a transfer fails.
+            ValueError: where the files do not make a model.
+        """
+        as_bool("force_download", force_download)
+        folder = download_files(
+            as_repo_id("repo_id", repo_id),
+            as_folder("model_path", model_path),
+            (SYNTHETIC_MODEL_CONFIG_FILENAME, SYNTHETIC_MODEL_WEIGHTS_FILENAME),
+            (SYNTHETIC_MODEL_HIERARCHY_FILENAME,),
+            revision=None if revision is None else as_revision("revision", revision),
+            force_download=force_download,
+        )
+        return cls.load_from_disk(folder, device)
+
+    @classmethod
+    def load_from_source(
+        cls, source: SyntheticModelConfig | Path | str, device: torch.device | str = "cpu"
+    ) -> SyntheticModel:
+        """A model built from a config, loaded from a directory or from the Hugging Face Hub.
+
+        Args:
+            source: a config; a directory, which a string is taken for where there is something of
+                that name, or it starts with "/", "./", "../" or "~"; else "repo_id" or
+                "repo_id:model_path" (see :meth:`from_pretrained`).
+            device: where samples are made.
+
+        Raises:
+            FileNotFoundError: where the directory is missing; else as the methods it calls.
+        """
+        if isinstance(source, SyntheticModelConfig):
+            return cls(source, device=device)
+        if not isinstance(source, (str, Path)):
+            raise TypeError(f"source must be a config, a directory or a repo_id, got {source!r}")
+        if source == "":
+            raise ValueError("source must be a config, a directory or a repo_id, got ''")
+        folder = Path(os.path.expanduser(source))
+        local = isinstance(source, Path) or source.startswith(("/", "./", "../", "~"))
+        if local or folder.exists():
+            if not folder.is_dir():
+                raise FileNotFoundError(f"source must be a directory, got {source!r}")
+            return cls.load_from_disk(folder, device)
+        repo_id, colon, model_path = str(source).partition(":")
+        if ":" in model_path:
+            raise ValueError(f"source must be 'repo_id' or 'repo_id:model_path', got {source!r}")
+        return cls.from_pretrained(repo_id, model_path if colon else None, device)
 
 
 def _seed(cfg: SyntheticModelConfig, part: int) -> int | None:
