@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -13,6 +14,9 @@ T = TypeVar("T")
 
 #: Of the threads that make items.
 THREAD_NAME = "synthkern-prefetch"
+
+#: How long an interpreter that ends waits for an item in work.
+_EXIT_SECONDS = 10.0
 
 
 def prefetched(items: Iterator[T], depth: int) -> Generator[T, None, None]:
@@ -31,34 +35,32 @@ def prefetched(items: Iterator[T], depth: int) -> Generator[T, None, None]:
     if depth == 0:
         yield from items
         return
-    channel: _Channel[T] = _Channel(depth)
-    thread = threading.Thread(target=_fill, args=(items, channel), name=THREAD_NAME, daemon=True)
+    maker = _Maker(items, depth)
     home = os.getpid()
     waits = True
     try:
-        thread.start()
+        maker.start()
         while True:
             if os.getpid() != home:
                 raise RuntimeError(
                     f"the thread behind this iterator stayed in process {home} at a fork: "
                     f"make a new iterator in process {os.getpid()}"
                 )
-            item = channel.ready.get()
+            item = maker.ready.get()
             waits = False
             if isinstance(item, _End):
                 item.raise_error()
                 return
-            channel.free.put(None)
+            maker.free.put(None)
             yield item
             waits = True
     finally:
-        channel.is_open = False
-        channel.free.put(None)
+        maker.stop()
         # Ctrl-C must not wait for the item in work, a garbage collection on the thread itself
         # cannot, and daemon threads stand still once the interpreter shuts down.
-        itself = threading.current_thread() is thread
+        itself = threading.current_thread() is maker
         if not (waits or itself or sys.is_finalizing()):
-            thread.join()
+            maker.join()
 
 
 class _End:
@@ -77,31 +79,49 @@ class _End:
                 del error
 
 
-class _Channel(Generic[T]):
-    """What the two threads share: queues alone, whose ``put`` is reentrant.
+class _Maker(threading.Thread, Generic[T]):
+    """The thread, and what it shares with the consumer: queues alone, whose ``put`` is reentrant.
 
-    The generator may be closed by a garbage collection at any point of either thread, where
-    waiting for a lock could be waiting for oneself.
+    The consumer's generator may be closed by a garbage collection at any point of either thread,
+    where waiting for a lock could be waiting for oneself.
     """
 
-    def __init__(self, depth: int) -> None:
-        self.is_open = True
+    def __init__(self, items: Iterator[T], depth: int) -> None:
+        super().__init__(name=THREAD_NAME, daemon=True)
+        self._items = items
+        self._is_open = True
         self.ready: SimpleQueue[T | _End] = SimpleQueue()
         #: A token for every item that may be made.
         self.free: SimpleQueue[None] = SimpleQueue()
         for _ in range(depth):
             self.free.put(None)
 
+    def run(self) -> None:
+        """Make items while there is room for them."""
+        try:
+            while True:
+                self.free.get()
+                if not self._is_open:
+                    return
+                self.ready.put(next(self._items))
+        except StopIteration:
+            self.ready.put(_End())
+        except BaseException as error:
+            self.ready.put(_End(error))
 
-def _fill(items: Iterator[T], channel: _Channel[T]) -> None:
-    """Make items while there is room for them."""
-    try:
-        while True:
-            channel.free.get()
-            if not channel.is_open:
-                return
-            channel.ready.put(next(items))
-    except StopIteration:
-        channel.ready.put(_End())
-    except BaseException as error:
-        channel.ready.put(_End(error))
+    def stop(self) -> None:
+        """Let the thread end after the item in work."""
+        self._is_open = False
+        self.free.put(None)
+
+
+@atexit.register
+def _stop_all() -> None:
+    """End the threads that are left while they still can: torch aborts the process where the
+    interpreter shuts down under one of its operations.
+    """
+    makers = [thread for thread in threading.enumerate() if isinstance(thread, _Maker)]
+    for maker in makers:
+        maker.stop()
+    for maker in makers:
+        maker.join(_EXIT_SECONDS)
