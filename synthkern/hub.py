@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +22,41 @@ def download_files(
 ) -> Path:
     """The local directory that holds the named files of a repository's folder, and no others.
 
-    All are of one commit, the one that ``revision`` stood for when the first was asked for. Files
-    are kept in the Hub client's cache, where a later call finds them, without a network too.
+    All are of one commit, the one that ``revision`` stood for when the first was asked for. They
+    are kept in the cache of the Hub's client, where a later call finds them, without a network too.
 
     Args:
         repo_id: "name" or "owner/name".
         folder: where in the repository, "/" between levels; None is its root.
-        required: names that must be there.
-        optional: names that may be missing, known to be so or asked for.
+        required: names of files that must be there.
+        optional: names of files that the commit may lack.
         revision: branch, tag or commit; None is the main branch.
         force_download: whether to fetch again what the cache holds.
 
     Raises:
         ImportError: where huggingface_hub is not installed.
-        FileNotFoundError: where a file is missing, or not in the cache and the Hub out of reach.
-        OSError: where the Hub refuses or a transfer fails; nothing of a part is kept as whole.
+        FileNotFoundError: where a file is missing, or neither in the cache nor to be had.
+        OSError: where the Hub knows no such repository or revision, or a transfer fails; a part
+            of a file is never taken for the whole.
     """
     require_client()
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
     prefix = "" if folder is None else f"{folder}/"
-    first = _download(repo_id, prefix + required[0], revision, force_download)
-    # The client keeps a file of a commit under snapshots/COMMIT, at its path in the repository.
-    commit = first.parents[prefix.count("/")].name
-    for name in required[1:]:
-        _download(repo_id, prefix + name, commit, force_download)
+    commit = revision
+    for name in required:
+        path = _download(repo_id, prefix + name, commit, force_download)
+        if path is None:
+            where = "the main branch" if commit is None else f"revision {commit}"
+            raise FileNotFoundError(f"{repo_id} must hold {prefix}{name}, but {where} does not")
+        # The client keeps a file under snapshots/COMMIT, at its path in the repository.
+        commit = path.parents[prefix.count("/")].name
+        directory = path.parent
     for name in optional:
         known = try_to_load_from_cache(repo_id, prefix + name, revision=commit)
-        if known is _CACHED_NO_EXIST and not force_download:
-            continue
-        try:
+        if known is not _CACHED_NO_EXIST or force_download:
             _download(repo_id, prefix + name, commit, force_download)
-        except _NotInRepoError:
-            continue
-    return first.parent
+    return directory
 
 
 def require_client() -> None:
@@ -65,6 +67,20 @@ def require_client() -> None:
         raise ImportError(
             "the Hugging Face Hub needs the package huggingface_hub: pip install 'synthkern[hub]'"
         ) from error
+
+
+@contextmanager
+def hub_errors(what: str) -> Iterator[None]:
+    """Let the Hub's answers through as they are; of other errors make an OSError that says what."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        yield
+    except (HfHubHTTPError, HFValidationError, FileNotFoundError):
+        raise
+    # What a lost connection raises depends on the HTTP library, one of three by the version.
+    except Exception as error:
+        raise OSError(f"{what}: {error.__cause__ or error}") from error
 
 
 def as_repo_id(name: str, value: Any) -> str:
@@ -103,29 +119,20 @@ def as_revision(name: str, value: Any) -> str:
     return value
 
 
-class _NotInRepoError(FileNotFoundError):
-    """The Hub answered, and the commit has no such file."""
-
-
-def _download(repo_id: str, path: str, revision: str | None, force_download: bool) -> Path:
+def _download(repo_id: str, path: str, revision: str | None, force_download: bool) -> Path | None:
+    """The file in the cache; None where the Hub says that there is none."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    try:
-        return Path(
-            hf_hub_download(repo_id, path, revision=revision, force_download=force_download)
-        )
-    except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"{path} of {repo_id} is not in the cache, and the Hub was not reached: {error}"
-        ) from error
-    except EntryNotFoundError as error:
-        where = "the main branch" if revision is None else f"revision {revision}"
-        raise _NotInRepoError(
-            f"{repo_id} must hold {path}, but {where} has no such file"
-        ) from error
-    except (HfHubHTTPError, ValueError):
-        raise
-    # What a lost connection raises depends on the HTTP library, one of three by the version.
-    except Exception as error:
-        raise OSError(f"{path} of {repo_id} could not be downloaded: {error}") from error
+    with hub_errors(f"{path} of {repo_id} could not be downloaded"):
+        try:
+            return Path(
+                hf_hub_download(repo_id, path, revision=revision, force_download=force_download)
+            )
+        except LocalEntryNotFoundError as error:
+            raise FileNotFoundError(
+                f"{path} of {repo_id} is not in the cache and cannot be fetched: "
+                f"{error.__cause__ or error}"
+            ) from error
+        except EntryNotFoundError:
+            return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from synthkern._checks import as_bool
-from synthkern.hub import as_folder, as_repo_id, as_revision, require_client
+from synthkern.hub import as_folder, as_repo_id, as_revision, hub_errors, require_client
 from synthkern.synthetic_model import (
     SYNTHETIC_MODEL_CONFIG_FILENAME,
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
@@ -46,8 +46,9 @@ def upload_synthetic_model_to_huggingface(
     Raises:
         ImportError: where huggingface_hub is not installed.
         ValueError: where the model cannot be saved, or the directory's cannot be loaded.
-        OSError: where the Hub refuses, also because the branch changed during the upload; then
-            the branch is as it was.
+        FileNotFoundError: where the directory holds no model.
+        OSError: where the Hub refuses, also because the branch changed meanwhile, or a transfer
+            fails; the branch holds nothing of the upload then.
     """
     repo_id = as_repo_id("hf_repo_id", hf_repo_id)
     folder = as_folder("hf_path", hf_path)
@@ -66,7 +67,8 @@ def upload_synthetic_model_to_huggingface(
             directory = Path(os.path.expanduser(model))
             cfg = SyntheticModel.load_from_disk(directory).cfg
         card = _card(cfg, repo_id, folder) if add_default_readme else None
-        _commit(directory, card, repo_id, folder, branch, private)
+        with hub_errors(f"the model could not be uploaded to {repo_id}"):
+            _commit(directory, card, repo_id, folder, branch, private)
 
 
 def _commit(

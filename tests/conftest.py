@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from hub_client import Client
+from hub_server import Hub, serving
 
 import synthkern as synthetic
 from synthkern import _core
@@ -45,3 +48,31 @@ def bench_world() -> synthetic.SyntheticModel:
     config = synthetic.SyntheticModelConfig.preset("synth-sae-bench-16k")
     config.orthogonalization = None
     return synthetic.SyntheticModel(config)
+
+
+@pytest.fixture(scope="session")
+def _hub() -> Iterator[Hub]:
+    with serving() as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(_hub: Hub) -> Iterator[Hub]:
+    """A Hugging Face Hub on loopback whose log is of this test; every test has its own names."""
+    _hub.reset()
+    yield _hub
+    assert {r.headers["host"] for r in _hub.log} <= {_hub.url.removeprefix("http://")}
+
+
+@pytest.fixture(scope="session")
+def hub_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the Hub's client keeps its cache."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def client(_hub: Hub, hub_home: Path) -> Iterator[Client]:
+    """The Hub's client, in a process of its own."""
+    client = Client(_hub.url, hub_home)
+    yield client
+    client.close()
