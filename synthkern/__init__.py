@@ -8,6 +8,11 @@ from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
 from synthkern.hub_upload import upload_synthetic_model_to_huggingface
+from synthkern.model_files import (
+    SYNTHETIC_MODEL_CONFIG_FILENAME,
+    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
+    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
+)
 from synthkern.orthogonalize import (
     FeatureDictionaryInitializer,
     orthogonal_initializer,
@@ -23,12 +28,7 @@ from synthkern.statistics import (
     cosine_similarities,
 )
 from synthkern.stream import STREAM_VERSION
-from synthkern.synthetic_model import (
-    SYNTHETIC_MODEL_CONFIG_FILENAME,
-    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
-    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
-    SyntheticModel,
-)
+from synthkern.synthetic_model import SyntheticModel
 from synthkern.synthetic_stream import SyntheticStream
 from synthkern.world.config import (
     LowRankCorrelationConfig,

@@ -57,6 +57,42 @@ class FeatureDictionary(nn.Module):
         if initializer is not None:
             initializer(self)
 
+    @classmethod
+    def from_vectors(cls, feature_vectors: torch.Tensor, bias: torch.Tensor) -> FeatureDictionary:
+        """A dictionary of given vectors, which become its parameters without a copy.
+
+        Args:
+            feature_vectors: [N, D], floating point, N and D at least 1; of any length.
+            bias: [D], of the same dtype and on the same device.
+
+        Raises:
+            ValueError: for another shape, dtype or device.
+        """
+        check_tensor("feature_vectors", feature_vectors)
+        check_tensor("bias", bias)
+        if feature_vectors.dim() != 2 or not feature_vectors.numel():
+            raise ValueError(
+                "feature_vectors must have shape [N, D] with N and D at least 1, "
+                f"got {list(feature_vectors.shape)}"
+            )
+        if bias.shape != feature_vectors.shape[1:]:
+            raise ValueError(
+                f"bias must have shape [{feature_vectors.shape[1]}], got {list(bias.shape)}"
+            )
+        if not feature_vectors.is_floating_point():
+            raise ValueError(f"feature_vectors must be floating point, got {feature_vectors.dtype}")
+        if (bias.dtype, bias.device) != (feature_vectors.dtype, feature_vectors.device):
+            raise ValueError(
+                f"bias must be {feature_vectors.dtype} on {feature_vectors.device} as "
+                f"feature_vectors, got {bias.dtype} on {bias.device}"
+            )
+        dictionary = cls.__new__(cls)
+        nn.Module.__init__(dictionary)
+        dictionary.num_features, dictionary.hidden_dim = feature_vectors.shape
+        dictionary.feature_vectors = nn.Parameter(feature_vectors.detach())
+        dictionary.bias = nn.Parameter(bias.detach())
+        return dictionary
+
     @property
     def is_plain(self) -> bool:
         """Whether calling this is the gather alone: no subclass's forward, no hooks."""

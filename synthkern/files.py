@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import safetensors
 import safetensors.torch
@@ -33,65 +32,57 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
-@contextmanager
-def staged_directory(path: Path, names: Sequence[str]) -> Iterator[Path]:
-    """A temporary directory beside ``path`` whose files take their place when the block ends well.
-
-    A new directory appears whole. In one that was there already every file replaces its namesake,
-    those of ``names`` that were not written are removed, and what else stands there stays.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
-        yield temporary
-        if not path.exists():
-            temporary.chmod(0o777 & ~_umask())
-            temporary.rename(path)
-            return
-        for name in names:
-            if (temporary / name).exists():
-                (temporary / name).replace(path / name)
-            else:
-                (path / name).unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def save_tensors(
+    path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Write a safetensors file; an error names it."""
     try:
-        write_atomically(path, lambda to: safetensors.torch.save_file(tensors, to))
+        write_atomically(path, lambda to: safetensors.torch.save_file(tensors, to, metadata))
     except safetensors.SafetensorError as error:
         raise OSError(f"{path} could not be written: {error}") from error
 
 
-def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file; an error names it."""
+def write_json(path: Path, data: Any, *, indent: int | None = 2) -> None:
+    """Write JSON, indented or, with None, in one line."""
+    separators = (",", ":") if indent is None else None
     try:
-        return safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} must be a whole safetensors file, but {error}") from error
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON, indented."""
-    write_atomically(path, lambda to: _dump(to, data))
+        text = json.dumps(data, indent=indent, separators=separators, allow_nan=False)
+    except RecursionError:
+        raise ValueError(f"{path} must not be nested deeper than JSON can be") from None
+    write_atomically(path, lambda to: _write_text(to, text + "\n"))
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; an error names the file."""
+    """Read JSON; an error names the file.
+
+    Raises:
+        ValueError: for anything else, for NaN and infinity, and for what is nested too deep.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except ValueError as error:
         raise ValueError(f"{path} must be a JSON file, but {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} must be a JSON file, but it is nested too deep") from error
 
 
-def _dump(path: Path, data: Any) -> None:
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Errors about what a file says become ValueErrors that name it."""
     try:
-        text = json.dumps(data, indent=2)
-    except RecursionError:
-        raise ValueError(f"{path.name} must not be nested deeper than JSON can be") from None
-    path.write_text(text + "\n", encoding="utf-8")
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: what it says is nested too deep") from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def _umask() -> int:

@@ -9,12 +9,12 @@ from tempfile import TemporaryDirectory
 
 from synthkern._checks import as_bool
 from synthkern.hub import as_folder, as_repo_id, as_revision, hub_errors, require_client
-from synthkern.synthetic_model import (
+from synthkern.model_files import (
     SYNTHETIC_MODEL_CONFIG_FILENAME,
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
     SYNTHETIC_MODEL_WEIGHTS_FILENAME,
-    SyntheticModel,
 )
+from synthkern.synthetic_model import SyntheticModel
 from synthkern.world.config import SyntheticModelConfig
 
 _CARD = "README.md"

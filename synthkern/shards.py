@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
 import torch
 from tqdm.auto import tqdm
 
 from synthkern._checks import as_int, as_seed
 from synthkern.files import read_json, save_tensors, write_json
+from synthkern.staged_directory import clear_leftovers
 from synthkern.stream import STREAM_VERSION
 from synthkern.synthetic_model import SyntheticModel
+from synthkern.tensor_file import open_tensors
 from synthkern.world.config import SyntheticModelConfig
 
 MANIFEST_FILENAME = "manifest.json"
@@ -128,8 +127,7 @@ def _clear_leftovers(folder: Path) -> None:
     for name in ("shard-*.safetensors", MANIFEST_FILENAME):
         for leftover in folder.glob(f".{name}.*.tmp"):
             leftover.unlink()
-    for leftover in folder.glob(f".{MODEL_DIRECTORY}.*.tmp"):
-        shutil.rmtree(leftover)
+    clear_leftovers(folder / MODEL_DIRECTORY)
 
 
 def _claim(folder: Path, job: SampleJob) -> None:
@@ -182,8 +180,9 @@ def _is_whole(path: Path, job: SampleJob, size: int) -> bool:
     if not path.exists():
         return False
     try:
-        shapes = dict(_shapes(path))
-    except (safetensors.SafetensorError, OSError):
+        with open_tensors(path) as file:
+            shapes = {name: list(stored.shape) for name, stored in file.tensors.items()}
+    except (ValueError, OSError):
         return False
     expected: dict[str, list[int]] = {}
     if job.what != "features":
@@ -192,9 +191,3 @@ def _is_whole(path: Path, job: SampleJob, size: int) -> bool:
         nnz = shapes.get("indices", [0])
         expected.update(offsets=[size + 1], indices=nnz, values=nnz)
     return shapes == expected
-
-
-def _shapes(path: Path) -> Iterator[tuple[str, list[int]]]:
-    with safetensors.safe_open(path, framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 - not a mapping
-            yield key, list(file.get_slice(key).get_shape())

@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, overload
 
 import torch
 from torch import nn
 
-from synthkern._checks import as_bool, as_dtype
+from synthkern._checks import as_bool
 from synthkern.activation_generator import ActivationGenerator, as_entries
+from synthkern.build_parts import (
+    build_correlation,
+    build_dictionary,
+    build_generator,
+    build_hierarchy,
+)
 from synthkern.draw_hidden import draw_hidden
 from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.files import load_tensors, read_json, save_tensors, staged_directory, write_json
-from synthkern.hierarchy import Hierarchy, generate_hierarchy
+from synthkern.hierarchy import Hierarchy
 from synthkern.hub import as_folder, as_repo_id, as_revision, download_files
-from synthkern.orthogonalize import orthogonal_initializer
+from synthkern.model_files import (
+    SYNTHETIC_MODEL_CONFIG_FILENAME,
+    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
+    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
+    ModelParts,
+    read_model,
+    write_model,
+)
 from synthkern.sparse import SparseActivations
 from synthkern.world.config import SyntheticModelConfig
-from synthkern.world.correlation import (
-    LowRankCorrelationMatrix,
-    generate_random_low_rank_correlation_matrix,
-)
-from synthkern.world.magnitudes import generate_magnitudes
-
-SYNTHETIC_MODEL_CONFIG_FILENAME = "synthetic_model_config.json"
-SYNTHETIC_MODEL_WEIGHTS_FILENAME = "synthetic_model.safetensors"
-SYNTHETIC_MODEL_HIERARCHY_FILENAME = "hierarchy.json"
-
-_FILENAMES = (
-    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
-    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
-    SYNTHETIC_MODEL_CONFIG_FILENAME,
-)
+from synthkern.world.correlation import LowRankCorrelationMatrix
 
 
 class SyntheticModel(nn.Module):
@@ -85,14 +81,14 @@ class SyntheticModel(nn.Module):
         if activation_generator is not None:
             size = (activation_generator.num_features,)
             _check_size("activation_generator", size, (cfg.num_features,))
-        if hierarchy is None and cfg.hierarchy is not None:
-            hierarchy = generate_hierarchy(cfg.num_features, cfg.hierarchy, _seed(cfg, 3))
+        if hierarchy is None:
+            hierarchy = build_hierarchy(cfg)
         if activation_generator is None:
-            correlation = correlation_matrix or _correlation(cfg)
-            activation_generator = _generator(cfg, hierarchy, correlation, {})
+            correlation = correlation_matrix or build_correlation(cfg)
+            activation_generator = build_generator(cfg, hierarchy, correlation)
         self.hierarchy = hierarchy
         self.activation_generator = activation_generator
-        self.feature_dict = feature_dict or _dictionary(cfg)
+        self.feature_dict = feature_dict or build_dictionary(cfg)
         self.to(device)
 
     @property
@@ -180,37 +176,8 @@ class SyntheticModel(nn.Module):
             ValueError: where the generator holds what the format cannot: callables other than
                 the model's hierarchy, or a full correlation matrix.
         """
-        generator = self.activation_generator
-        own = () if self.hierarchy is None else (self.hierarchy.modifier,)
-        if tuple(m for m in own if m is not None) != generator.modify_activations:
-            raise ValueError(
-                "activation_generator must apply the model's hierarchy and nothing else to be "
-                f"saved, got modify_activations = {generator.modify_activations}"
-            )
-        full, low_rank = generator.correlation_matrix, generator.low_rank_correlation
-        if full is not None:
-            raise ValueError(
-                "activation_generator must have a low-rank correlation or none to be saved, got "
-                f"a full matrix of shape {list(full.shape)}"
-            )
-        weights = {
-            "feature_vectors": self.feature_dict.feature_vectors,
-            "bias": self.feature_dict.bias,
-            "firing_probabilities": generator.firing_probabilities,
-            "mean_firing_magnitudes": generator.mean_firing_magnitudes,
-            "std_firing_magnitudes": generator.std_firing_magnitudes,
-        }
-        if low_rank is not None:
-            weights.update(low_rank._asdict())
-        with staged_directory(Path(directory).absolute(), _FILENAMES) as temporary:
-            # The dtype of samples follows Module.to, the config's does not.
-            dtype = str(generator.dtype).removeprefix("torch.")
-            config = {**self.cfg.to_dict(), "dtype": dtype}
-            write_json(temporary / SYNTHETIC_MODEL_CONFIG_FILENAME, config)
-            tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-            save_tensors(temporary / SYNTHETIC_MODEL_WEIGHTS_FILENAME, tensors)
-            if self.hierarchy is not None:
-                write_json(temporary / SYNTHETIC_MODEL_HIERARCHY_FILENAME, self.hierarchy.to_dict())
+        parts = self.feature_dict, self.activation_generator, self.hierarchy
+        write_model(directory, ModelParts(self.cfg, *parts))
 
     @classmethod
     def load_from_disk(
@@ -220,21 +187,14 @@ class SyntheticModel(nn.Module):
 
         Magnitudes that the file does not hold follow from the config's seed.
         """
-        folder = Path(directory)
-        cfg = SyntheticModelConfig.from_dict(read_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME))
-        weights = load_tensors(folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME)
-        trees = folder / SYNTHETIC_MODEL_HIERARCHY_FILENAME
-        hierarchy = Hierarchy.from_dict(read_json(trees)) if trees.exists() else None
-        correlation = None
-        if "correlation_factor" in weights:
-            correlation = LowRankCorrelationMatrix(
-                weights["correlation_factor"], weights["correlation_diag"]
-            )
-        dictionary = FeatureDictionary(cfg.num_features, cfg.hidden_dim, initializer=None, seed=0)
-        dictionary.to(weights["feature_vectors"].dtype)
-        dictionary.load_state_dict({key: weights[key] for key in ("feature_vectors", "bias")})
-        generator = _generator(cfg, hierarchy, correlation, weights)
-        return cls(cfg, dictionary, generator, hierarchy, correlation, device)
+        parts = read_model(directory)
+        return cls(
+            parts.cfg,
+            parts.feature_dict,
+            parts.activation_generator,
+            parts.hierarchy,
+            device=device,
+        )
 
     @classmethod
     def from_pretrained(
@@ -307,74 +267,6 @@ class SyntheticModel(nn.Module):
         if ":" in model_path:
             raise ValueError(f"source must be 'repo_id' or 'repo_id:model_path', got {source!r}")
         return cls.from_pretrained(repo_id, model_path if colon else None, device)
-
-
-def _seed(cfg: SyntheticModelConfig, part: int) -> int | None:
-    return None if cfg.seed is None else (cfg.seed + part) % 2**64
-
-
-def _dictionary(cfg: SyntheticModelConfig) -> FeatureDictionary:
-    initializer = None
-    if cfg.orthogonalization is not None:
-        o = cfg.orthogonalization
-        initializer = orthogonal_initializer(o.num_steps, o.lr, True, o.chunk_size)
-    dictionary = FeatureDictionary(
-        cfg.num_features, cfg.hidden_dim, cfg.bias, initializer, seed=cfg.seed
-    )
-    return dictionary.to(as_dtype("dtype", cfg.dtype))
-
-
-def _correlation(cfg: SyntheticModelConfig) -> LowRankCorrelationMatrix | None:
-    recipe = cfg.correlation
-    if recipe is None:
-        return None
-    seed = _seed(cfg, 4) if recipe.seed is None else recipe.seed
-    return generate_random_low_rank_correlation_matrix(
-        cfg.num_features, recipe.rank, recipe.correlation_scale, seed
-    )
-
-
-def _generator(
-    cfg: SyntheticModelConfig,
-    hierarchy: Hierarchy | None,
-    correlation: LowRankCorrelationMatrix | None,
-    saved: Mapping[str, torch.Tensor],
-) -> ActivationGenerator:
-    """The generator of a config; what was saved of a model goes before what the config says."""
-    n = cfg.num_features
-    probabilities = saved.get("firing_probabilities")
-    if probabilities is None:
-        probabilities = cfg.firing_probability.generate(n, cfg.seed)
-        if cfg.hierarchy is not None and cfg.hierarchy.compensate_probabilities and hierarchy:
-            probabilities = _compensated(probabilities, hierarchy)
-    std = saved.get("std_firing_magnitudes")
-    if std is None:
-        std = generate_magnitudes(n, cfg.std_firing_magnitudes, _seed(cfg, 1))
-    mean = saved.get("mean_firing_magnitudes")
-    if mean is None:
-        mean = generate_magnitudes(n, cfg.mean_firing_magnitudes, _seed(cfg, 2))
-    return ActivationGenerator(
-        n,
-        probabilities,
-        std,
-        mean,
-        None if hierarchy is None else hierarchy.modifier,
-        correlation,
-        dtype=cfg.dtype,
-    )
-
-
-def _compensated(probabilities: torch.Tensor, hierarchy: Hierarchy) -> torch.Tensor:
-    wanted = probabilities * hierarchy.compute_probability_correction_factors(probabilities)
-    over = wanted > 1
-    if bool(over.any()):
-        warnings.warn(
-            f"compensate_probabilities asks for base probabilities above 1 of {int(over.sum())} "
-            f"of {over.numel()} features (at most {float(wanted.max()):.3g}), which were set to 1: "
-            "they fire more rarely than requested",
-            stacklevel=4,
-        )
-    return wanted.clamp(max=1.0)
 
 
 def _check_size(name: str, sizes: tuple[int, ...], expected: tuple[int, ...]) -> None:
