@@ -9,44 +9,11 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-Files = dict[str, bytes]
-
-
-@dataclass
-class Request:
-    """One request, and how it was answered."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    status: int = 0
-    sent: int = 0
-
-
-@dataclass
-class Repo:
-    """Commits, each a whole tree of files, and the branches that point at them."""
-
-    visibility: str = "public"
-    commits: dict[str, Files] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
-
-    def commit(self, files: Files, branch: str = "main") -> str:
-        """Make ``files`` the whole tree of a branch."""
-        sha = hashlib.sha1(f"{len(self.commits)} of {id(self)}".encode()).hexdigest()
-        self.commits[sha] = files
-        self.branches[branch] = sha
-        return sha
-
-    def files(self, branch: str = "main") -> Files:
-        """The tree of a branch."""
-        return self.commits[self.branches[branch]]
+from hub_repos import AnswerError, Files, Repo, Request
 
 
 class Hub(ThreadingHTTPServer):
@@ -93,14 +60,6 @@ def serving() -> Iterator[Hub]:
             thread.join()
 
 
-class AnswerError(Exception):
-    """Ends a request with an error status."""
-
-    def __init__(self, status: int, code: str = "") -> None:
-        super().__init__(status, code)
-        self.status, self.code = status, code
-
-
 class _Handler(BaseHTTPRequestHandler):
     server: Hub
     protocol_version = "HTTP/1.1"
@@ -127,20 +86,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = answer
 
-    def send(self, status: int, headers: dict[str, str], body: bytes = b"", keep: int = -1) -> None:
-        """Answer; with ``keep``, only so many bytes of the body before the connection drops."""
+    def send(
+        self, status: int, headers: dict[str, str], body: bytes = b"", drop_at: int | None = None
+    ) -> None:
+        """Answer; the connection drops after ``drop_at`` bytes of the body."""
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body if keep < 0 else body[:keep])
-        if keep >= 0:
+        if drop_at is not None:
             self.close_connection = True
-        self.request_.status, self.request_.sent = status, len(body if keep < 0 else body[:keep])
+        if self.command != "HEAD":
+            self.request_.sent = len(body[:drop_at])
+            self.wfile.write(body[:drop_at])
 
     def send_json(self, value: Any) -> None:
-        self.send(200, {"Content-Type": "application/json"}, json.dumps(value).encode())
+        self.send(200, {}, json.dumps(value).encode())
 
     def send_bytes(self, content: bytes, headers: dict[str, str], cut: bool) -> None:
         """Content from the first byte that the client asks for on."""
@@ -148,11 +109,11 @@ class _Handler(BaseHTTPRequestHandler):
         start = int(asked[1]) if asked else 0
         if asked:
             headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
-        body, keep = content[start:], -1
+        body, drop_at = content[start:], None
         if cut and self.command == "GET" and self.server.cuts:
             self.server.cuts -= 1
-            keep = len(body) // 2
-        self.send(206 if asked else 200, headers, body, keep)
+            drop_at = len(body) // 2
+        self.send(206 if asked else 200, headers, body, drop_at)
 
     @property
     def token(self) -> str | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from hub_client import Client, ClientError, bits, from_source, pretrained, run_example, upload
-from hub_server import AnswerError, Files, Hub, Request
+from hub_repos import AnswerError, Files, Request
+from hub_server import Hub
 from test_hub_download import CONFIG, TREES, WEIGHTS, world
 
 import synthkern as synthetic
