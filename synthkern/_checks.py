@@ -19,7 +19,8 @@ DTYPES: dict[str, torch.dtype] = {
 
 def as_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
     """Return ``value`` as an int within [low, high]; bools and floats are refused."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    # Asking for the type itself takes a tenth of the time, which a million nodes make felt.
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, Integral)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     number = int(value)
     if (low is not None and number < low) or (high is not None and number > high):
@@ -137,10 +138,10 @@ def check_finite(name: str, value: torch.Tensor) -> None:
 
 def check_keys(name: str, data: Any, known: set[str]) -> None:
     """Raise unless ``data`` is a mapping whose keys are all known."""
-    if not isinstance(data, Mapping):
+    if type(data) is not dict and not isinstance(data, Mapping):
         raise TypeError(f"{name} must be a mapping, got {data!r}")
-    unknown = sorted(str(key) for key in data if key not in known)
-    if unknown:
+    if not data.keys() <= known:
+        unknown = sorted(str(key) for key in data if key not in known)
         raise ValueError(f"{name} has unknown keys {unknown}; known are {sorted(known)}")
 
 

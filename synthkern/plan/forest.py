@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -72,12 +71,13 @@ def compile_forest(roots: Sequence[HierarchyNode]) -> Forest:
     # The list grows while it is walked.
     for k, node in enumerate(builder.nodes):
         builder.child_begin.append(len(builder.nodes))
-        builder.add_family(
-            node.children,
-            gate=k,
-            scaled=node.scale_children_by_parent,
-            exclusive=node.mutually_exclusive_children,
-        )
+        if node.children:
+            builder.add_family(
+                node.children,
+                gate=k,
+                scaled=node.scale_children_by_parent,
+                exclusive=node.mutually_exclusive_children,
+            )
         builder.child_end.append(len(builder.nodes))
     return builder.build()
 
@@ -96,9 +96,9 @@ class _Builder:
         self, children: Sequence[HierarchyNode], *, gate: int, scaled: bool, exclusive: bool
     ) -> None:
         """Append the nodes with a feature that ``gate`` is the nearest such ancestor of."""
-        waiting = deque([(children, scaled, exclusive)])
-        while waiting:
-            siblings, scaled, exclusive = waiting.popleft()
+        waiting = [(children, scaled, exclusive)]
+        # This list grows too.
+        for siblings, scaled, exclusive in waiting:
             members = [node for node in siblings if node.feature_index is not None]
             group = -1
             if exclusive and len(members) > 1:
@@ -108,11 +108,12 @@ class _Builder:
             self.gate.extend([gate] * len(members))
             self.scaled.extend([int(scaled and gate >= 0)] * len(members))
             self.group.extend([group] * len(members))
-            waiting.extend(
-                (node.children, node.scale_children_by_parent, node.mutually_exclusive_children)
-                for node in siblings
-                if node.feature_index is None
-            )
+            if len(members) < len(siblings):
+                waiting.extend(
+                    (node.children, node.scale_children_by_parent, node.mutually_exclusive_children)
+                    for node in siblings
+                    if node.feature_index is None
+                )
 
     def build(self) -> Forest:
         def int32(numbers: list[int]) -> torch.Tensor:

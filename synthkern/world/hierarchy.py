@@ -17,6 +17,8 @@ _KEYS = {
     "feature_id",
 }
 
+_LARGEST_INDEX = 2**31 - 1
+
 #: Levels below this are numbered by ``repr``, and not indented further.
 _DEEPEST_INDENT = 50
 
@@ -56,7 +58,7 @@ class HierarchyNode:
         feature_id: str | None = None,
     ) -> None:
         if feature_index is not None:
-            feature_index = as_int("feature_index", feature_index, low=0, high=2**31 - 1)
+            feature_index = as_int("feature_index", feature_index, low=0, high=_LARGEST_INDEX)
         self.feature_index = feature_index
         self.children: list[HierarchyNode] = (
             [] if children is None else _nodes("children", children)
@@ -83,16 +85,22 @@ class HierarchyNode:
         while waiting:
             item, siblings = waiting.pop()
             check_keys("hierarchy node", item, _KEYS)
+            get = item.get
             node = cls(
-                feature_index=item.get("feature_index"),
-                mutually_exclusive_children=item.get("mutually_exclusive_children", False),
-                scale_children_by_parent=item.get("scale_children_by_parent", False),
-                feature_id=item.get("feature_id", item.get("id")),
+                get("feature_index"),
+                None,
+                get("mutually_exclusive_children", False),
+                get("scale_children_by_parent", False),
+                get("feature_id", get("id")),
             )
             siblings.append(node)
+            below = get("children")
+            if below is None:
+                continue
+            if not isinstance(below, (list, tuple)):
+                raise TypeError(f"children must be a list, got {below!r} at {describe(node)}")
             # The last in is the first out, so that siblings arrive in order.
-            below = list(item.get("children") or ())
-            waiting.extend((child, node.children) for child in reversed(below))
+            waiting.extend([(child, node.children) for child in reversed(below)])
         return top[0]
 
     def to_dict(self) -> dict[str, Any]:
@@ -221,25 +229,32 @@ def validate_forest(roots: Sequence[HierarchyNode], num_features: int | None = N
     tree_of: dict[int, int] = {}
     seen: set[int] = set()
     for tree, root in enumerate(roots):
-        # A node stays on the path until everything below it has been seen.
-        path: set[int] = set()
-        waiting: list[tuple[HierarchyNode, bool]] = [(root, False)]
+        waiting = [root]
         while waiting:
-            node, leaving = waiting.pop()
-            if leaving:
-                path.remove(id(node))
-                continue
-            if id(node) in path:
-                raise ValueError(f"hierarchy must not loop, got {describe(node)} below itself")
+            node = waiting.pop()
             if id(node) in seen:
                 raise ValueError(
-                    f"hierarchy node must have one parent, got {describe(node)} in two places"
+                    f"hierarchy must not loop, got {describe(node)} below itself"
+                    if _is_below_itself(node)
+                    else f"hierarchy node must have one parent, got {describe(node)} in two places"
                 )
             seen.add(id(node))
-            path.add(id(node))
             _check_node(node, tree, tree_of, num_features)
-            waiting.append((node, True))
-            waiting.extend((child, False) for child in reversed(node.children))
+            # The last in is the first out, so that siblings are looked at in order.
+            waiting.extend(reversed(node.children))
+
+
+def _is_below_itself(node: HierarchyNode) -> bool:
+    seen: set[int] = set()
+    waiting = list(node.children)
+    while waiting:
+        below = waiting.pop()
+        if below is node:
+            return True
+        if id(below) not in seen:
+            seen.add(id(below))
+            waiting.extend(below.children)
+    return False
 
 
 def _check_node(
@@ -253,7 +268,9 @@ def _check_node(
     index = node.feature_index
     if index is None:
         return
-    as_int(f"feature_index of {describe(node)}", index, low=0, high=2**31 - 1)
+    # The name takes longer to write than the check to make.
+    if type(index) is not int or not 0 <= index <= _LARGEST_INDEX:
+        as_int(f"feature_index of {describe(node)}", index, low=0, high=_LARGEST_INDEX)
     if num_features is not None and index >= num_features:
         raise ValueError(
             f"feature_index must be below num_features = {num_features}, got {describe(node)}"
