@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 from synthkern.activation_generator import ActivationGenerator, ActivationsModifier
 from synthkern.activation_iterator import SyntheticActivationIterator
+from synthkern.description import WorldDescription, describe_world
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
@@ -17,6 +18,12 @@ from synthkern.orthogonalize import (
     FeatureDictionaryInitializer,
     orthogonal_initializer,
     orthogonalize_embeddings,
+)
+from synthkern.rates import (
+    Calibration,
+    EffectiveFiringProbabilities,
+    calibrate_firing_probabilities,
+    effective_firing_probabilities,
 )
 from synthkern.sparse import SparseActivations
 from synthkern.statistics import (
@@ -75,9 +82,11 @@ __all__ = [
     "SYNTHETIC_MODEL_WEIGHTS_FILENAME",
     "ActivationGenerator",
     "ActivationsModifier",
+    "Calibration",
     "ConstantFiringProbabilityConfig",
     "ConstantMagnitudeConfig",
     "CorrelationMatrixStats",
+    "EffectiveFiringProbabilities",
     "ExponentialMagnitudeConfig",
     "FeatureDictionary",
     "FeatureDictionaryInitializer",
@@ -100,13 +109,17 @@ __all__ = [
     "SyntheticModel",
     "SyntheticModelConfig",
     "SyntheticStream",
+    "WorldDescription",
     "ZipfianFiringProbabilityConfig",
     "__version__",
+    "calibrate_firing_probabilities",
     "compute_correlation_matrix_stats",
     "compute_low_rank_correlation_matrix_stats",
     "compute_superposition_stats",
     "cosine_similarities",
     "create_correlation_matrix_from_correlations",
+    "describe_world",
+    "effective_firing_probabilities",
     "generate_hierarchy",
     "generate_magnitudes",
     "generate_random_correlation_matrix",

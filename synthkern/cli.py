@@ -13,12 +13,14 @@ import torch
 
 import synthkern
 from synthkern import _core
+from synthkern.description import describe_world
 from synthkern.engine import BACKENDS, backend_for
 from synthkern.files import read_json
 from synthkern.shards import WHAT, SampleJob, write_samples
 from synthkern.stream import STREAM_VERSION
+from synthkern.synthetic_model import SyntheticModel
 from synthkern.world.config import SyntheticModelConfig
-from synthkern.world.presets import PRESETS
+from synthkern.world.presets import ABOUT, PRESETS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +60,22 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--start", type=int, default=0, help="index of the first sample")
     sample.set_defaults(run=_sample)
 
+    describe = commands.add_parser(
+        "describe",
+        help="print a world's rates, level by level",
+        description="Print what a world asks for and what it has: rates, L0, magnitudes and "
+        "exclusivity at every level of its trees.",
+    )
+    describe.add_argument(
+        "world",
+        metavar="WORLD",
+        help="a preset, a config's JSON file, a saved model's directory or REPO[:SUBFOLDER]",
+    )
+    describe.set_defaults(run=_describe)
+
+    presets = commands.add_parser("presets", help="list the worlds that have a name")
+    presets.set_defaults(run=_presets)
+
     info = commands.add_parser("info", help="print versions, backends and the machine")
     info.set_defaults(run=_info)
     return parser
@@ -84,6 +102,23 @@ def _sample(options: argparse.Namespace) -> int:
     )
     written = write_samples(job, options.out)
     print(f"{written:,} samples written to {options.out}, {job.samples - written:,} were there")
+    return 0
+
+
+def _describe(options: argparse.Namespace) -> int:
+    name = options.world
+    if name in PRESETS or Path(name).is_file():
+        print(describe_world(load_world(name)))
+    else:
+        print(SyntheticModel.load_from_source(name).describe())
+    return 0
+
+
+def _presets(options: argparse.Namespace) -> int:
+    del options
+    for name in PRESETS:
+        cfg, about = SyntheticModelConfig.preset(name), ABOUT[name]
+        print(f"{name:<22}{cfg.num_features:>10,} features {cfg.hidden_dim:>5} dimensions  {about}")
     return 0
 
 

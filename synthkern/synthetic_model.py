@@ -17,6 +17,7 @@ from synthkern.build_parts import (
     build_generator,
     build_hierarchy,
 )
+from synthkern.description import WorldDescription, describe_world
 from synthkern.draw_hidden import draw_hidden
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.hierarchy import Hierarchy
@@ -164,6 +165,10 @@ class SyntheticModel(nn.Module):
     def forward(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Hidden activations [B, D]; see :meth:`sample`."""
         return self.sample(batch_size, seed=seed, start=start)
+
+    def describe(self) -> WorldDescription:
+        """Rates, L0, magnitudes and exclusivity, level by level; print it for a table."""
+        return describe_world(self.cfg, self.activation_generator)
 
     def save(self, directory: Path | str) -> None:
         """Write the model to a directory, in the field's format.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from synthkern._checks import as_bool, as_float, as_int, check_keys
 
@@ -302,8 +302,11 @@ class HierarchyConfig:
             mutually exclusive; a parent with two children or more is eligible.
         mutually_exclusive_min_depth: least depth of an eligible parent; a root's is 0.
         mutually_exclusive_max_depth: greatest depth of one, or None.
-        compensate_probabilities: whether base probabilities are multiplied by
-            :meth:`synthkern.Hierarchy.compute_probability_correction_factors`.
+        compensate_probabilities: True multiplies base probabilities by
+            :meth:`synthkern.Hierarchy.compute_probability_correction_factors`, the field's
+            customary and approximate rule; "exact" takes those with which features fire as often
+            as requested, or as near as can be, of
+            :func:`synthkern.calibrate_firing_probabilities`.
         scale_children_by_parent: whether parents scale their children.
     """
 
@@ -313,7 +316,7 @@ class HierarchyConfig:
     mutually_exclusive_portion: float = 0.0
     mutually_exclusive_min_depth: int = 0
     mutually_exclusive_max_depth: int | None = None
-    compensate_probabilities: bool = False
+    compensate_probabilities: bool | Literal["exact"] = False
     scale_children_by_parent: bool = False
 
     def __post_init__(self) -> None:
@@ -333,7 +336,13 @@ class HierarchyConfig:
         low = as_int("mutually_exclusive_min_depth", self.mutually_exclusive_min_depth, low=0)
         if self.mutually_exclusive_max_depth is not None:
             as_int("mutually_exclusive_max_depth", self.mutually_exclusive_max_depth, low=low)
-        as_bool("compensate_probabilities", self.compensate_probabilities)
+        if not isinstance(self.compensate_probabilities, bool) and (
+            self.compensate_probabilities != "exact"
+        ):
+            raise ValueError(
+                'compensate_probabilities must be True, False or "exact", '
+                f"got {self.compensate_probabilities!r}"
+            )
         as_bool("scale_children_by_parent", self.scale_children_by_parent)
 
     def to_dict(self) -> dict[str, Any]:
