@@ -54,7 +54,10 @@ class Hierarchy:
         check_keys("hierarchy", data, {"roots"})
         if "roots" not in data:
             raise ValueError("hierarchy must have the key 'roots', got none")
-        return cls([HierarchyNode.from_dict(root) for root in data["roots"]])
+        roots = data["roots"]
+        if not isinstance(roots, (list, tuple)):
+            raise TypeError(f"roots must be a list, got {roots!r}")
+        return cls([HierarchyNode.from_dict(root) for root in roots])
 
     def compute_probability_correction_factors(
         self, base_firing_probabilities: torch.Tensor

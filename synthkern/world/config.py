@@ -126,7 +126,7 @@ class SyntheticModelConfig:
         as_magnitude_config("mean_firing_magnitudes", self.mean_firing_magnitudes)
         if not isinstance(self.bias, bool):
             as_float("bias", self.bias, low=0)
-        if self.dtype not in DTYPES:
+        if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.seed is not None:
             as_seed("seed", self.seed)

@@ -83,7 +83,7 @@ class Registry(Generic[_Config]):
 
     def get(self, name: str) -> type[_Config]:
         """The class that ``name`` stands for."""
-        if name not in self._classes:
+        if not isinstance(name, str) or name not in self._classes:
             raise ValueError(
                 f"name must be a registered {self._kind}, got {name!r}; "
                 f"known are {sorted(self._classes)}"
