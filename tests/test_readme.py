@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 README = Path(__file__).parent.parent / "README.md"
 
 
-def test_the_examples_run() -> None:
+def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     text = README.read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 5
     names: dict[str, object] = {}
-    for source, width in zip(examples, (128, 8), strict=True):
+    for source, width in zip(examples, (128, 8, 128, 128, 128), strict=True):
         exec(compile(source, str(README), "exec"), names)
         hidden = names["hidden"]
         assert isinstance(hidden, torch.Tensor)

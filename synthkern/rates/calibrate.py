@@ -24,9 +24,12 @@ _GREATEST_SHARE = 0.999
 _COARSE_DRAWS, _FINE_DRAWS = 2**10, 2**13
 _CHECK_DRAWS = 2**14
 
-#: Passes end where every rate is this near to its target, relative to it.
+#: Passes end where all rates but one in a thousand are this near to their targets, relative to
+#: them, and after that many in any case: under SynthSAEBench-16k's copula errors fall fivefold a
+#: pass, and a pass over its fine draws takes seconds.
 _NEAR = 2e-3
-_MOST_PASSES = 12
+_STRAGGLERS = 1e-3
+_MOST_PASSES = {_COARSE_DRAWS: 12, _FINE_DRAWS: 5, 1: 30}
 
 #: Larger groups take half a step without derivatives: their members hardly touch each other.
 _LARGEST_SOLVED = 512
@@ -168,14 +171,14 @@ def _solve(
     stages = (_COARSE_DRAWS, _FINE_DRAWS) if plan.rank else (1,)
     with tqdm(desc="calibrating", unit=" passes", disable=not show_progress) as progress:
         for draws in stages:
-            for _ in range(_MOST_PASSES):
+            for _ in range(_MOST_PASSES[draws]):
                 probability = torch.where(most > 0, own / most.clamp(min=_TINY), 0.0)
                 rate = rates.mean(probability, draws, seed)
                 off = (rate - target).abs() > _NEAR * target
                 off &= (own < most) | (rate > target)
                 progress.update()
                 progress.set_postfix(off=int(off.sum()))
-                if not bool(off.any()):
+                if int(off.sum()) <= _STRAGGLERS * off.numel():
                     break
                 missing = (wanted / _shares(gating, rate)).log().nan_to_num(0.0, 0.0, 0.0)
                 step = _newton(gating, own, most, missing)
