@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -115,12 +115,21 @@ class _Maker(threading.Thread, Generic[T]):
         self.free.put(None)
 
 
+def is_prefetching() -> bool:
+    """Whether any thread of this process may be making items at this moment."""
+    return bool(_makers())
+
+
+def _makers() -> list[_Maker[Any]]:
+    return [thread for thread in threading.enumerate() if isinstance(thread, _Maker)]
+
+
 @atexit.register
 def _stop_all() -> None:
     """End the threads that are left while they still can: torch aborts the process where the
     interpreter shuts down under one of its operations.
     """
-    makers = [thread for thread in threading.enumerate() if isinstance(thread, _Maker)]
+    makers = _makers()
     for maker in makers:
         maker.stop()
     for maker in makers:

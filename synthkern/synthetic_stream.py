@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any, TypeAlias
@@ -13,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from synthkern._checks import as_bool, as_int, as_seed, check_keys, check_numpy_has
 from synthkern.activation_generator import ActivationGenerator
-from synthkern.prefetch import prefetched
+from synthkern.prefetch import is_prefetching, prefetched
 from synthkern.sparse import SparseActivations, SparseArrays
 from synthkern.stream import STREAM_VERSION
 from synthkern.synthetic_model import SyntheticModel
@@ -139,7 +140,16 @@ class SyntheticStream(IterableDataset[Batch]):
         self._start = self._position = position
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ranks": self._current_ranks()}
+        # torch.multiprocessing moves the memory of parameters that it pickles to where both
+        # processes see it. A thread that samples with them would go on reading where they were,
+        # so that they then go by value.
+        source = pickle.dumps(self.source) if is_prefetching() else self.source
+        return {**self.__dict__, "source": source, "_ranks": self._current_ranks()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(state["source"], bytes):
+            self.source = pickle.loads(state["source"])
 
     def _identity(self) -> dict[str, int]:
         """What decides the samples of a batch, besides the world."""

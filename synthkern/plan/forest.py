@@ -7,11 +7,12 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from synthkern.plan.by_value import PickledByValue
 from synthkern.world.hierarchy import HierarchyNode
 
 
 @dataclass(frozen=True, eq=False)
-class Forest:
+class Forest(PickledByValue):
     """Feature nodes of a forest, breadth first; organisational nodes are contracted away.
 
     Node k carries feature ``feature[k]``. It can be active only where node ``gate[k]``, its

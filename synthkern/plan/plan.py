@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from synthkern.plan.by_value import PickledByValue
 from synthkern.plan.forest import Forest
 
 #: Features share a factor row's length padded to a multiple of this: the stream adds up a
@@ -14,7 +15,7 @@ LANES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(PickledByValue):
     """Everything that decides a sample, besides the seed and the sample's index.
 
     Attributes:
