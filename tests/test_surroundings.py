@@ -88,7 +88,7 @@ def test_data_loader_workers_sample(model: synthetic.SyntheticModel, context: st
 
 
 def test_an_interpreter_that_ends_while_a_daemon_thread_samples(tmp_path: Path) -> None:
-    # With a seed: torch, which would draw one, aborts the process where its operation meets the end.
+    # With a seed, as torch would draw one, and aborts where an operation of its own meets the end.
     program = """
 import threading, torch, synthkern
 generator = synthkern.ActivationGenerator(4096, 0.3)
