@@ -199,6 +199,32 @@ def test_to_moves_every_array() -> None:
     assert same(make().to("cpu"), make())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+def test_numpy_arrays_share_the_memory(dtype: torch.dtype) -> None:
+    activations = make().to_dtype(dtype)
+    activations.values.requires_grad_()
+    arrays = activations.numpy()
+    assert arrays._fields == ("offsets", "indices", "values")
+    for array, tensor in zip(
+        arrays, (activations.offsets, activations.indices, activations.values), strict=True
+    ):
+        assert (array.ctypes.data, array.shape) == (tensor.data_ptr(), tuple(tensor.shape))
+    assert [str(array.dtype) for array in arrays] == ["int64", "int32", str(dtype)[6:]]
+    assert arrays.indices.tolist() == INDICES
+    # A slice is a part of the same memory.
+    assert activations[2:].numpy().values.ctypes.data == arrays.values[2:].ctypes.data
+
+
+def test_numpy_is_refused_where_it_has_no_such_array() -> None:
+    wanted = "values must be on the CPU and of another dtype than bfloat16, which NumPy lacks, got "
+    for activations, shown in (
+        (make().to("meta"), "torch.float32 on meta"),
+        (make().to_dtype(torch.bfloat16), "torch.bfloat16 on cpu"),
+    ):
+        with pytest.raises(ValueError, match=f"^{wanted}{re.escape(shown)}$"):
+            activations.numpy()
+
+
 @pytest.mark.parametrize(
     ("samples", "error", "message"),
     [
