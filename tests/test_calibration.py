@@ -142,9 +142,11 @@ def test_exact_in_a_config_is_what_the_model_fires() -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["approximate", 1, None])
-def test_other_compensations_are_refused(value: Any) -> None:
-    with pytest.raises(ValueError, match=rf'must be True, False or "exact", got {value!r}$'):
+@pytest.mark.parametrize(
+    ("value", "error"), [("approximate", ValueError), (1, TypeError), (None, TypeError)]
+)
+def test_other_compensations_are_refused(value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=rf'must be True, False or "exact", got {value!r}$'):
         synthetic.HierarchyConfig(compensate_probabilities=value)
 
 

@@ -88,14 +88,18 @@ def test_data_loader_workers_sample(model: synthetic.SyntheticModel, context: st
 
 
 def test_an_interpreter_that_ends_while_a_daemon_thread_samples(tmp_path: Path) -> None:
-    # With a seed, as torch would draw one, and aborts where an operation of its own meets the end.
+    # The core alone: torch's operations let go of the GIL in a way that aborts where a daemon
+    # thread asks for it back after the end.
     program = """
 import threading, torch, synthkern
-generator = synthkern.ActivationGenerator(4096, 0.3)
+from synthkern import _core
+from synthkern.engine.cpu.sampler import bound_plan
+plan = bound_plan(synthkern.ActivationGenerator(4096, 0.3).plan)
 started = threading.Event()
 def loop():
     while True:
-        generator.sample_sparse(3000, seed=0)
+        _core.sample(plan=plan, seed=0, start=0, count=3000, threads=2, want_features=True,
+                     vectors=None, bias=None)
         started.set()
 threading.Thread(target=loop, daemon=True).start()
 started.wait()

@@ -336,12 +336,11 @@ class HierarchyConfig:
         low = as_int("mutually_exclusive_min_depth", self.mutually_exclusive_min_depth, low=0)
         if self.mutually_exclusive_max_depth is not None:
             as_int("mutually_exclusive_max_depth", self.mutually_exclusive_max_depth, low=low)
-        if not isinstance(self.compensate_probabilities, bool) and (
-            self.compensate_probabilities != "exact"
-        ):
-            raise ValueError(
-                'compensate_probabilities must be True, False or "exact", '
-                f"got {self.compensate_probabilities!r}"
+        compensation = self.compensate_probabilities
+        if not isinstance(compensation, bool) and compensation != "exact":
+            kind = ValueError if isinstance(compensation, str) else TypeError
+            raise kind(
+                f'compensate_probabilities must be True, False or "exact", got {compensation!r}'
             )
         as_bool("scale_children_by_parent", self.scale_children_by_parent)
 
