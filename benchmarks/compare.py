@@ -21,7 +21,7 @@ from typing import Any
 from harness import hardware
 from harness.report import Section
 from harness.timing import Settings
-from sections import generation, hierarchy, memory, orthogonalization, rates
+from sections import generation, hierarchy, memory, orthogonalization, prefetch, rates
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "generation": generation.run,
@@ -29,6 +29,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "orthogonalization": orthogonalization.run,
     "memory": memory.run,
     "rates": rates.run,
+    "prefetch": prefetch.run,
 }
 
 
