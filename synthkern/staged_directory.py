@@ -84,11 +84,16 @@ def clear_leftovers(path: Path) -> None:
         lock = _try_lock(leftover)
         if lock is None:
             continue
-        if leftover.suffix == _ASIDE and not os.path.lexists(target):
-            leftover.rename(target)
-        else:
-            _remove(leftover)
-        os.close(lock)
+        try:
+            if leftover.suffix == _ASIDE and not os.path.lexists(target):
+                leftover.rename(target)
+            else:
+                _remove(leftover)
+        except OSError as error:
+            if error.errno not in _MEANWHILE:
+                raise
+        finally:
+            os.close(lock)
 
 
 def _stage(target: Path) -> tuple[Path, int]:
@@ -171,14 +176,15 @@ def _swap(staged: Path, target: Path, *, new: bool) -> bool:
         if new:
             staged.rename(target)
         elif not exchange_names(staged, target):
-            target.rename(aside)
             try:
+                target.rename(aside)
                 staged.rename(target)
             except BaseException:
                 with suppress(OSError):
                     aside.rename(target)
                 raise
-            aside.rename(staged)
+            with suppress(FileNotFoundError):  # another process cleared it away already
+                aside.rename(staged)
     except OSError as error:
         if error.errno in _MEANWHILE and staged.is_dir():
             return False

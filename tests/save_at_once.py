@@ -1,0 +1,87 @@
+"""Processes that save models to one directory at the same time, while others load what is there.
+
+    python save_at_once.py DIRECTORY (exchange | rename)
+
+prints how many loads met which of the models, as JSON. "rename" is a system that cannot exchange
+two names, where a load may find nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from directories import add_foreign_files
+from saved_worlds import load, world
+
+from synthkern import staged_directory
+
+SAVERS, LOADERS, SAVES, LOADS = 3, 2, 25, 40
+
+
+def started(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def main() -> None:
+    target, how = Path(sys.argv[1]) / "model", sys.argv[2]
+    torch.set_num_threads(1)
+    # Of other trees each, so that files of two of them would not fit together.
+    models = [world(seed=1, hierarchy=None)] + [world(seed=seed) for seed in range(2, SAVERS + 1)]
+    hidden = [model.sample(5, seed=1) for model in models]
+    models[0].save(target)
+    add_foreign_files(target)
+    os.fsync = lambda _: None
+    if how == "rename":
+        staged_directory.exchange_names = lambda *_: False
+
+    def save(number: int) -> None:
+        for _ in range(SAVES):
+            models[number].save(target)
+
+    def look(log: Path) -> None:
+        met: Counter[int] = Counter()
+        for _ in range(LOADS):
+            try:
+                drawn = load(target).sample(5, seed=1)
+            except FileNotFoundError:
+                assert how == "rename"
+                met[-1] += 1
+                continue
+            (number,) = (k for k, wanted in enumerate(hidden) if torch.equal(drawn, wanted))
+            met[number] += 1
+        log.write_text(json.dumps(met))
+
+    logs = [target.with_name(f"log-{k}") for k in range(LOADERS)]
+    children = [started(lambda k=k: save(k)) for k in range(SAVERS)]
+    children += [started(lambda log=log: look(log)) for log in logs]
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    models[0].save(target)
+    assert sorted(path.name for path in target.parent.iterdir()) == sorted(
+        ["model", *(log.name for log in logs)]
+    )
+    assert (target / "notes.txt").read_text() == "mine"
+    assert (target / "plots" / "old" / "a.png").read_bytes() == b"png"
+    met: Counter[str] = Counter()
+    for log in logs:
+        met.update(json.loads(log.read_text()))
+    print(json.dumps(met))
+
+
+if __name__ == "__main__":
+    main()
