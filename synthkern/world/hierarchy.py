@@ -336,7 +336,7 @@ class HierarchyConfig:
         low = as_int("mutually_exclusive_min_depth", self.mutually_exclusive_min_depth, low=0)
         if self.mutually_exclusive_max_depth is not None:
             as_int("mutually_exclusive_max_depth", self.mutually_exclusive_max_depth, low=low)
-        compensation = self.compensate_probabilities
+        compensation: Any = self.compensate_probabilities
         if not isinstance(compensation, bool) and compensation != "exact":
             kind = ValueError if isinstance(compensation, str) else TypeError
             raise kind(
