@@ -52,6 +52,8 @@ def test_as_many_are_made_ahead_as_were_asked_for(depth: int) -> None:
     for number in range(1, 5):
         assert next(items) == number
         assert begun.acquire(timeout=PATIENCE)
+    # Time in which one too many would be begun.
+    assert not begun.acquire(timeout=0.05)
     items.close()
     assert numbers == list(range(5 + depth))
 
