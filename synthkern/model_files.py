@@ -16,11 +16,12 @@ import torch
 from synthkern._checks import as_vector
 from synthkern.activation_generator import ActivationGenerator
 from synthkern.build_parts import build_mean_magnitudes, build_std_magnitudes
+from synthkern.directory_lock import is_at
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.files import blaming, read_json, write_json
 from synthkern.hierarchy import Hierarchy
 from synthkern.model_weights import read_weights, write_weights
-from synthkern.staged_directory import is_at, staged_directory
+from synthkern.staged_directory import staged_directory
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix
 from synthkern.world.magnitudes import FoldedNormalMagnitudeConfig

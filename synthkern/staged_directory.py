@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -12,7 +11,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from synthkern.directory_lock import is_at, lock, take_turn, try_lock, unlock
 from synthkern.exchange_names import exchange_names
+from synthkern.take_over import fsync, imitate, take_over
 
 #: Beside a directory NAME: ".NAME.0123abcd.staged" is being written, or was replaced and is being
 #: removed; ".NAME.0123abcd.aside" was moved away where names cannot be exchanged.
@@ -51,23 +52,19 @@ def staged_directory(path: Path, names: Collection[str]) -> Iterator[Path]:
         OSError: where it, or a folder in it, is a mount point; and whatever the system refuses.
     """
     target = Path(os.path.realpath(path))
-    if os.path.lexists(target):
-        if not target.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "must be a directory", str(path))
-        if not os.access(target, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    _check(target)
     _make_parents(target)
     clear_leftovers(target)
-    staged, lock = _stage(target)
+    staged, held = _stage(target)
     try:
         yield staged
         while not _put_in_place(staged, target, names):
             pass
-        _fsync(target.parent)
+        fsync(target.parent)
     finally:
         # Under that name is the new directory where something failed, and else the old one.
         _remove(staged)
-        os.close(lock)
+        unlock(held)
 
 
 def clear_leftovers(path: Path) -> None:
@@ -81,8 +78,8 @@ def clear_leftovers(path: Path) -> None:
     with os.scandir(target.parent) as entries:
         found = [Path(entry.path) for entry in entries if form.fullmatch(entry.name)]
     for leftover in found:
-        lock = _try_lock(leftover)
-        if lock is None:
+        held = try_lock(leftover)
+        if held is None:
             continue
         try:
             if leftover.suffix == _ASIDE and not os.path.lexists(target):
@@ -93,7 +90,20 @@ def clear_leftovers(path: Path) -> None:
             if error.errno not in _MEANWHILE:
                 raise
         finally:
-            os.close(lock)
+            unlock(held)
+
+
+def _check(target: Path) -> None:
+    """Raise where there is something that is no directory, or one that may not be changed."""
+    try:
+        opened = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        if not os.access(".", os.W_OK, dir_fd=opened):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+    finally:
+        os.close(opened)
 
 
 def _stage(target: Path) -> tuple[Path, int]:
@@ -102,45 +112,16 @@ def _stage(target: Path) -> tuple[Path, int]:
         staged = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_STAGED}")
         try:
             staged.mkdir()
-        except FileExistsError:
+            opened = os.open(staged, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileExistsError, FileNotFoundError):  # the latter: cleared away at once
+            if not target.parent.is_dir():
+                raise
             continue
-        try:
-            lock = os.open(staged, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # cleared away before it was locked
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # being cleared away
-            os.close(lock)
-            continue
-        except OSError:
-            # Without locks in this file system nobody can lock it to clear it away either.
-            return staged, lock
-        if is_at(staged, lock):
-            return staged, lock
-        os.close(lock)
-
-
-def _try_lock(directory: Path) -> int | None:
-    """A descriptor that holds a directory's lock; None where there is none to be had."""
-    try:
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    with suppress(OSError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if is_at(directory, lock):
-            return lock
-    os.close(lock)
-    return None
-
-
-def is_at(path: Path, descriptor: int) -> bool:
-    """Whether a path leads to a directory that is open as ``descriptor``."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        locked = lock(opened)
+        # Without locks in this file system nobody can lock it to clear it away either.
+        if locked is None or (locked and is_at(staged, opened)):
+            return staged, opened
+        unlock(opened)  # being cleared away
 
 
 def _put_in_place(staged: Path, target: Path, names: Collection[str]) -> bool:
@@ -149,24 +130,25 @@ def _put_in_place(staged: Path, target: Path, names: Collection[str]) -> bool:
     False where the target appeared or vanished meanwhile, so that it is to be done again.
     """
     if not os.path.lexists(target):
-        _fsync(staged)
+        fsync(staged)
         return _swap(staged, target, new=True)
     here = _working_directory()
-    lock = _try_lock(target)  # once it is old, nobody shall clear it away before this is done
+    turn = take_turn(target)
     try:
-        _take_over(target, staged, names)
+        take_over(target, staged, names)
+        imitate(target, staged)
         os.utime(staged)
-        _fsync(staged)
+        fsync(staged)
         if not _swap(staged, target, new=False):
             return False
         if here is not None and here.is_relative_to(target):
             with suppress(OSError):
                 os.chdir(here)
         # What was added since it was looked at.
-        _take_over(staged, target, names)
+        take_over(staged, target, names)
     finally:
-        if lock is not None:
-            os.close(lock)
+        if turn is not None:
+            unlock(turn)
     return True
 
 
@@ -194,49 +176,6 @@ def _swap(staged: Path, target: Path, *, new: bool) -> bool:
     return True
 
 
-def _take_over(old: Path, new: Path, names: Collection[str]) -> None:
-    """Give a directory what stands in another, besides ``names``, and its permissions."""
-    with suppress(FileNotFoundError), os.scandir(old) as entries:
-        for entry in entries:
-            copy = new / entry.name
-            if entry.name in names:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if os.path.ismount(entry.path):
-                    raise _a_mount_point(entry.path)
-                copy.mkdir(exist_ok=True)
-                _take_over(Path(entry.path), copy, ())
-                _fsync(copy)
-            elif not os.path.lexists(copy):
-                _link(entry, copy)
-    with suppress(FileNotFoundError):
-        status = os.stat(old)
-        with suppress(PermissionError):
-            os.chown(new, status.st_uid, status.st_gid)
-        shutil.copystat(old, new)
-
-
-def _link(entry: os.DirEntry[str], copy: Path) -> None:
-    """A second name for a file, or else a copy; what has vanished is left out."""
-    try:
-        os.link(entry.path, copy, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        if error.errno == errno.EXDEV:
-            raise _a_mount_point(entry.path) from error
-        if not (entry.is_file() or entry.is_symlink()):
-            raise
-        shutil.copy2(entry.path, copy, follow_symlinks=False)
-        if entry.is_file(follow_symlinks=False):
-            _fsync(copy)
-
-
-def _a_mount_point(path: str) -> OSError:
-    """Removing it with the old directory would remove what is mounted."""
-    return OSError(errno.EBUSY, "a mount point inside the directory is in the way", path)
-
-
 def _working_directory() -> Path | None:
     try:
         return Path.cwd()
@@ -248,18 +187,7 @@ def _make_parents(path: Path) -> None:
     missing = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     for parent in missing:
-        _fsync(parent.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems have none of directories
-            raise
-    finally:
-        os.close(descriptor)
+        fsync(parent.parent)
 
 
 def _remove(tree: Path) -> None:

@@ -7,15 +7,16 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from directories import add_foreign_files, alone, contents, failing, write
 
+from synthkern import directory_lock
 from synthkern import staged_directory as module
 from synthkern.exchange_names import exchange_names
-from synthkern.staged_directory import clear_leftovers
+from synthkern.staged_directory import clear_leftovers, staged_directory
 
 
 @pytest.fixture
@@ -109,6 +110,40 @@ def test_one_who_clears_away_may_be_faster_than_the_owners_lock(
     write(target, a="2")
     assert len(calls) >= 3
     assert (target / "a.json").read_text() == "2"
+
+
+def test_a_lock_that_another_program_keeps_is_not_waited_for_without_end(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_lock, "_PATIENCE", 0.0)
+    with locked(target):
+        write(target, a="2")
+    assert (target / "a.json").read_text() == "2"
+    assert (target / "notes.txt").read_text() == "mine"
+    assert alone(target)
+
+
+def test_a_lock_ends_with_the_save_also_where_a_child_process_has_it(target: Path) -> None:
+    with staged_directory(target, ()) as folder:
+        descriptors = [os.dup(int(name)) for name in opened(folder)]
+    try:
+        descriptor = os.open(target, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    assert len(descriptors) == 1
+
+
+def opened(path: Path) -> list[str]:
+    """The descriptors of this process that are open at a path."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing's own
+            if os.readlink(link) == str(path):
+                found.append(link.name)
+    return found
 
 
 def test_a_file_system_without_locks(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
