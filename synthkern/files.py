@@ -48,7 +48,7 @@ def write_json(path: Path, data: Any, *, indent: int | None = 2) -> None:
     try:
         text = json.dumps(data, indent=indent, separators=separators, allow_nan=False)
     except RecursionError:
-        raise ValueError(f"{path} must not be nested deeper than JSON can be") from None
+        raise ValueError(f"{path.name} must not be nested deeper than JSON can be") from None
     write_atomically(path, lambda to: _write_text(to, text + "\n"))
 
 

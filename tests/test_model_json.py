@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from saved_worlds import CONFIG, TREES, N, change_json, refused, world
+from saved_worlds import CONFIG, TREES, D, N, change_json, load, refused, world
+
+import synthkern as synthetic
 
 
 @pytest.fixture
@@ -154,3 +156,32 @@ def test_a_hierarchy_that_is_none(folder: Path, data: Any, message: str) -> None
 def test_the_configs_hierarchy_is_missing(folder: Path) -> None:
     (folder / TREES).unlink()
     refused(folder / TREES, " must be there, since the config has a hierarchy")
+
+
+def chain(length: int) -> synthetic.SyntheticModel:
+    node = synthetic.HierarchyNode(length - 1)
+    for index in reversed(range(length - 1)):
+        node = synthetic.HierarchyNode(index, [node])
+    cfg = synthetic.SyntheticModelConfig(length, D)
+    return synthetic.SyntheticModel(cfg, hierarchy=synthetic.Hierarchy([node]))
+
+
+def test_a_deep_tree_lasts(tmp_path: Path) -> None:
+    model = chain(200)
+    model.save(tmp_path / "model")
+    assert load(tmp_path / "model").hierarchy == model.hierarchy
+
+
+def test_a_tree_deeper_than_json_is_refused_before_anything_is_replaced(tmp_path: Path) -> None:
+    world().save(tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    with pytest.raises(ValueError, match=f"^{TREES} must not be nested deeper than JSON can be$"):
+        chain(100_000).save(tmp_path / "model")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+
+
+def test_a_hierarchy_is_written_in_one_line(tmp_path: Path) -> None:
+    """A million nodes take half the space so."""
+    world().save(tmp_path)
+    assert (tmp_path / TREES).read_text().count("\n") == 1
+    assert (tmp_path / CONFIG).read_text().count("\n") > 10
