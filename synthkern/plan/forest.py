@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 
 from synthkern.plan.by_value import PickledByValue
@@ -118,13 +119,14 @@ class _Builder:
 
     def build(self) -> Forest:
         def int32(numbers: list[int]) -> torch.Tensor:
-            return torch.tensor(numbers, dtype=torch.int32, device="cpu")
+            # NumPy reads a list in a third of the time.
+            return torch.from_numpy(np.array(numbers, dtype=np.int32))
 
         return Forest(
             feature=int32([node.feature_index for node in self.nodes]),  # type: ignore[misc]
             gate=int32(self.gate),
             child_begin=int32(self.child_begin),
             child_end=int32(self.child_end),
-            scaled=torch.tensor(self.scaled, dtype=torch.uint8, device="cpu"),
+            scaled=int32(self.scaled).to(torch.uint8),
             group=int32(self.group),
         )

@@ -99,8 +99,9 @@ class HierarchyNode:
                 continue
             if not isinstance(below, (list, tuple)):
                 raise TypeError(f"children must be a list, got {below!r} at {describe(node)}")
-            # The last in is the first out, so that siblings arrive in order.
-            waiting.extend([(child, node.children) for child in reversed(below)])
+            if below:
+                # The last in is the first out, so that siblings arrive in order.
+                waiting.extend([(child, node.children) for child in reversed(below)])
         return top[0]
 
     def to_dict(self) -> dict[str, Any]:
@@ -240,8 +241,9 @@ def validate_forest(roots: Sequence[HierarchyNode], num_features: int | None = N
                 )
             seen.add(id(node))
             _check_node(node, tree, tree_of, num_features)
-            # The last in is the first out, so that siblings are looked at in order.
-            waiting.extend(reversed(node.children))
+            if node.children:
+                # The last in is the first out, so that siblings are looked at in order.
+                waiting.extend(reversed(node.children))
 
 
 def _is_below_itself(node: HierarchyNode) -> bool:
