@@ -21,13 +21,14 @@ from typing import Any
 from harness import hardware
 from harness.report import Section
 from harness.timing import Settings
-from sections import generation, hierarchy, memory, orthogonalization, prefetch, rates
+from sections import generation, hierarchy, memory, orthogonalization, persistence, prefetch, rates
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "generation": generation.run,
     "hierarchy": hierarchy.run,
     "orthogonalization": orthogonalization.run,
     "memory": memory.run,
+    "persistence": persistence.run,
     "rates": rates.run,
     "prefetch": prefetch.run,
 }

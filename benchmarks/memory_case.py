@@ -1,11 +1,12 @@
 """One measurement of memory, in a process of its own.
 
-    python benchmarks/memory_case.py NAME
+    python benchmarks/memory_case.py NAME [DIRECTORY ...]
 
 prints one JSON object on standard output. NAME is ``import-torch`` or ``import`` (what a process
 holds before it does anything), ``million`` (building 1,048,576 features and sampling them),
-``wide-sample`` or ``wide-features`` (65,536 samples at once). The section "memory" of compare.py
-runs them all.
+``wide-sample`` or ``wide-features`` (65,536 samples at once), or ``load`` (loading saved models
+from the directories one after the other; the sizes are those of the last). The sections "memory"
+and "persistence" of compare.py run them all.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import resident
@@ -74,6 +76,26 @@ def _wide(features: bool) -> Sizes:
     }
 
 
+def _load(*directories: str) -> Sizes:
+    """Growth while a saved model is loaded, and the size of its weights."""
+    import synthkern
+
+    sizes: Sizes = {}
+    for directory in directories:
+        was_reset = resident.reset_peak()
+        before = resident.resident_bytes()
+        model = synthkern.SyntheticModel.load_from_disk(directory)
+        weights = Path(directory) / synthkern.SYNTHETIC_MODEL_WEIGHTS_FILENAME
+        sizes = {
+            "before": before,
+            "growth": resident.peak_bytes() - before,
+            "file": weights.stat().st_size,
+            "peak_was_reset": int(was_reset),
+        }
+        del model
+    return sizes
+
+
 def _bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
@@ -82,12 +104,13 @@ def _csr_bytes(activations: synthkern.SparseActivations) -> int:
     return sum(_bytes(t) for t in (activations.offsets, activations.indices, activations.values))
 
 
-CASES: dict[str, Callable[[], Sizes]] = {
+CASES: dict[str, Callable[..., Sizes]] = {
     "import-torch": _import_torch,
     "import": _import,
     "million": _million,
     "wide-sample": lambda: _wide(features=False),
     "wide-features": lambda: _wide(features=True),
+    "load": _load,
 }
 
 
@@ -95,9 +118,10 @@ def main() -> None:
     """Run the case that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("name", choices=sorted(CASES))
-    name = parser.parse_args().name
-    sizes = CASES[name]()
-    print(json.dumps({"name": name, **sizes, "peak": resident.peak_bytes()}))
+    parser.add_argument("directories", nargs="*", help="of saved models, for load")
+    given = parser.parse_args()
+    sizes = CASES[given.name](*given.directories)
+    print(json.dumps({"name": given.name, **sizes, "peak": resident.peak_bytes()}))
 
 
 if __name__ == "__main__":

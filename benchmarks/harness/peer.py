@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -89,6 +90,13 @@ def model(world: SyntheticModel, *, sparse: bool) -> Any:
     return peer.SyntheticModel(
         config, dictionary, generator(world, trees, sparse=sparse), hierarchy=trees
     )
+
+
+def load(directory: Path) -> Any:
+    """The model that a directory holds, as the peer reads it."""
+    import sae_lens.synthetic as peer
+
+    return peer.SyntheticModel.load_from_disk(directory)
 
 
 def orthogonalize(embeddings: torch.Tensor, num_steps: int, lr: float) -> torch.Tensor:

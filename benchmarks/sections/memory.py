@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
+from harness import memory_case
 from harness.report import Requirement, Section, Table, mib
 from harness.timing import Settings
 from tqdm.auto import tqdm
 
-_SCRIPT = Path(__file__).resolve().parent.parent / "memory_case.py"
 _CASES = ("import-torch", "import", "million", "wide-sample", "wide-features")
 _GIB = float(2**30)
 _WIDE_FACTOR = 3.0
@@ -22,7 +16,7 @@ def run(settings: Settings) -> Section:
     """Measure every case once: peaks hardly vary, so that ``settings`` has no say."""
     section = Section("memory")
     for name in tqdm(_CASES, desc="memory", leave=False, disable=None):
-        section.data[name] = _measure(name)
+        section.data[name] = memory_case.measure(name)
     baseline = section.data["import"]["peak"]
     rows = [
         ("python and torch", "peak", mib(section.data["import-torch"]["peak"])),
@@ -83,11 +77,3 @@ def _wide(section: Section) -> list[tuple[str, str, str]]:
             )
         )
     return rows
-
-
-def _measure(name: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, str(_SCRIPT), name], stdout=subprocess.PIPE, text=True, check=True
-    )
-    sizes: dict[str, Any] = json.loads(done.stdout)
-    return sizes
