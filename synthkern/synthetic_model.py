@@ -173,13 +173,20 @@ class SyntheticModel(nn.Module):
     def save(self, directory: Path | str) -> None:
         """Write the model to a directory, in the field's format.
 
-        The config and the hierarchy as JSON, the parameters, base probabilities, magnitudes and
-        correlation as safetensors. A new directory appears whole; in one that is there already
-        the model's own files are replaced and others stay.
+        The config and the hierarchy as JSON; the parameters, base probabilities, magnitudes and
+        correlation as safetensors. Whenever the process dies, the directory is the old one or the
+        new one, whole. One that is there already is replaced in a single step: files and folders
+        of others in it stay, and this process follows where it works in it; another program that
+        does (a shell) is left in the old one, which is removed, until it changes to the new one.
+
+        Args:
+            directory: made where it does not exist; a symbolic link is followed.
 
         Raises:
             ValueError: where the generator holds what the format cannot: callables other than
                 the model's hierarchy, or a full correlation matrix.
+            NotADirectoryError: where there is something else.
+            OSError: where the directory is a mount point, or the system refuses.
         """
         parts = self.feature_dict, self.activation_generator, self.hierarchy
         write_model(directory, ModelParts(self.cfg, *parts))
@@ -190,7 +197,18 @@ class SyntheticModel(nn.Module):
     ) -> SyntheticModel:
         """The model that :meth:`save` wrote: it samples the same bits.
 
-        Magnitudes that the file does not hold follow from the config's seed.
+        Directories that the field's own package saved are read too. It saves no magnitudes: they
+        follow from the config's seed, and without one are drawn afresh, with a warning where that
+        makes a difference. Only safetensors and JSON are read, nothing that could be executed.
+
+        Args:
+            directory: of a model's two or three files.
+            device: where samples are made.
+
+        Raises:
+            FileNotFoundError: where the directory, its config or its weights are missing.
+            ValueError: where the files do not make a model; it names the file, what it says and
+                what was expected.
         """
         parts = read_model(directory)
         return cls(
