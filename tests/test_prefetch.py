@@ -14,15 +14,10 @@ import torch
 
 from synthkern.prefetch import THREAD_NAME, prefetched
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 #: Seconds after which a test that would hang fails instead.
 PATIENCE = 60
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) == before
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 7])

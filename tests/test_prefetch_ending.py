@@ -17,15 +17,10 @@ import pytest
 
 from synthkern.prefetch import THREAD_NAME, prefetched
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 #: Seconds after which a test that would hang fails instead.
 PATIENCE = 60
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) == before
 
 
 def prefetch_threads() -> list[threading.Thread]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import pickle
 import re
-import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +19,9 @@ import worlds
 
 import synthkern as synthetic
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 SEED, SIZE = 5, 7
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) == before
 
 
 class Place:

@@ -6,7 +6,6 @@ import pickle
 import re
 import threading
 import traceback
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -19,14 +18,9 @@ import synthkern as synthetic
 from synthkern.prefetch import THREAD_NAME
 from synthkern.sparse import SparseArrays
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 SEED, SIZE = 2**40 + 7, 13
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) == before
 
 
 @pytest.fixture(scope="module")
