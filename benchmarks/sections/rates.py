@@ -41,7 +41,7 @@ def run(settings: Settings) -> Section:
     off = (found.reached.probabilities / found.target - 1).abs()
     spread = found.reached.standard_errors / found.target
     beyond = int((off > 0.01 + 3 * spread).sum())
-    assert beyond <= n // 1000, f"{beyond} features are off their targets"
+    assert beyond == 0, f"{beyond} features are off their targets"
     section.checks.append(
         f"calibration: {beyond} of {n} features further than 1% + 3 standard errors from their "
         f"targets (mean {float(off.mean()):.2%}, greatest {float(off.max()):.2%}, standard errors "

@@ -21,8 +21,8 @@ from synthkern.world.correlation import LowRankCorrelationMatrix
 _GREATEST_SHARE = 0.999
 
 #: Draws of factors while far from the solution, and at the end.
-_COARSE_DRAWS, _FINE_DRAWS = 2**10, 2**13
-_CHECK_DRAWS = 2**14
+_COARSE_DRAWS, _FINE_DRAWS = 2**11, 2**15
+_CHECK_DRAWS = 2**16
 
 #: Passes end where all rates but one in a thousand are this near to their targets, relative to
 #: them, and after that many in any case: under SynthSAEBench-16k's copula errors fall fivefold a
