@@ -8,7 +8,6 @@ import torch
 
 from synthkern.activation_generator import ActivationGenerator
 from synthkern.build_parts import build_correlation, build_generator, build_hierarchy
-from synthkern.plan import Forest
 from synthkern.rates import EffectiveFiringProbabilities, effective_firing_probabilities
 from synthkern.world.config import SyntheticModelConfig
 
@@ -120,7 +119,8 @@ def describe_world(
     exclusive = torch.zeros(plan.num_features, dtype=torch.bool, device="cpu")
     for forest in plan.forests:
         features = forest.feature.long()
-        depth[features] = _depths(forest)
+        for number, nodes in enumerate(forest.levels()):
+            depth[features[nodes]] = number
         exclusive[features] |= forest.group >= 0
 
     def level(name: str, chosen: torch.Tensor) -> LevelDescription:
@@ -149,11 +149,3 @@ def _requested(cfg: SyntheticModelConfig, base: torch.Tensor) -> torch.Tensor:
         cfg.firing_probability.generate(cfg.num_features, cfg.seed).double() for _ in range(2)
     )
     return first if torch.equal(first, second) else base.double()
-
-
-def _depths(forest: Forest) -> torch.Tensor:
-    """Levels above each node."""
-    depth = [0] * forest.num_nodes
-    for node, gate in enumerate(forest.gate.tolist()):
-        depth[node] = depth[gate] + 1 if gate >= 0 else 0
-    return torch.tensor(depth, dtype=torch.long, device="cpu")

@@ -90,7 +90,7 @@ class Hierarchy:
             return factors
         self.modifier.check_fits(base.numel())
         forest = self.modifier.forest
-        features, gate, group = forest.feature.long(), forest.gate.long(), forest.group.long()
+        features, gate = forest.feature.long(), forest.gate.long()
         own = base[features].double()
         parent = torch.where(gate >= 0, own[gate.clamp(min=0)], 1.0)
         if bool((parent <= 0).any()):
@@ -99,13 +99,7 @@ class Hierarchy:
                 "base_firing_probabilities must be > 0 where a feature has children, got "
                 f"{float(parent[node])!r} at [{int(features[gate[node]])}]"
             )
-        grouped = group >= 0
-        sums = torch.zeros(
-            int(group.max()) + 1 if bool(grouped.any()) else 0, dtype=own.dtype, device="cpu"
-        )
-        sums.index_add_(0, group[grouped], own[grouped])
-        siblings = torch.zeros_like(own)
-        siblings[grouped] = sums[group[grouped]] - own[grouped]
+        siblings = forest.group_totals(own) - own
         factors[features] = ((1 + siblings / parent) / parent).to(base.dtype)
         return factors
 

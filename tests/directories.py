@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,19 @@ from typing import Any
 from synthkern.staged_directory import staged_directory
 
 OWN = ("a.json", "b.json")
+
+
+def forked(work: Callable[[], object]) -> int:
+    """The number of a child of this process that does some work and exits, with 1 if it fails."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 
 
 def write(path: Path | str, **files: str) -> None:

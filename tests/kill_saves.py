@@ -14,14 +14,13 @@ import os
 import shutil
 import signal
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from directories import Contents, add_foreign_files, contents
+from directories import Contents, add_foreign_files, contents, forked
 from saved_worlds import load, world
 
 from synthkern import staged_directory
@@ -29,11 +28,6 @@ from synthkern import staged_directory
 
 def killed_at(point: int, save: Callable[[], None]) -> bool:
     """Save in a process that is killed when it is about to do something for the n-th time."""
-    child = os.fork()
-    if child:
-        status = os.waitpid(child, 0)[1]
-        assert status in (0, signal.SIGKILL), status
-        return status != 0
     left = point
 
     def count(event: str, _: Any) -> None:
@@ -43,13 +37,13 @@ def killed_at(point: int, save: Callable[[], None]) -> bool:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(count)
-    try:
+    def watched_save() -> None:
+        sys.addaudithook(count)
         save()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+
+    status = os.waitpid(forked(watched_save), 0)[1]
+    assert status in (0, signal.SIGKILL), status
+    return status != 0
 
 
 def watched(function: Callable[..., Any]) -> Callable[..., Any]:

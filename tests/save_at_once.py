@@ -11,30 +11,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from directories import add_foreign_files
+from directories import add_foreign_files, forked
 from saved_worlds import load, world
 
 from synthkern import staged_directory
 
 SAVERS, LOADERS, SAVES, LOADS = 3, 2, 25, 40
-
-
-def started(work: Callable[[], None]) -> int:
-    child = os.fork()
-    if child:
-        return child
-    try:
-        work()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
 
 
 def main() -> None:
@@ -67,8 +53,8 @@ def main() -> None:
         log.write_text(json.dumps(met))
 
     logs = [target.with_name(f"log-{k}") for k in range(LOADERS)]
-    children = [started(lambda k=k: save(k)) for k in range(SAVERS)]
-    children += [started(lambda log=log: look(log)) for log in logs]
+    children = [forked(lambda k=k: save(k)) for k in range(SAVERS)]
+    children += [forked(lambda log=log: look(log)) for log in logs]
     for child in children:
         assert os.waitpid(child, 0)[1] == 0
     models[0].save(target)

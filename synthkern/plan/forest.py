@@ -59,6 +59,31 @@ class Forest(PickledByValue):
         gates = self.gate[self.scaled.bool()].long()
         return torch.unique(self.feature.long()[gates])
 
+    def levels(self) -> list[slice]:
+        """The nodes of every depth, from the top down."""
+        levels, first, end = [], 0, self.num_tops
+        while first < end:
+            levels.append(slice(first, end))
+            first, end = end, int(self.child_end[first:end].max())
+        return levels
+
+    def group_totals(self, values: torch.Tensor, nodes: slice = slice(None)) -> torch.Tensor:
+        """Totals of nodes' values over their exclusive groups; the value itself outside groups.
+
+        Args:
+            values: of the nodes.
+            nodes: which they are, a whole level or all.
+        """
+        group = self.group[nodes].long()
+        members = (group >= 0).nonzero().flatten()
+        totals = values.clone()
+        if members.numel():
+            # Groups are numbered as they come.
+            number = group[members] - group[members[0]]
+            sums = torch.zeros(int(number[-1]) + 1, dtype=values.dtype, device=values.device)
+            totals[members] = sums.index_add_(0, number, values[members])[number]
+        return totals
+
     def to(self, device: torch.device | str) -> Forest:
         """This forest where it is on ``device`` already, else the same with every array there."""
         if self.feature.device == torch.device(device):

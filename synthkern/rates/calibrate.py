@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from synthkern._checks import as_bool, as_seed, as_vector
 from synthkern.hierarchy import Hierarchy
 from synthkern.plan import Forest, Plan, compile_plan
-from synthkern.rates.copula import chance_above_zero
+from synthkern.rates.copula import chance_above_zero, draw_factors
 from synthkern.rates.effective import EffectiveFiringProbabilities, ForestRates, rates_of
 from synthkern.rates.gating import Gating, elasticities
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -125,32 +125,15 @@ def calibrate_firing_probabilities(
 
 def _feasible(forest: Forest, wanted: torch.Tensor, above: torch.Tensor) -> torch.Tensor:
     """Target rates [K] of a forest's nodes; see :func:`calibrate_firing_probabilities`."""
-    gate, group = forest.gate.long(), forest.group.long()
+    gate, grouped = forest.gate.long(), forest.group >= 0
     target = wanted.clone()
-    for first, end in _levels(forest):
-        parent = torch.ones_like(target[first:end])
-        if first:
-            parent = target[gate[first:end]]
-        level = torch.minimum(wanted[first:end], parent * above[first:end])
-        member = (group[first:end] >= 0).nonzero().flatten()
-        if member.numel():
-            own = group[first:end][member]
-            own = own - own[0]
-            total = torch.zeros(int(own[-1]) + 1, dtype=level.dtype, device="cpu")
-            total.index_add_(0, own, level[member])
-            room = _GREATEST_SHARE * parent[member]
-            level[member] *= (room / total[own].clamp(min=_TINY)).clamp(max=1)
-        target[first:end] = level
+    for nodes in forest.levels():
+        parent = torch.ones_like(target[nodes]) if not nodes.start else target[gate[nodes]]
+        level = torch.minimum(wanted[nodes], parent * above[nodes])
+        room = torch.where(grouped[nodes], _GREATEST_SHARE * parent, torch.inf)
+        total = forest.group_totals(level, nodes)
+        target[nodes] = level * (room / total.clamp(min=_TINY)).clamp(max=1)
     return target
-
-
-def _levels(forest: Forest) -> list[tuple[int, int]]:
-    """First node and one past the last of every depth; nodes are in breadth-first order."""
-    levels, first, end = [], 0, forest.num_tops
-    while first < end:
-        levels.append((first, end))
-        first, end = end, int(forest.child_end[first:end].max())
-    return levels
 
 
 def _solve(
@@ -162,23 +145,24 @@ def _solve(
     should be its target's share of the parent's. The rates come from the factors' draws, the
     derivatives from the closed form, which a copula of moderate correlations changes little.
     """
-    gating = Gating(forest)
-    rates = ForestRates(plan, forest.feature.long(), gating)
-    most = rates.loadings.chance_above_zero
+    rates = ForestRates(plan, forest)
+    gating, most = rates.gating, rates.loadings.chance_above_zero
     wanted = _shares(gating, target)
-    own = torch.minimum(_first_guess(gating, wanted), most)
+    own = torch.minimum(_first_guess(wanted, forest.group_totals(wanted)), most)
     probability = torch.zeros_like(target)
     stages = (_COARSE_DRAWS, _FINE_DRAWS) if plan.rank else (1,)
     with tqdm(desc="calibrating", unit=" passes", disable=not show_progress) as progress:
         for draws in stages:
+            factors = draw_factors(plan.rank, draws, seed)
             for _ in range(_MOST_PASSES[draws]):
                 probability = torch.where(most > 0, own / most.clamp(min=_TINY), 0.0)
-                rate = rates.mean(probability, draws, seed)
+                rate = rates.mean(probability, factors)
                 off = (rate - target).abs() > _NEAR * target
                 off &= (own < most) | (rate > target)
+                number = int(off.sum())
                 progress.update()
-                progress.set_postfix(off=int(off.sum()))
-                if int(off.sum()) <= _STRAGGLERS * off.numel():
+                progress.set_postfix(off=number)
+                if number <= _STRAGGLERS * off.numel():
                     break
                 missing = (wanted / _shares(gating, rate)).log().nan_to_num(0.0, 0.0, 0.0)
                 step = _newton(gating, own, most, missing)
@@ -206,15 +190,12 @@ def _newton(
     return step
 
 
-def _first_guess(gating: Gating, share: torch.Tensor) -> torch.Tensor:
+def _first_guess(share: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
     """Own activity [K] for shares of parents' rates, as if members were Poisson processes.
 
     The first event of processes with rates q is one of process j's with probability
     q_j / Q * (1 - exp(-Q)), Q the sum of them.
     """
-    total = share.clone()
-    for members in gating.groups:
-        total[members] = share[members].sum(dim=1, keepdim=True).expand_as(members)
     joint = -torch.log1p(-total.clamp(max=1 - 1e-9))
     rate = torch.where(total > 0, joint * share / total.clamp(min=_TINY), 0.0)
     return -torch.expm1(-rate)

@@ -33,20 +33,19 @@ class Loadings:
         plan: of the world, on the CPU; its copula is low-rank, or it has none (then there are no
             factors, and the one case is the closed form).
         features: [K] int64.
+
+    Attributes:
+        chance_above_zero: [K] float64, that of the magnitudes: the greatest probability of own
+            activity.
     """
 
     def __init__(self, plan: Plan, features: torch.Tensor) -> None:
-        self.rank = plan.rank
+        self._rank = plan.rank
         # erf takes its argument in units of sqrt(2) sigma.
         unit = _SQRT_HALF / plan.noise_scale[features].double()
         self._unit = unit
         self._factor = (plan.factor[features, : plan.rank].double() * unit[:, None]).float()
-        self._above = chance_above_zero(plan.mean, plan.std)[features]
-
-    @property
-    def chance_above_zero(self) -> torch.Tensor:
-        """The greatest probability [K] of own activity: that of a magnitude above zero."""
-        return self._above
+        self.chance_above_zero = chance_above_zero(plan.mean[features], plan.std[features])
 
     def own_activity(
         self, probability: torch.Tensor, factors: torch.Tensor
@@ -57,11 +56,11 @@ class Loadings:
             probability: [K] float64, base probabilities.
             factors: [rank, M] float32.
         """
-        if not self.rank:
-            yield (probability * self._above)[:, None]
+        if not self._rank:
+            yield (probability * self.chance_above_zero)[:, None]
             return
         level = (torch.special.ndtri(probability) * self._unit).float()[:, None]
-        half = (self._above / 2).float()[:, None]
+        half = (self.chance_above_zero / 2).float()[:, None]
         for draws in factors.split(max(1, _ELEMENTS // max(1, probability.numel())), dim=1):
             own = torch.addmm(level, self._factor, draws).erf_()
             yield torch.addcmul(half, half, own)

@@ -10,10 +10,9 @@ from tqdm.auto import tqdm
 
 from synthkern._checks import as_int, as_seed
 from synthkern.activation_generator import ActivationGenerator
-from synthkern.plan import Plan
+from synthkern.plan import Forest, Plan
 from synthkern.rates.copula import Loadings, chance_above_zero, draw_factors
 from synthkern.rates.gating import Gating
-from synthkern.stream import stream_position
 
 if TYPE_CHECKING:
     from synthkern.synthetic_model import SyntheticModel
@@ -86,30 +85,28 @@ def rates_of(
     plan: Plan, draws: int, seed: int, show_progress: bool
 ) -> EffectiveFiringProbabilities:
     """Rates of a plan on the CPU, low-rank or independent, whose forests share no feature."""
-    above = chance_above_zero(plan.mean, plan.std)
-    probabilities = plan.probability.double() * above
+    base = plan.probability.double()
+    probabilities = base * chance_above_zero(plan.mean, plan.std)
     errors = torch.zeros_like(probabilities)
     if not plan.rank:
+        only = draw_factors(0, 0, seed)
         for forest in plan.forests:
             features = forest.feature.long()
-            rates = plan.probability.double()[features]
-            probabilities[features] = ForestRates(plan, features, Gating(forest)).mean(rates, 1, 0)
+            probabilities[features] = ForestRates(plan, forest).mean(base[features], only)
         return EffectiveFiringProbabilities(probabilities, errors, "closed form", 0)
     each = max(2, draws // _REPLICATES)
     with tqdm(
         total=_REPLICATES * len(plan.forests), unit=" replicates", disable=not show_progress
     ) as progress:
         for forest in plan.forests:
-            features, gating = forest.feature.long(), Gating(forest)
-            forest_rates = ForestRates(plan, features, gating)
+            features, rates = forest.feature.long(), ForestRates(plan, forest)
             means = []
             for replicate in range(_REPLICATES):
-                own_seed = (seed * _REPLICATES + replicate) % 2**63
-                base = plan.probability.double()[features]
-                means.append(forest_rates.mean(base, each, own_seed))
+                factors = draw_factors(plan.rank, each, (seed * _REPLICATES + replicate) % 2**63)
+                means.append(rates.mean(base[features], factors))
                 progress.update()
             drawn = torch.stack(means)
-            exact = (gating.gate < 0) & (forest.group < 0)
+            exact = (forest.gate < 0) & (forest.group < 0)
             probabilities[features] = torch.where(exact, probabilities[features], drawn.mean(dim=0))
             scatter = drawn.std(dim=0) / _REPLICATES**0.5
             errors[features] = torch.where(exact, 0.0, scatter)
@@ -121,16 +118,15 @@ def rates_of(
 class ForestRates:
     """Effective rates of a forest's nodes as a function of their base probabilities."""
 
-    def __init__(self, plan: Plan, features: torch.Tensor, gating: Gating) -> None:
-        self.loadings = Loadings(plan, features)
-        self._gating = gating
+    def __init__(self, plan: Plan, forest: Forest) -> None:
+        self.loadings = Loadings(plan, forest.feature.long())
+        self.gating = Gating(forest)
 
-    def mean(self, probability: torch.Tensor, draws: int, seed: int) -> torch.Tensor:
-        """Mean rates [K] float64 over draws of the factors, from base probabilities [K]."""
-        factors = draw_factors(self.loadings.rank, draws, seed)
+    def mean(self, probability: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        """Mean rates [K] float64 from base probabilities [K], over draws of factors [rank, M]."""
         total = torch.zeros_like(probability)
         for own in self.loadings.own_activity(probability, factors):
-            total += self._gating.active(own).sum(dim=1, dtype=torch.float64)
+            total += self.gating.active(own).sum(dim=1, dtype=torch.float64)
         return total / factors.shape[1]
 
 
@@ -138,7 +134,6 @@ def _counted(
     generator: ActivationGenerator, count: int, seed: int, show_progress: bool
 ) -> EffectiveFiringProbabilities:
     fired = torch.zeros(generator.num_features, dtype=torch.float64, device="cpu")
-    seed, _ = stream_position(seed, 0)
     with tqdm(total=count, unit=" samples", unit_scale=True, disable=not show_progress) as progress:
         for start in range(0, count, _BATCH):
             size = min(_BATCH, count - start)

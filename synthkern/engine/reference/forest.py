@@ -62,7 +62,7 @@ def apply_forest(
         priority: [B, K] int64, of every node in its exclusive group.
     """
     out = activations.clone()
-    for level in _levels(forest):
+    for level in forest.levels():
         feature = forest.feature[level].long()
         value = out[:, feature]
         gated = (forest.gate[level] >= 0).nonzero().flatten()
@@ -82,16 +82,6 @@ def apply_forest(
             value = _thin_out(value, group, priority[:, level])
         out[:, feature] = value
     return out
-
-
-def _levels(forest: Forest) -> list[torch.Tensor]:
-    """Node indices by depth."""
-    depth = [0] * forest.num_nodes
-    for node, gate in enumerate(forest.gate.tolist()):
-        depth[node] = depth[gate] + 1 if gate >= 0 else 0
-    depths = torch.tensor(depth, device="cpu")
-    counts = torch.bincount(depths).tolist() if depth else []
-    return list(depths.argsort(stable=True).to(forest.gate.device).split(counts))
 
 
 def _thin_out(value: torch.Tensor, group: torch.Tensor, priority: torch.Tensor) -> torch.Tensor:
