@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.distributed
 import worlds
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 import synthkern as synthetic
 from synthkern.prefetch import THREAD_NAME
@@ -35,13 +35,28 @@ def _no_thread_is_left() -> Iterator[None]:
     assert THREAD_NAME not in [thread.name for thread in threading.enumerate()]
 
 
+class Beginning(IterableDataset[Any]):
+    """The first batches of a stream in every worker.
+
+    A loader that is left early ends its workers while they hand batches out, and Python 3.11 can
+    abort a spawned one then, whatever its dataset: torch lets go of the GIL in a destructor.
+    """
+
+    def __init__(self, stream: synthetic.SyntheticStream, count: int) -> None:
+        self.stream = stream
+        self.count = count
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(self.stream, self.count)
+
+
 @pytest.fixture(scope="module")
 def model() -> synthetic.SyntheticModel:
     return worlds.MIDDLE["hierarchy"]()
 
 
 def loader(
-    stream: synthetic.SyntheticStream, workers: int, context: str | None = None, **options: Any
+    stream: IterableDataset[Any], workers: int, context: str | None = None, **options: Any
 ) -> DataLoader[Any]:
     return DataLoader(
         stream,
@@ -58,12 +73,12 @@ def test_workers_make_the_batches_in_order(
     model: synthetic.SyntheticModel, workers: int, context: str
 ) -> None:
     stream = synthetic.SyntheticStream(model, SIZE, SEED, START, with_features=True)
-    batches = list(islice(loader(stream, workers, context), 7))
+    batches = list(loader(Beginning(stream, 7), workers, context))
     hidden, features = zip(*batches, strict=True)
     assert all(part.is_shared() for part in hidden)
     assert all(part.values.is_shared() for part in features)
     together = torch.cat(hidden), synthetic.SparseActivations.cat(features)
-    worlds.assert_same(together, worlds.draw(model, 7 * SIZE, seed=SEED, start=START))
+    worlds.assert_same(together, worlds.draw(model, 7 * workers * SIZE, seed=SEED, start=START))
     # The workers have copies.
     assert stream.state_dict()["position"] == START
 
@@ -116,7 +131,7 @@ def test_workers_start_while_a_thread_samples(context: str) -> None:
     stream = synthetic.SyntheticStream(model, SIZE, SEED, START)
     running = iter(stream)
     own = [next(running)]
-    others = list(islice(loader(stream, 2, context), 4))
+    others = list(loader(Beginning(stream, 2), 2, context))
     # Pickled for another process, it would have been moved under the thread.
     assert model.feature_dict.feature_vectors.data_ptr() == before
     own += islice(running, 3)
@@ -168,7 +183,7 @@ def run_rank(rank: int, ranks: int, folder: Path, context: str, position: int, r
         "gloo", init_method=f"file://{folder}/group", rank=rank, world_size=ranks
     )
     stream = synthetic.SyntheticStream(worlds.MIDDLE["hierarchy"](), SIZE, SEED, position)
-    batches = list(islice(loader(stream, 2, context), 2 * rounds))
+    batches = list(loader(Beginning(stream, rounds), 2, context))
     # And without workers, with the state that both ranks then have.
     alone = list(islice(stream, rounds))
     torch.save(
