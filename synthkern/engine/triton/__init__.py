@@ -1,0 +1,1 @@
+"""Triton kernels behind the engine's protocol: on a GPU, or in Triton's interpreter without one."""
