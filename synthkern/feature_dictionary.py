@@ -28,7 +28,10 @@ class FeatureDictionary(nn.Module):
     Attributes:
         feature_vectors: parameter [N, D].
         bias: parameter [D].
+        gather_mode: how hidden activations add up, "exact" where nobody sets it.
     """
+
+    _gather_mode: engine.GatherMode = "exact"
 
     def __init__(
         self,
@@ -94,16 +97,37 @@ class FeatureDictionary(nn.Module):
         return dictionary
 
     @property
+    def gather_mode(self) -> engine.GatherMode:
+        """How hidden activations add up: "exact" (the stream's order), "bfloat16" or "split".
+
+        The others are meant for a GPU; what they compute and within what error is said at
+        :func:`synthkern.engine.gather`. Gradients are those of "exact" in every mode. Not saved
+        with a model. For "bfloat16" the GPU keeps a rounded copy of the vectors until they
+        change: by an optimizer, an operation in place or as another tensor. What is written
+        through ``feature_vectors.data`` goes unnoticed; write under ``torch.no_grad()`` instead.
+
+        Raises:
+            ValueError: for an unknown mode.
+        """
+        return self._gather_mode
+
+    @gather_mode.setter
+    def gather_mode(self, mode: engine.GatherMode) -> None:
+        self._gather_mode = engine.as_gather_mode("gather_mode", mode)
+
+    @property
     def is_plain(self) -> bool:
-        """Whether calling this is the gather alone: no subclass's forward, no hooks."""
+        """Whether calling this is the exact gather alone: no subclass's forward, no hooks."""
         own = type(self).forward is FeatureDictionary.forward
-        return own and not self._forward_hooks and not self._forward_pre_hooks
+        hooked = self._forward_hooks or self._forward_pre_hooks
+        return own and not hooked and self.gather_mode == "exact"
 
     def forward(self, activations: torch.Tensor | SparseActivations) -> torch.Tensor:
         """Hidden activations ``activations @ feature_vectors + bias``.
 
         Computed from the entries that are not zero, in ascending order of the features with
-        fused multiply-adds from the bias, so that the kind of input changes no bit.
+        fused multiply-adds from the bias, so that the kind of input changes no bit; in another
+        :attr:`gather_mode` than "exact" as that says.
         Differentiable in both parameters and in the activations.
 
         Args:
@@ -132,13 +156,13 @@ class FeatureDictionary(nn.Module):
             )
         flat = activations.reshape(-1, self.num_features)
         hidden = _DenseGather.apply(  # type: ignore[no-untyped-call]
-            flat, self.feature_vectors, self.bias
+            flat, self.feature_vectors, self.bias, self.gather_mode
         )
         return hidden.reshape(*activations.shape[:-1], self.hidden_dim)
 
     def _from_entries(self, activations: SparseActivations) -> torch.Tensor:
         hidden: torch.Tensor = _Gather.apply(  # type: ignore[no-untyped-call]
-            activations.values, self.feature_vectors, self.bias, activations
+            activations.values, self.feature_vectors, self.bias, activations, self.gather_mode
         )
         return hidden
 
@@ -153,9 +177,10 @@ class _Gather(torch.autograd.Function):
         vectors: torch.Tensor,
         bias: torch.Tensor,
         activations: SparseActivations,
+        mode: engine.GatherMode,
     ) -> torch.Tensor:
         ctx.save_for_backward(values, vectors, activations.offsets, activations.indices)
-        return engine.gather(activations, vectors, bias)
+        return engine.gather(activations, vectors, bias, mode=mode)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -168,7 +193,7 @@ class _Gather(torch.autograd.Function):
             grad_values = engine.gather_grad_values(activations, vectors, grad).to(values.dtype)
         if needs_vectors:
             grad_vectors = engine.gather_grad_vectors(activations, grad).to(vectors.dtype)
-        return grad_values, grad_vectors, grad.sum(dim=0) if needs_bias else None, None
+        return grad_values, grad_vectors, grad.sum(dim=0) if needs_bias else None, None, None
 
 
 class _DenseGather(torch.autograd.Function):
@@ -176,16 +201,20 @@ class _DenseGather(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, activations: torch.Tensor, vectors: torch.Tensor, bias: torch.Tensor
+        ctx: Any,
+        activations: torch.Tensor,
+        vectors: torch.Tensor,
+        bias: torch.Tensor,
+        mode: engine.GatherMode,
     ) -> torch.Tensor:
         ctx.save_for_backward(activations, vectors)
-        return engine.gather(engine.compress(activations), vectors, bias)
+        return engine.gather(engine.compress(activations), vectors, bias, mode=mode)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         activations, vectors = ctx.saved_tensors
-        needs_activations, needs_vectors, needs_bias = ctx.needs_input_grad
+        needs_activations, needs_vectors, needs_bias = ctx.needs_input_grad[:3]
         grad_activations = None
         if needs_activations:
             # A zero has a gradient too, so that this product is dense.
@@ -194,7 +223,7 @@ class _DenseGather(torch.autograd.Function):
         if needs_vectors:
             entries = engine.compress(activations)
             grad_vectors = engine.gather_grad_vectors(entries, grad).to(vectors.dtype)
-        return grad_activations, grad_vectors, grad.sum(dim=0) if needs_bias else None
+        return grad_activations, grad_vectors, grad.sum(dim=0) if needs_bias else None, None
 
 
 def as_bias(name: str, value: bool | float) -> float:

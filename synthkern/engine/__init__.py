@@ -13,7 +13,7 @@ import torch
 
 from synthkern._checks import check_finite
 from synthkern.engine import cpu, reference
-from synthkern.engine.protocol import Backend, Drawn
+from synthkern.engine.protocol import MODES, Backend, Drawn, GatherMode, as_gather_mode
 from synthkern.plan import Forest, Plan
 from synthkern.sparse import SparseActivations
 
@@ -24,10 +24,13 @@ _HALF = (torch.float16, torch.bfloat16)
 
 __all__ = [
     "BACKENDS",
+    "MODES",
     "Backend",
     "Drawn",
+    "GatherMode",
     "apply_forest_dense",
     "apply_forest_sparse",
+    "as_gather_mode",
     "backend_for",
     "compress",
     "gather",
@@ -133,15 +136,37 @@ def compress(activations: torch.Tensor) -> SparseActivations:
 
 
 def gather(
-    activations: SparseActivations, vectors: torch.Tensor, bias: torch.Tensor
+    activations: SparseActivations,
+    vectors: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    mode: GatherMode = "exact",
 ) -> torch.Tensor:
     """Hidden activations [B, D]: fused multiply-adds from the bias, features ascending.
 
     float16 and bfloat16 vectors are computed with in float32 and the result is rounded.
+
+    Args:
+        activations: B samples of N features.
+        vectors: [N, D].
+        bias: [D].
+        mode: "exact", or one that is meant for a GPU; every backend gives a mode's float32 the
+            same bits. "bfloat16" rounds the vectors to bfloat16 first, half the bytes there,
+            which moves the sum by at most 2**-9 of the sum of |value * vector| where the vectors
+            are in bfloat16's normal range. "split" adds up four partial sums, which do not wait
+            for each other, of the entries l, l + 4, ... of a sample:
+            ``((s0 + s2) + (s1 + s3)) + bias``. Of n entries that is within (n + 4) * 2**-24 of
+            the sum of the absolute terms, bias included, from the sum without rounding.
+
+    Raises:
+        ValueError: for an unknown mode.
     """
+    as_gather_mode("mode", mode)
     if vectors.dtype in _HALF:
-        return gather(activations, vectors.float(), bias.float()).to(vectors.dtype)
-    return backend_for(vectors.device).gather(activations, vectors, bias.to(vectors.dtype))
+        wide = gather(activations, vectors.float(), bias.float(), mode=mode)
+        return wide.to(vectors.dtype)
+    backend = backend_for(vectors.device)
+    return backend.gather(activations, vectors, bias.to(vectors.dtype), mode=mode)
 
 
 def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor) -> torch.Tensor:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 
 from synthkern.plan import Forest, Plan
 from synthkern.sparse import SparseActivations
+
+#: How the gather adds up: "exact" is the stream's order; the others are meant for a GPU.
+GatherMode = Literal["exact", "bfloat16", "split"]
+MODES: tuple[GatherMode, ...] = ("exact", "bfloat16", "split")
 
 
 class Drawn(NamedTuple):
@@ -74,7 +78,13 @@ class GatherFn(Protocol):
     """Takes CSR activations through a dictionary."""
 
     def __call__(
-        self, activations: SparseActivations, vectors: torch.Tensor, bias: torch.Tensor, /
+        self,
+        activations: SparseActivations,
+        vectors: torch.Tensor,
+        bias: torch.Tensor,
+        /,
+        *,
+        mode: GatherMode = "exact",
     ) -> torch.Tensor: ...
 
 
@@ -104,3 +114,11 @@ class Backend:
     gather: GatherFn
     gather_grad_vectors: GradVectorsFn
     gather_grad_values: GradValuesFn
+
+
+def as_gather_mode(name: str, value: Any) -> GatherMode:
+    """Return ``value`` if it is one of :data:`MODES`."""
+    if value not in MODES:
+        raise ValueError(f"{name} must be one of {', '.join(MODES)}, got {value!r}")
+    mode: GatherMode = value
+    return mode

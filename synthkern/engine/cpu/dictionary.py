@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from synthkern import _core
+from synthkern.engine import reference
 from synthkern.engine.cpu.arrays import view
+from synthkern.engine.protocol import GatherMode
 from synthkern.sparse import SparseActivations
 
 
@@ -22,9 +24,22 @@ def compress(activations: torch.Tensor, /) -> SparseActivations:
 
 
 def gather(
-    activations: SparseActivations, vectors: torch.Tensor, bias: torch.Tensor, /
+    activations: SparseActivations,
+    vectors: torch.Tensor,
+    bias: torch.Tensor,
+    /,
+    *,
+    mode: GatherMode = "exact",
 ) -> torch.Tensor:
-    """Hidden activations [B, D]."""
+    """Hidden activations [B, D].
+
+    Only "exact" is made for speed: "bfloat16" rounds the dictionary at each call, and "split" is
+    the reference's.
+    """
+    if mode == "split":
+        return reference.BACKEND.gather(activations, vectors, bias, mode=mode)
+    if mode == "bfloat16":
+        vectors = vectors.bfloat16().to(vectors.dtype)
     out = _core.gather(
         view(activations.offsets),
         view(activations.indices),

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
+from synthkern.engine.protocol import GatherMode
 from synthkern.sparse import SparseActivations
 
 
 def gather(
-    activations: SparseActivations, vectors: torch.Tensor, bias: torch.Tensor, /
+    activations: SparseActivations,
+    vectors: torch.Tensor,
+    bias: torch.Tensor,
+    /,
+    *,
+    mode: GatherMode = "exact",
 ) -> torch.Tensor:
     """Hidden activations [B, D], one feature of every sample at a time."""
     hidden = bias.expand(activations.batch_size, -1).clone()
+    if mode == "split":
+        s0, s1, s2, s3 = sums = [torch.zeros_like(hidden) for _ in range(4)]
+        _add_entries(sums, activations, vectors)
+        return ((s0 + s2) + (s1 + s3)) + hidden
+    if mode == "bfloat16":
+        vectors = vectors.bfloat16().to(vectors.dtype)
+    _add_entries([hidden], activations, vectors)
+    return hidden
+
+
+def _add_entries(
+    sums: Sequence[torch.Tensor], activations: SparseActivations, vectors: torch.Tensor
+) -> None:
+    """Add the entries of each sample to the sums [B, D] in turn."""
     counts = activations.offsets.diff()
     values = activations.values.to(vectors.dtype)
     for nth in range(int(counts.max()) if counts.numel() else 0):
         rows = (counts > nth).nonzero().flatten()
         entry = activations.offsets[rows] + nth
         feature = activations.indices[entry].long()
-        hidden[rows] = _fma(values[entry, None], vectors[feature], hidden[rows])
-    return hidden
+        total = sums[nth % len(sums)]
+        total[rows] = _fma(values[entry, None], vectors[feature], total[rows])
 
 
 def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor, /) -> torch.Tensor:
