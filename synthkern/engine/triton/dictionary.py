@@ -22,9 +22,10 @@ from synthkern.sparse import SparseActivations
 
 #: Components that a program computes at most, of one sample; of more samples where D is smaller.
 #: A program is one warp, whose lanes have two loads of 16 bytes under way for each of four
-#: entries: 4 KB a warp, so that ten warps a multiprocessor keep about 40 KB coming, what the
-#: L2's latency takes to hide. One sample a program wastes nothing where the samples' numbers of
-#: entries differ. Reasoned, not measured.
+#: entries, 4 KB in all. To hide the L2's latency at its rate (some 600 cycles, 64 bytes a cycle)
+#: a multiprocessor needs about 40 KB under way, ten warps; their 58 registers leave room for 32.
+#: One sample a program wastes nothing where the samples' numbers of entries differ, and needs no
+#: shared memory. Reasoned, not measured.
 _TILE = 256
 _WARPS = 1
 

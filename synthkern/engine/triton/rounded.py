@@ -34,7 +34,7 @@ def bfloat16_copy(vectors: torch.Tensor) -> torch.Tensor:
     stream = torch.cuda.current_stream(vectors.device) if on_gpu else None
     copy = _copies.get(vectors)
     if copy is None or copy.state != _state(vectors):
-        rows = vectors.detach().bfloat16()
+        rows = vectors.detach().bfloat16().contiguous()
         copy = _Copy(_state(vectors), rows, stream, stream.record_event() if stream else None)
         _copies[vectors] = copy
     elif stream is not None and stream != copy.stream:
