@@ -58,6 +58,11 @@ def current(device: torch.device) -> AbstractContextManager[Any]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
+def on_gpu(device: torch.device) -> bool:
+    """Whether launches are for a GPU, noted or run, and not for the interpreter."""
+    return device.type == "cuda" or bool(_recorders)
+
+
 def processors(device: torch.device) -> int:
     """Number of multiprocessors; in the interpreter, which runs programs one by one, 1."""
     if device.type != "cuda":

@@ -54,6 +54,16 @@ def index_of(position, sample):
 
 
 @triton.jit
+def four_of(table, row):
+    """The four numbers of rows [L]. table: [rows, 4] of any type, in one load a lane."""
+    fours = tl.load(table + row.to(tl.int64)[:, None] * 4 + tl.arange(0, 4)[None, :])
+    even, odd = tl.split(tl.reshape(fours, (row.shape[0], 2, 2)))
+    first, third = tl.split(even)
+    second, fourth = tl.split(odd)
+    return first, second, third, fourth
+
+
+@triton.jit
 def coarse_byte(feature, low, high, key_low, key_high):
     """The first byte of features' firing words, uint32."""
     j = feature.to(tl.uint32)
@@ -65,17 +75,13 @@ def coarse_byte(feature, low, high, key_low, key_high):
 
 @triton.jit
 def normal(word, table):
-    """Standard normals of words [L]. table: [513, 4] float32, :func:`normal_rows`."""
+    """Standard normals of words [L]. table: [513, 4] float32, the cubics' coefficients."""
     negative = word < 0x80000000
     distance = tl.where(negative, word, ~word).to(tl.int32)
     place = distance.to(tl.float32) + 0.5
     bits = place.to(tl.uint32, bitcast=True)
     segment = ((bits - 0x3F000000) >> 19).to(tl.int32)
-    # One load of four numbers a lane.
-    rows = tl.load(table + segment[:, None] * 4 + tl.arange(0, 4)[None, :])
-    even, odd = tl.split(tl.reshape(rows, (word.shape[0], 2, 2)))
-    c0, c2 = tl.split(even)
-    c1, c3 = tl.split(odd)
+    c0, c1, c2, c3 = four_of(table, segment)
     z = ((bits & 0x7FFFF) | 0x3F800000).to(tl.float32, bitcast=True) - 1.0
     x = ((c3 * z + c2) * z + c1) * z + c0
     return tl.where(negative, -x, x)

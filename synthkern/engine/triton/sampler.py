@@ -1,0 +1,433 @@
+"""Sampling a plan: screen, exact draw, walk and gather, with nothing of size B x N and no wait.
+
+Three launches a batch: the factors (under a copula), the screen, and the walk, which ends in the
+lists of active features, in hidden activations, or in both. The walk's lists live in a program's
+own scratch memory. They have room for several times the features that are active on average; a
+tile of samples that needs more is put on a list of tiles, and the walk is launched once more for
+those with room for every feature, so that nothing is lost and nobody waits to see whether it was
+needed.
+
+What a batch must cost, for SynthSAEBench-16k on an H200 (132 multiprocessors at 1.7 GHz, 128
+32-bit lanes each: 2.9e13 operations a second; 4.8 TB/s of memory, about 5.5 TB/s of L2), a sample:
+
+==========  ===============================================================  =================
+stage       work                                                             least time
+==========  ===============================================================  =================
+screen      352 Philox blocks of 80 operations, 5,632 bounds of 10; the      3 ns
+            product of 5,632 x 32 loadings is 0.4 million operations on the
+            tensor cores
+walk        about 180 features drawn, 2 Philox blocks, 50 multiplications    2 ns
+            and additions and 2 normals each: 300 operations
+gather      34 rows of 3,072 bytes from L2, 3,072 bytes written              20 ns
+==========  ===============================================================  =================
+
+so that 40 million samples a second are the floor with hidden activations and 200 million without:
+arithmetic on what the data sheets say, not a measurement. ``benchmarks/gpu.py`` measures.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import triton
+import triton.language as tl
+
+from synthkern.engine.protocol import Drawn
+from synthkern.engine.triton.dictionary import gather, gather_rows
+from synthkern.engine.triton.factors import draw_factors
+from synthkern.engine.triton.forest import thin_rows
+from synthkern.engine.triton.launch import launch, position_on, processors
+from synthkern.engine.triton.plan import BoundPlan, bound_plan
+from synthkern.engine.triton.rows import Rows, collect, drop_zeros
+from synthkern.engine.triton.scratch import first_scratch, second_scratch, words_a_row
+from synthkern.engine.triton.screen import screen_features
+from synthkern.engine.triton.tiles import Tiles, tiles_for
+from synthkern.engine.triton.walk import (
+    LISTS,
+    draw_children,
+    draw_grouped_tops,
+    draw_survivors,
+    sort_entries,
+)
+from synthkern.plan import Plan
+
+#: Bytes for the factors and masks of the samples that one launch takes.
+_CHUNK_BYTES = 2**28
+#: Bytes for the entries of a batch whose later forests are applied without knowing how many.
+_ENTRY_BYTES = 2**29
+
+
+@triton.jit
+def span_of(words, words_a_row, row, kept, ROWS: tl.constexpr):
+    """Where the entries of rows of the tile begin, in order, and how many they are."""
+    begin = tl.load(words + (ROWS + row) * words_a_row)
+    end = tl.load(words + (ROWS + row + 1) * words_a_row, mask=row + 1 < ROWS, other=0)
+    return begin, tl.where(row + 1 < ROWS, end, kept) - begin
+
+
+@triton.jit(do_not_specialize=["first", "rows", "size", "again"])
+def walk_kernel(
+    position,  # [2] int64
+    mask,  # [rows, blocks] int16, of the screen
+    factor,  # [rows, padded] float32
+    block_of,  # [blocks] int32
+    columns,  # [N, 4] int32
+    loading,  # [N, padded] float32
+    table,  # [513, 4] float32
+    nodes,  # [K, 4] int32
+    node_of,  # [N] int32
+    grouped,  # [G] int32
+    survivors,  # [programs, 2, 16 * ROWS * BLOCKS + LANES] int32, scratch
+    lists,  # [programs, LISTS, capacity] int32, scratch
+    words,  # [programs, 2, ROWS * words_a_row] int32, scratch
+    in_order,  # [programs, capacity] int32, scratch: features
+    in_order_value,  # [programs, capacity] float32, scratch
+    waiting,  # [1 + tiles] int32, the number of tiles that need longer lists, and which
+    total,  # [1] int64, out: number of entries
+    indices,  # [size] int32, out
+    values,  # [size] float32, out
+    row_begin,  # [rows] int64, out
+    row_count,  # [rows] int32, out
+    vectors,  # [N, D] float32
+    bias,  # [D] float32
+    hidden,  # [rows, D] float32, out
+    first,  # the first row's sample within the batch
+    rows,
+    blocks,
+    num_grouped,
+    capacity,
+    words_a_row,
+    size,
+    again,  # whether only the waiting tiles are taken
+    dim,
+    ROWS: tl.constexpr,
+    LANES: tl.constexpr,
+    BLOCKS: tl.constexpr,
+    GATHERED: tl.constexpr,
+    COMPONENTS: tl.constexpr,
+    PADDED: tl.constexpr,
+    TRIANGULAR: tl.constexpr,
+    FOREST: tl.constexpr,
+    GROUPS: tl.constexpr,
+    TOPS: tl.constexpr,
+    FEATURES: tl.constexpr,
+    HIDDEN: tl.constexpr,
+    UNIT: tl.constexpr,
+):
+    """A tile of rows after the other, each from the screen's mask to what is asked for."""
+    program = tl.program_id(0).to(tl.int64)
+    survivors += program * (2 * (16 * ROWS * BLOCKS + LANES))
+    lists += program * LISTS * capacity
+    words += program * 2 * ROWS * words_a_row
+    in_order += program * capacity
+    in_order_value += program * capacity
+    tiles = tl.cdiv(rows, ROWS)
+    if again:
+        tiles = tl.load(waiting)
+    for turn in range(tl.program_id(0), tiles, tl.num_programs(0)):
+        tile = turn
+        if again:
+            tile = tl.load(waiting + 1 + turn)
+        tile_row = tile * ROWS
+        entries = 0
+        if TOPS:
+            entries = draw_grouped_tops(
+                position, first, tile_row, rows, grouped, num_grouped, nodes, factor, columns,
+                loading, table, lists, capacity, entries, ROWS, LANES, PADDED, TRIANGULAR,
+            )  # fmt: skip
+        entries = draw_survivors(
+            position, first, tile_row, rows, mask, block_of, blocks, factor, columns, loading,
+            table, node_of, survivors, lists, capacity, entries,
+            ROWS, LANES, BLOCKS, PADDED, TRIANGULAR, FOREST, GROUPS,
+        )  # fmt: skip
+        if FOREST:
+            begin = 0
+            end = tl.minimum(entries, capacity)
+            while begin < end:
+                entries = draw_children(
+                    position, first, tile_row, rows, nodes, factor, columns, loading, table,
+                    lists, capacity, begin, end, entries, LANES, PADDED, TRIANGULAR, GROUPS,
+                )  # fmt: skip
+                begin = end
+                end = tl.minimum(entries, capacity)
+        if entries > capacity:
+            tl.store(waiting + 1 + tl.atomic_add(waiting, 1), tile)
+        else:
+            kept = sort_entries(
+                lists, capacity, entries, words, words_a_row, in_order, in_order_value, ROWS, LANES
+            )
+            if FEATURES:
+                base = tl.atomic_add(total, kept.to(tl.int64))
+                row = tl.arange(0, ROWS)
+                at_row, count = span_of(words, words_a_row, row, kept, ROWS)
+                live = tile_row + row < rows
+                tl.store(row_begin + tile_row + row, base + at_row, mask=live)
+                tl.store(row_count + tile_row + row, count, mask=live)
+                if base + kept <= size:
+                    for at in range(0, kept, LANES):
+                        i = at + tl.arange(0, LANES)
+                        feature = tl.load(in_order + i, mask=i < kept)
+                        value = tl.load(in_order_value + i, mask=i < kept)
+                        tl.store(indices + base + i, feature, mask=i < kept)
+                        tl.store(values + base + i, value, mask=i < kept)
+            if HIDDEN:
+                width = dim // UNIT * UNIT
+                for base_row in range(0, ROWS, GATHERED):
+                    some = base_row + tl.arange(0, GATHERED)
+                    from_entry, entry_count = span_of(words, words_a_row, some, kept, ROWS)
+                    out = hidden + (tile_row + some).to(tl.int64)[:, None] * width
+                    there = (tile_row + some < rows)[:, None]
+                    for component in range(0, dim, COMPONENTS):
+                        d = component + tl.arange(0, COMPONENTS)
+                        sums = gather_rows(
+                            from_entry, entry_count, in_order, in_order_value, vectors, bias, d,
+                            dim, UNIT, False,
+                        )  # fmt: skip
+                        tl.store(out + d[None, :], sums, mask=there & (d < dim)[None, :])
+            # The next tile writes the lists that this one reads.
+            tl.debug_barrier()
+
+
+def sample(
+    plan: Plan,
+    seed: int,
+    start: int,
+    count: int,
+    features: bool,
+    vectors: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    /,
+) -> Drawn:
+    """Draw samples; the host waits only to learn the size of the features that are asked for.
+
+    Equals :func:`synthkern.engine.reference.sampler.sample` bit for bit.
+    """
+    position = position_on(plan.device, seed, start)
+    if features:
+        return _with_features(plan, position, count, vectors, bias)
+    if vectors is None or bias is None:
+        return Drawn(None, None)
+    return Drawn(None, sample_hidden_at(plan, position, count, vectors, bias))
+
+
+def sample_hidden_at(
+    plan: Plan, position: torch.Tensor, count: int, vectors: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """Hidden activations [count, D] of the samples from ``position`` on, without any wait.
+
+    ``position`` [2] int64 on the plan's device holds the seed and the first sample's index, bit
+    patterns of unsigned numbers; what is launched reads it when it runs, so that a captured graph
+    draws from wherever the position has been moved to. Equals ``sample(plan, seed, start, count,
+    False, vectors, bias).hidden``.
+    """
+    bound = bound_plan(plan)
+    hidden = torch.empty(count, vectors.shape[1], device=plan.device)
+    if len(plan.forests) < 2:
+        _enqueue(bound, position, 0, count, None, vectors, bias, hidden)
+        return hidden
+    most = max(1, _ENTRY_BYTES // (8 * plan.num_features))
+    for first in range(0, count, most):
+        part = hidden[first : first + most]
+        rows = _empty_rows(plan, part.shape[0], part.shape[0] * plan.num_features)
+        _enqueue(bound, position, first, part.shape[0], rows, None, None, None)
+        _apply_later(plan, position, first, rows)
+        entries = collect(rows, rows.size, plan.num_features)
+        part.copy_(gather(entries, vectors, bias))
+    return hidden
+
+
+def _with_features(
+    plan: Plan,
+    position: torch.Tensor,
+    count: int,
+    vectors: torch.Tensor | None,
+    bias: torch.Tensor | None,
+) -> Drawn:
+    bound = bound_plan(plan)
+    later = len(plan.forests) > 1
+    hidden = None
+    if vectors is not None and not later:
+        hidden = torch.empty(count, vectors.shape[1], device=plan.device)
+    size = int(1.25 * bound.expected * count) + 1024
+    while True:
+        rows = _empty_rows(plan, count, size)
+        _enqueue(bound, position, 0, count, rows, vectors, bias, hidden)
+        nnz = int(rows.total)
+        if nnz <= size:
+            break
+        # The count is right even where there was no room, so that this happens once.
+        size = nnz
+    if later:
+        _apply_later(plan, position, 0, rows)
+        nnz = int(rows.counts.sum())
+    drawn = collect(rows, nnz, plan.num_features)
+    if vectors is not None and bias is not None and later:
+        hidden = gather(drawn, vectors, bias)
+    return Drawn(drawn, hidden)
+
+
+def _empty_rows(plan: Plan, count: int, size: int) -> Rows:
+    device = plan.device
+    return Rows(
+        begin=torch.empty(count, dtype=torch.int64, device=device),
+        counts=torch.empty(count, dtype=torch.int32, device=device),
+        indices=torch.empty(size, dtype=torch.int32, device=device),
+        values=torch.empty(size, dtype=torch.float32, device=device),
+        total=torch.zeros(1, dtype=torch.int64, device=device),
+    )
+
+
+def _apply_later(plan: Plan, position: torch.Tensor, first: int, rows: Rows) -> None:
+    """The forests after the first, on rows of samples from number ``first`` of the batch on."""
+    if first:
+        position = position.clone()
+        position[1] += first
+    for ordinal, forest in enumerate(plan.forests[1:], start=1):
+        thin_rows(
+            forest,
+            rows.begin,
+            rows.counts,
+            rows.indices,
+            rows.values,
+            plan.mean,
+            position,
+            ordinal,
+            plan.num_features,
+        )
+    drop_zeros(rows)
+
+
+def _enqueue(
+    bound: BoundPlan,
+    position: torch.Tensor,
+    first: int,
+    count: int,
+    entries: Rows | None,
+    vectors: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    hidden: torch.Tensor | None,
+) -> None:
+    """Launch what fills ``entries`` and ``hidden`` with ``count`` samples from ``first`` on."""
+    device = position.device
+    tiles = tiles_for(device, count)
+    a_row = 4 * bound.padded_rank + 4 + 2 * bound.screen.num_blocks
+    most = max(tiles.rows, _CHUNK_BYTES // a_row)
+    if entries is None:
+        entries = _empty_rows(bound.plan, 0, 0)
+        fills = False
+    else:
+        fills = True
+    if vectors is None or bias is None or hidden is None:
+        vectors = bias = hidden = torch.empty(0, 0, device=device)
+        is_hidden = False
+    else:
+        vectors, bias = vectors.contiguous(), bias.contiguous()
+        is_hidden = True
+    for begin in range(0, count, most):
+        chunk = slice(begin, min(begin + most, count))
+        _enqueue_chunk(
+            bound,
+            position,
+            tiles,
+            first + begin,
+            chunk.stop - begin,
+            entries._replace(begin=entries.begin[chunk], counts=entries.counts[chunk]),
+            vectors,
+            bias,
+            hidden[chunk],
+            fills,
+            is_hidden,
+        )
+
+
+def _enqueue_chunk(
+    bound: BoundPlan,
+    position: torch.Tensor,
+    tiles: Tiles,
+    first: int,
+    rows: int,
+    entries: Rows,
+    vectors: torch.Tensor,
+    bias: torch.Tensor,
+    hidden: torch.Tensor,
+    fills: bool,
+    is_hidden: bool,
+) -> None:
+    plan, device = bound.plan, position.device
+    factor = norm = torch.empty(0, 0, device=device)
+    if plan.rank:
+        factor, norm = draw_factors(
+            position, bound.table, first, rows, plan.rank, bound.padded_rank
+        )
+    mask = screen_features(
+        bound.screen,
+        position,
+        factor,
+        norm,
+        first,
+        rows,
+        tiles.screen_rows,
+        tiles.screen_blocks,
+        tiles.screen_warps,
+    )
+    programs = processors(device) * tiles.programs
+    n = plan.num_features
+    scratches = (
+        first_scratch(tiles, rows, n, bound.expected, programs),
+        second_scratch(tiles, rows, n),
+    )
+    size = max(scratch.size for scratch in scratches)
+    memory = torch.empty(size, dtype=torch.int32, device=device)
+    waiting = torch.zeros(1 + triton.cdiv(rows, tiles.rows), dtype=torch.int32, device=device)
+    dim = hidden.shape[-1]
+    for again, scratch in enumerate(scratches):
+        launch(
+            walk_kernel,
+            (scratch.programs,),
+            position,
+            mask,
+            factor,
+            bound.screen.block_of,
+            bound.columns,
+            plan.factor,
+            bound.table,
+            bound.nodes,
+            bound.node_of,
+            bound.grouped,
+            *scratch.cut(memory),
+            waiting,
+            entries.total,
+            entries.indices,
+            entries.values,
+            entries.begin,
+            entries.counts,
+            vectors,
+            bias,
+            hidden,
+            first,
+            rows,
+            bound.screen.num_blocks,
+            bound.grouped.numel(),
+            scratch.capacity,
+            words_a_row(n),
+            entries.size,
+            again,
+            dim,
+            ROWS=tiles.rows,
+            LANES=tiles.lanes,
+            BLOCKS=tiles.blocks,
+            GATHERED=tiles.gathered,
+            COMPONENTS=tiles.components,
+            PADDED=bound.padded_rank,
+            TRIANGULAR=plan.triangular,
+            FOREST=bool(plan.forests),
+            GROUPS=bound.in_groups,
+            TOPS=bound.grouped.numel() > 0,
+            FEATURES=fills,
+            HIDDEN=is_hidden,
+            UNIT=math.gcd(dim, 16),
+            num_warps=tiles.warps,
+        )
+        if scratch.capacity >= tiles.rows * n:
+            break  # nothing can be waiting
