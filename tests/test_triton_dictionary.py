@@ -277,5 +277,5 @@ def test_every_launch_can_be_noted_down_instead() -> None:
         gather_grad_vectors(entries, torch.ones(3, 4))
         gather_grad_values(entries, vectors, torch.ones(3, 4))
     names = [launch.kernel.fn.__name__ for launch in launches]
-    assert names == ["_count", "_fill", "_gather", "_gather", "_products"]
+    assert names == ["count_kernel", "fill_kernel", *["gather_kernel"] * 2, "products_kernel"]
     assert all(launch.options["enable_fp_fusion"] is False for launch in launches)

@@ -28,19 +28,20 @@ def _chunk(activations, num_features, chunks, CHUNK: tl.constexpr):
 
 
 @triton.jit
-def _count(
+def count_kernel(
     activations,  # [B, N] float32 or float64
     counts,  # [B * chunks] int32
     num_features,
     chunks,
     CHUNK: tl.constexpr,
 ):
+    """Counts the entries of a part of a row that are not zero."""
     _, x = _chunk(activations, num_features, chunks, CHUNK)
     tl.store(counts + tl.program_id(0), tl.sum((x != 0).to(tl.int32), 0))
 
 
 @triton.jit
-def _fill(
+def fill_kernel(
     activations,  # [B, N] float32 or float64
     before,  # [B * chunks + 1] int64
     indices,  # [nnz] int32
@@ -49,6 +50,7 @@ def _fill(
     chunks,
     CHUNK: tl.constexpr,
 ):
+    """Writes them, in order, behind those of all parts before."""
     feature, x = _chunk(activations, num_features, chunks, CHUNK)
     kept = x != 0
     start = tl.load(before + tl.program_id(0))
@@ -69,7 +71,7 @@ def compress(activations: torch.Tensor, /) -> SparseActivations:
     # Not empty: none are counted where launches are only noted down.
     counts = torch.zeros(batch * chunks, dtype=torch.int32, device=device)
     launch(
-        _count,
+        count_kernel,
         (batch * chunks,),
         dense,
         counts,
@@ -83,7 +85,7 @@ def compress(activations: torch.Tensor, /) -> SparseActivations:
     indices = torch.empty(nnz, dtype=torch.int32, device=device)
     values = torch.empty(nnz, dtype=activations.dtype, device=device)
     launch(
-        _fill,
+        fill_kernel,
         (batch * chunks,),
         dense,
         before,

@@ -106,7 +106,7 @@ def gather_rows(
 
 
 @triton.jit
-def _gather(
+def gather_kernel(
     offsets,  # [B + 1] int64
     indices,  # [nnz] int32 or int64
     values,  # [nnz] float32 or float64
@@ -120,6 +120,7 @@ def _gather(
     UNIT: tl.constexpr,
     SPLIT: tl.constexpr,
 ):
+    """A tile of samples at a tile of components, from bias to hidden activations."""
     sample = tl.program_id(0).to(tl.int64) * SAMPLES + tl.arange(0, SAMPLES)
     component = tl.program_id(1) * COMPONENTS + tl.arange(0, COMPONENTS)
     there = sample < batch
@@ -181,7 +182,7 @@ def gather_entries(
     components = min(_TILE, max(32, triton.next_power_of_2(dim)))
     samples = _TILE // components
     launch(
-        _gather,
+        gather_kernel,
         (triton.cdiv(batch, samples), triton.cdiv(dim, components)),
         offsets.contiguous(),
         indices.contiguous(),

@@ -37,7 +37,7 @@ def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor, /) -
 
 
 @triton.jit
-def _products(
+def products_kernel(
     sample,  # [nnz] int64
     indices,  # [nnz] int32
     vectors,  # [N, D] float32 or float64
@@ -50,6 +50,7 @@ def _products(
     HALVINGS: tl.constexpr,
     UNIT: tl.constexpr,
 ):
+    """A tile of entries, each the product of its vector and its sample's gradient."""
     entry = tl.program_id(0).to(tl.int64) * ENTRIES + tl.arange(0, ENTRIES)
     there = entry < nnz
     feature = tl.load(indices + entry, mask=there, other=0).to(tl.int64)
@@ -83,7 +84,7 @@ def gather_grad_values(
     components = min(_COMPONENTS, max(32, triton.next_power_of_2(dim)))
     entries = _TILE // components
     launch(
-        _products,
+        products_kernel,
         (triton.cdiv(nnz, entries),),
         activations.row_indices(),
         activations.indices.contiguous(),

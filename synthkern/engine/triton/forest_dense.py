@@ -24,7 +24,7 @@ _TILE, _WARPS, _PROGRAMS = (256, 4, 2) if INTERPRETED else (1024, 8, 4)
 
 
 @triton.jit(do_not_specialize=["batch_size", "num_levels", "ordinal", "num_groups"])
-def _walk_dense(
+def walk_dense_kernel(
     activations,  # [B, N] float32 or float64, in place
     levels,  # [L + 1] int32
     feature,  # [K] int32
@@ -44,6 +44,7 @@ def _walk_dense(
     S: tl.constexpr,
     T: tl.constexpr,
 ):
+    """One sample after the other, level by level from the top."""
     lane = tl.arange(0, T)[None, :] + tl.zeros([S, 1], tl.int32)
     tile = tl.arange(0, S)[:, None]
     row = (tl.program_id(0) * S + tile).to(tl.int64)
@@ -113,7 +114,7 @@ def walk_dense(
     tables = tables_of(forest, num_features, activations.device)
     slots = slots_for(tables.num_groups, batch_size, _PROGRAMS, activations.device)
     launch(
-        _walk_dense,
+        walk_dense_kernel,
         (slots.programs if tables.num_levels else 0,),
         activations,
         tables.levels,

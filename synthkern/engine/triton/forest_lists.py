@@ -29,7 +29,7 @@ _NOWHERE = tl.constexpr(2**31 - 1)
 
 
 @triton.jit(do_not_specialize=["batch_size", "ordinal", "num_groups"])
-def _walk_lists(
+def walk_lists_kernel(
     values,  # [size] float32 or float64, in place
     begins,  # [B] int64
     counts,  # [B] int32
@@ -53,6 +53,7 @@ def _walk_lists(
     S: tl.constexpr,
     T: tl.constexpr,
 ):
+    """One sample after the other, from the least of its entries' depths to the greatest."""
     lane = tl.arange(0, T)[None, :] + tl.zeros([S, 1], tl.int32)
     tile = tl.arange(0, S)[:, None]
     row = (tl.program_id(0) * S + tile).to(tl.int64)
@@ -185,7 +186,7 @@ def thin_rows(
     tables = tables_of(forest, num_features, values.device)
     slots = slots_for(tables.num_groups, count.numel(), _PROGRAMS, values.device)
     launch(
-        _walk_lists,
+        walk_lists_kernel,
         (slots.programs if tables.num_levels else 0,),
         values,
         begin,
