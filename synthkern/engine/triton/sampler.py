@@ -310,7 +310,7 @@ def _enqueue(
 ) -> None:
     """Launch what fills ``entries`` and ``hidden`` with ``count`` samples from ``first`` on."""
     device = position.device
-    tiles = tiles_for(device, count)
+    tiles = tiles_for(bound, count, None if hidden is None else hidden.shape[1])
     a_row = 4 * bound.padded_rank + 4 + 2 * bound.screen.num_blocks
     most = max(tiles.rows, _CHUNK_BYTES // a_row)
     if entries is None:
@@ -421,7 +421,7 @@ def _enqueue_chunk(
             COMPONENTS=tiles.components,
             PADDED=bound.padded_rank,
             TRIANGULAR=plan.triangular,
-            FOREST=bool(plan.forests),
+            FOREST=bound.nodes.numel() > 0,
             GROUPS=bound.in_groups,
             TOPS=bound.grouped.numel() > 0,
             FEATURES=fills,
