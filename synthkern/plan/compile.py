@@ -49,7 +49,8 @@ def compile_plan(
         probability=p,
         fire_below=(p.double() * 2.0**40 + 0.5).floor().long(),
         threshold=-torch.special.ndtri(p.double()).to(torch.float32),
-        factor=torch.nn.functional.pad(factor, (0, padding)),
+        # A Cholesky factor comes in columns, and a row is what is read.
+        factor=torch.nn.functional.pad(factor, (0, padding)).contiguous(),
         noise_scale=noise,
         rank=rank,
         triangular=triangular,
