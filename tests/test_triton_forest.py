@@ -275,7 +275,11 @@ def chain(features: list[int]) -> Forest:
     return compile_forest([node])
 
 
-def test_groups_of_two_and_of_ten_thousand() -> None:
+def test_groups_of_two_and_of_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (forest_dense, forest_lists, forest_slots):
+        monkeypatch.setattr(module, "SAMPLES", 4)
+    for module in (forest_dense, forest_lists):
+        monkeypatch.setattr(module, "_TILE", 2048)
     n = 10_003
     forest = compile_forest(
         [
