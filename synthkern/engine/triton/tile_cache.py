@@ -54,6 +54,12 @@ def store(key: str, numbers: Numbers) -> Path:
     return file
 
 
+def reject(key: str, error: Exception) -> None:
+    """Leave an entry out from here on, with a warning."""
+    _warn(path(), error)
+    del entries()[key]
+
+
 def forget() -> None:
     """Read the file again when something is next looked up."""
     global _entries
@@ -66,8 +72,12 @@ def _read(file: Path) -> dict[str, Numbers]:
             return {}
         return _checked(read_json(file))
     except (OSError, ValueError) as error:
-        warnings.warn(f"tiles are chosen without {file}: {error}", stacklevel=2)
+        _warn(file, error)
         return {}
+
+
+def _warn(file: Path, error: Exception) -> None:
+    warnings.warn(f"tiles are chosen without {file}: {error}", stacklevel=2)
 
 
 def _checked(data: Any) -> dict[str, Numbers]:

@@ -91,9 +91,12 @@ def tiles_for(bound: BoundPlan, count: int, dim: int | None) -> Tiles:
         return forced
     measured = tile_cache.entries()
     if measured:
-        numbers = measured.get(key_of(bound, count, dim))
-        if numbers is not None:
-            return Tiles(**numbers)
+        key = key_of(bound, count, dim)
+        if key in measured:
+            try:
+                return Tiles(**measured[key])
+            except (TypeError, ValueError) as error:
+                tile_cache.reject(key, error)
     return default_tiles(bound.plan.device, count)
 
 
