@@ -91,6 +91,17 @@ def check(
     return wanted.features
 
 
+def moved(world: ActivationGenerator, device: torch.device) -> ActivationGenerator:
+    """A generator of the same world on ``device``; the one that is given stays where it is."""
+    return ActivationGenerator(
+        world.num_features,
+        world.firing_probabilities,
+        world.std_firing_magnitudes,
+        world.mean_firing_magnitudes,
+        device=device,
+    )
+
+
 def shorten_lists(monkeypatch: pytest.MonkeyPatch, capacity: int) -> None:
     """Gives the walk's first launch lists that are too short for most tiles."""
     first = sampler.first_scratch
