@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    # Triton's interpreter takes the kernels' part; it is chosen when they are imported.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from hub_client import Client
 from hub_server import Hub, serving
 
@@ -16,7 +21,7 @@ import synthkern as synthetic
 from synthkern import _core
 
 
-@pytest.fixture(params=["reference", "cpu"])
+@pytest.fixture(params=["reference", "cpu", "triton"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Forces a backend for one test."""
     monkeypatch.setenv("SYNTHKERN_BACKEND", request.param)

@@ -1,24 +1,27 @@
 """The engine: interchangeable backends that sample plans and apply forests and dictionaries.
 
 ``reference`` is plain PyTorch on any device, the oracle, written to be read; ``cpu`` is the C++
-core. CPU tensors go to ``cpu``, others to ``reference``; the environment variable
+core; ``triton`` are kernels for a GPU, which Triton's interpreter runs on the CPU where
+``TRITON_INTERPRET=1`` is set before they are imported. CPU tensors go to ``cpu``, CUDA tensors to
+``triton`` where that package is installed, others to ``reference``; the environment variable
 ``SYNTHKERN_BACKEND`` forces one by name.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 
 import torch
 
 from synthkern._checks import check_finite
-from synthkern.engine import cpu, reference
 from synthkern.engine.protocol import MODES, Backend, Drawn, GatherMode, as_gather_mode
 from synthkern.plan import Forest, Plan
 from synthkern.sparse import SparseActivations
 
-#: Backends by name.
-BACKENDS: dict[str, Backend] = {"cpu": cpu.BACKEND, "reference": reference.BACKEND}
+#: Names of the backends, each a package here.
+BACKENDS = ("cpu", "reference", "triton")
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -32,6 +35,7 @@ __all__ = [
     "apply_forest_sparse",
     "as_gather_mode",
     "backend_for",
+    "backend_named",
     "compress",
     "gather",
     "gather_grad_values",
@@ -41,15 +45,42 @@ __all__ = [
 
 
 def backend_for(device: torch.device) -> Backend:
-    """The backend for tensors on ``device``: by the device, or as ``SYNTHKERN_BACKEND`` says."""
-    forced = os.environ.get("SYNTHKERN_BACKEND")
-    if not forced:
-        return BACKENDS["cpu" if device.type == "cpu" else "reference"]
-    if forced not in BACKENDS:
-        raise ValueError(f"SYNTHKERN_BACKEND must be one of {sorted(BACKENDS)}, got {forced!r}")
-    if forced == "cpu" and device.type != "cpu":
+    """The backend for tensors on ``device``: by the device, or as ``SYNTHKERN_BACKEND`` says.
+
+    Raises:
+        ValueError: for an unknown name, or a backend that does not work on ``device``.
+        ImportError: where triton is forced and not installed.
+    """
+    name = os.environ.get("SYNTHKERN_BACKEND") or _backend_of(device)
+    if name not in BACKENDS:
+        raise ValueError(f"SYNTHKERN_BACKEND must be one of {list(BACKENDS)}, got {name!r}")
+    if name == "cpu" and device.type != "cpu":
         raise ValueError(f"SYNTHKERN_BACKEND is 'cpu', which works on CPU tensors, got {device}")
-    return BACKENDS[forced]
+    backend = backend_named(name)
+    if name == "triton" and not (device.type == "cuda" or _interprets(device)):
+        raise ValueError(
+            "SYNTHKERN_BACKEND is 'triton', which works on CUDA tensors, and on CPU tensors where "
+            f"TRITON_INTERPRET=1 is set before synthkern samples for the first time, got {device}"
+        )
+    return backend
+
+
+def _backend_of(device: torch.device) -> str:
+    if device.type == "cpu":
+        return "cpu"
+    has_triton = device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    return "triton" if has_triton else "reference"
+
+
+def backend_named(name: str) -> Backend:
+    """A backend, imported when it is first asked for: triton alone takes half a second."""
+    return importlib.import_module(f"synthkern.engine.{name}").BACKEND
+
+
+def _interprets(device: torch.device) -> bool:
+    from synthkern.engine.triton.launch import INTERPRETED
+
+    return INTERPRETED and device.type == "cpu"
 
 
 def sample(
@@ -195,4 +226,4 @@ def _wide(tensor: torch.Tensor) -> torch.Tensor:
 
 def _differentiable(values: torch.Tensor) -> Backend | None:
     """The reference, whose steps autograd follows, where a gradient will be asked for."""
-    return BACKENDS["reference"] if values.requires_grad and torch.is_grad_enabled() else None
+    return backend_named("reference") if values.requires_grad and torch.is_grad_enabled() else None

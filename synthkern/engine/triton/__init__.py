@@ -1,1 +1,24 @@
-"""Triton kernels behind the engine's protocol: on a GPU, or in Triton's interpreter without one."""
+"""Triton kernels behind the engine's protocol: on a GPU, or in Triton's interpreter without one.
+
+All arithmetic of the stream is in steps that IEEE 754 defines (:mod:`synthkern.stream`), and the
+kernels are compiled without contraction, so that firing sets, values and float32 hidden
+activations are those of the other backends, bit for bit.
+"""
+
+from synthkern.engine.protocol import Backend
+from synthkern.engine.triton.compress import compress
+from synthkern.engine.triton.dictionary import gather
+from synthkern.engine.triton.dictionary_gradients import gather_grad_values, gather_grad_vectors
+from synthkern.engine.triton.forest import apply_forest_dense, apply_forest_sparse
+from synthkern.engine.triton.sampler import sample
+
+BACKEND = Backend(
+    name="triton",
+    sample=sample,
+    apply_forest_dense=apply_forest_dense,
+    apply_forest_sparse=apply_forest_sparse,
+    compress=compress,
+    gather=gather,
+    gather_grad_vectors=gather_grad_vectors,
+    gather_grad_values=gather_grad_values,
+)
