@@ -9,19 +9,33 @@ from pathlib import Path
 
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    # Triton's interpreter takes the kernels' part; it is chosen when they are imported.
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
 from hub_client import Client
 from hub_server import Hub, serving
 
 import synthkern as synthetic
 from synthkern import _core
 
+if not torch.cuda.is_available():
+    # Triton's interpreter runs the kernels; it is chosen when they are imported.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
-@pytest.fixture(params=["reference", "cpu", "triton"])
+
+def pytest_report_header() -> str:
+    where = "in Triton's interpreter" if INTERPRETED else "on the GPU only: pytest -m gpu"
+    return f"triton backend: {where}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The backends of one body of tests; each sample takes the interpreter milliseconds."""
+    if "backend" in metafunc.fixturenames:
+        backends = ["reference", "cpu"]
+        if INTERPRETED and metafunc.definition.get_closest_marker("many_samples") is None:
+            backends.append("triton")
+        metafunc.parametrize("backend", backends, indirect=True)
+
+
+@pytest.fixture
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Forces a backend for one test."""
     monkeypatch.setenv("SYNTHKERN_BACKEND", request.param)

@@ -145,6 +145,7 @@ def test_standard_world_on_every_instruction_set(
     worlds.assert_same(drawn, worlds.draw(bench_world, 2048, seed=SEED))
 
 
+@pytest.mark.many_samples
 @pytest.mark.usefixtures("backend")
 def test_without_a_seed_torch_manual_seed_reproduces(name: str) -> None:
     model = whole(name)[0]
@@ -158,6 +159,7 @@ def test_without_a_seed_torch_manual_seed_reproduces(name: str) -> None:
     assert worlds.digest(worlds.draw(model, 50, seed=None)) != worlds.digest(first)
 
 
+@pytest.mark.many_samples
 @pytest.mark.usefixtures("backend")
 def test_with_a_seed_the_global_generator_is_neither_read_nor_moved(name: str) -> None:
     model = whole(name)[0]

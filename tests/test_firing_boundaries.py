@@ -21,7 +21,10 @@ from synthkern.plan import Plan
 from synthkern.stream import coarse_bytes, feature_words, normal
 from synthkern.stream.words import factor_normals, sample_indices
 
-pytestmark = pytest.mark.usefixtures("backend", "instruction_set")
+pytestmark = [
+    pytest.mark.usefixtures("backend", "instruction_set"),
+    pytest.mark.many_samples,
+]
 
 N, SEED, START = 301, 0xABCDEF0123456789, 2**32 - 20
 CPU = torch.device("cpu")

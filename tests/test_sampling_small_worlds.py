@@ -53,6 +53,7 @@ def test_exclusive_survivors_are_uniform(
     assert chisquare(active.sum(axis=0)).pvalue > LEAST
 
 
+@pytest.mark.many_samples
 @pytest.mark.usefixtures("backend", "instruction_set")
 def test_exclusive_survivors_are_uniform_on_every_backend() -> None:
     world = ActivationGenerator(

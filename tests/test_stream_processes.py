@@ -97,6 +97,7 @@ def with_state(batch: torch.Tensor) -> tuple[torch.Tensor, int, dict[str, int]]:
     return batch, info.id, info.dataset.state_dict()
 
 
+@pytest.mark.many_samples
 @pytest.mark.usefixtures("backend")
 def test_workers_know_where_they_are(model: synthetic.SyntheticModel) -> None:
     stream = synthetic.SyntheticStream(model, SIZE, SEED)

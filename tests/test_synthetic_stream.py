@@ -32,6 +32,7 @@ def first(stream: synthetic.SyntheticStream, batches: int) -> list[Any]:
     return list(islice(stream, batches))
 
 
+@pytest.mark.many_samples
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("prefetch", [0, 2])
 @pytest.mark.parametrize("start", [0, 1000, 2**32 - 20, 2**64 - 20])
