@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import synthkern as synthetic
+from synthkern.plan import compile_forest
 from synthkern.world.hierarchy import validate_forest
 
 Node = synthetic.HierarchyNode
@@ -272,3 +273,11 @@ def test_bad_arguments_are_refused(
 def test_bad_dictionaries_are_refused(data: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"^{message}"):
         Node.from_dict(data)
+
+
+def test_a_forest_is_copied_to_a_device_once() -> None:
+    forest = compile_forest([synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])])
+    assert forest.to("cpu") is forest
+    copy = forest.to("meta")
+    assert copy.gate.device.type == "meta"
+    assert forest.to(torch.device("meta")) is copy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -85,10 +86,22 @@ class Forest(PickledByValue):
         return totals
 
     def to(self, device: torch.device | str) -> Forest:
-        """This forest where it is on ``device`` already, else the same with every array there."""
-        if self.feature.device == torch.device(device):
+        """This forest where it is on ``device`` already, else the same with every array there:
+        one and the same each time, so that what backends bind to it is made once.
+        """
+        device = torch.device(device)
+        if self.feature.device == device:
             return self
-        return Forest(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        copies = _copies.setdefault(self, {})
+        if device not in copies:
+            copies[device] = Forest(
+                **{f.name: getattr(self, f.name).to(device) for f in fields(self)}
+            )
+        return copies[device]
+
+
+#: Copies of forests on other devices.
+_copies: WeakKeyDictionary[Forest, dict[torch.device, Forest]] = WeakKeyDictionary()
 
 
 def compile_forest(roots: Sequence[HierarchyNode]) -> Forest:
