@@ -192,3 +192,32 @@ def test_the_core_checks_the_shapes_of_a_dictionary() -> None:
             engine.sample(
                 plan, seed=0, start=0, count=2, vectors=torch.ones(vectors), bias=torch.ones(bias)
             )
+
+
+def test_hidden_activations_at_a_position_in_memory(backend: str) -> None:
+    world = ActivationGenerator(40, 0.2, 0.5, 1.0)
+    model = worlds.model_of(world, 3)
+    vectors, bias = model.feature_dict.feature_vectors.detach(), model.feature_dict.bias.detach()
+    position = torch.zeros(2, dtype=torch.int64)
+    for seed, start, bits in (
+        (2**64 - 1, 2**64 - 5, [-1, -5]),
+        (2**64 - 1, 2, [-1, 2]),
+        (7, 2, [7, 2]),
+    ):
+        position.copy_(torch.tensor(bits))
+        drawn = engine.sample_hidden_at(world.plan, position, 9, vectors, bias)
+        assert torch.equal(drawn, model.sample(9, seed=seed, start=start))
+
+
+@pytest.mark.parametrize(
+    ("position", "message"),
+    [
+        (torch.zeros(3, dtype=torch.int64), r"position must be \[2\] torch.int64, got \[3\]"),
+        (torch.zeros(2), r"position must be \[2\] torch.int64, got \[2\] torch.float32"),
+        (torch.zeros(2, dtype=torch.int64, device="meta"), "position must be on cpu .* got meta"),
+    ],
+)
+def test_a_position_that_is_none_is_refused(position: torch.Tensor, message: str) -> None:
+    plan = ActivationGenerator(4, 0.2).plan
+    with pytest.raises(ValueError, match=message):
+        engine.sample_hidden_at(plan, position, 2, torch.ones(4, 3), torch.ones(3))

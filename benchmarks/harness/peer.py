@@ -59,7 +59,7 @@ def hierarchy(world: SyntheticModel) -> Any:
 
 
 def generator(world: SyntheticModel, trees: Any | None, *, sparse: bool = False) -> Any:
-    """The peer's generator of the world, with a hierarchy of its own or none."""
+    """The peer's generator of the world on its device, with a hierarchy of its own or none."""
     import sae_lens.synthetic as peer
 
     torch.sparse.check_sparse_tensor_invariants.disable()
@@ -72,6 +72,7 @@ def generator(world: SyntheticModel, trees: Any | None, *, sparse: bool = False)
         ours.mean_firing_magnitudes,
         modify_activations=None if trees is None else trees.modifier,
         correlation_matrix=None if low_rank is None else peer.LowRankCorrelationMatrix(*low_rank),
+        device=str(ours.device),
         use_sparse_tensors=sparse,
     )
 
@@ -88,7 +89,11 @@ def model(world: SyntheticModel, *, sparse: bool) -> Any:
     trees = hierarchy(world)
     config = peer.SyntheticModelConfig(world.cfg.num_features, world.cfg.hidden_dim)
     return peer.SyntheticModel(
-        config, dictionary, generator(world, trees, sparse=sparse), hierarchy=trees
+        config,
+        dictionary,
+        generator(world, trees, sparse=sparse),
+        hierarchy=trees,
+        device=str(world.device),
     )
 
 

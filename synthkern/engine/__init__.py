@@ -41,6 +41,7 @@ __all__ = [
     "gather_grad_values",
     "gather_grad_vectors",
     "sample",
+    "sample_hidden_at",
 ]
 
 
@@ -108,6 +109,32 @@ def sample(
         raise ValueError("vectors and bias must be given together, got only one of them")
     backend = backend_for(plan.device)
     return backend.sample(plan, seed, start, count, features, vectors, bias)
+
+
+def sample_hidden_at(
+    plan: Plan, position: torch.Tensor, count: int, vectors: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """Hidden activations [count, D] of the samples from a position in device memory on.
+
+    On a GPU nothing waits for the device, and a CUDA graph that captures the call, after a first
+    one outside, draws at every replay from wherever ``position`` has been moved to.
+
+    Args:
+        plan: the compiled world.
+        position: [2] int64 on the plan's device, the seed and the index of the first sample:
+            the bits of numbers in [0, 2**64).
+        count: number of samples.
+        vectors: [N, D] float32 feature vectors.
+        bias: [D] float32.
+    """
+    if tuple(position.shape) != (2,) or position.dtype != torch.int64:
+        raise ValueError(
+            f"position must be [2] torch.int64, got {list(position.shape)} {position.dtype}"
+        )
+    if position.device != plan.device:
+        raise ValueError(f"position must be on {plan.device} as the plan, got {position.device}")
+    backend = backend_for(plan.device)
+    return backend.sample_hidden_at(plan, position, count, vectors, bias)
 
 
 def apply_forest_dense(

@@ -38,6 +38,20 @@ class SampleFn(Protocol):
     ) -> Drawn: ...
 
 
+class SampleHiddenAtFn(Protocol):
+    """Draws hidden activations of the samples from a position in device memory on."""
+
+    def __call__(
+        self,
+        plan: Plan,
+        position: torch.Tensor,
+        count: int,
+        vectors: torch.Tensor,
+        bias: torch.Tensor,
+        /,
+    ) -> torch.Tensor: ...
+
+
 class DenseForestFn(Protocol):
     """Applies a forest to dense activations."""
 
@@ -108,6 +122,7 @@ class Backend:
 
     name: str
     sample: SampleFn
+    sample_hidden_at: SampleHiddenAtFn
     apply_forest_dense: DenseForestFn
     apply_forest_sparse: SparseForestFn
     compress: CompressFn
@@ -122,3 +137,22 @@ def as_gather_mode(name: str, value: Any) -> GatherMode:
         raise ValueError(f"{name} must be one of {', '.join(MODES)}, got {value!r}")
     mode: GatherMode = value
     return mode
+
+
+def by_reading(sample: SampleFn) -> SampleHiddenAtFn:
+    """What a backend on the CPU does with a position in memory: read it and sample."""
+
+    def sample_hidden_at(
+        plan: Plan,
+        position: torch.Tensor,
+        count: int,
+        vectors: torch.Tensor,
+        bias: torch.Tensor,
+        /,
+    ) -> torch.Tensor:
+        seed, start = (int(word) % 2**64 for word in position)
+        hidden = sample(plan, seed, start, count, False, vectors, bias).hidden
+        assert hidden is not None
+        return hidden
+
+    return sample_hidden_at

@@ -8,11 +8,12 @@ from synthkern.engine.cpu.dictionary import (
 )
 from synthkern.engine.cpu.forest import apply_forest_dense, apply_forest_sparse
 from synthkern.engine.cpu.sampler import sample
-from synthkern.engine.protocol import Backend
+from synthkern.engine.protocol import Backend, by_reading
 
 BACKEND = Backend(
     name="cpu",
     sample=sample,
+    sample_hidden_at=by_reading(sample),
     apply_forest_dense=apply_forest_dense,
     apply_forest_sparse=apply_forest_sparse,
     compress=compress,

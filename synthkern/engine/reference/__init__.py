@@ -4,7 +4,7 @@ Firing sets, values and float32 hidden activations are exact; float64 hidden act
 fused multiply-add PyTorch cannot form, are within one rounding per feature.
 """
 
-from synthkern.engine.protocol import Backend
+from synthkern.engine.protocol import Backend, by_reading
 from synthkern.engine.reference.dictionary import gather, gather_grad_values, gather_grad_vectors
 from synthkern.engine.reference.forest import apply_forest_dense, apply_forest_sparse
 from synthkern.engine.reference.sampler import sample
@@ -13,6 +13,7 @@ from synthkern.sparse import SparseActivations
 BACKEND = Backend(
     name="reference",
     sample=sample,
+    sample_hidden_at=by_reading(sample),
     apply_forest_dense=apply_forest_dense,
     apply_forest_sparse=apply_forest_sparse,
     compress=SparseActivations.from_dense,

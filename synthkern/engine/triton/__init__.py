@@ -10,11 +10,12 @@ from synthkern.engine.triton.compress import compress
 from synthkern.engine.triton.dictionary import gather
 from synthkern.engine.triton.dictionary_gradients import gather_grad_values, gather_grad_vectors
 from synthkern.engine.triton.forest import apply_forest_dense, apply_forest_sparse
-from synthkern.engine.triton.sampler import sample
+from synthkern.engine.triton.sampler import sample, sample_hidden_at
 
 BACKEND = Backend(
     name="triton",
     sample=sample,
+    sample_hidden_at=sample_hidden_at,
     apply_forest_dense=apply_forest_dense,
     apply_forest_sparse=apply_forest_sparse,
     compress=compress,

@@ -212,14 +212,12 @@ def sample(
 
 
 def sample_hidden_at(
-    plan: Plan, position: torch.Tensor, count: int, vectors: torch.Tensor, bias: torch.Tensor
+    plan: Plan, position: torch.Tensor, count: int, vectors: torch.Tensor, bias: torch.Tensor, /
 ) -> torch.Tensor:
     """Hidden activations [count, D] of the samples from ``position`` on, without any wait.
 
-    ``position`` [2] int64 on the plan's device holds the seed and the first sample's index, bit
-    patterns of unsigned numbers; what is launched reads it when it runs, so that a captured graph
-    draws from wherever the position has been moved to. Equals ``sample(plan, seed, start, count,
-    False, vectors, bias).hidden``.
+    What is launched reads ``position`` [2] when it runs. Equals ``sample(plan, seed, start,
+    count, False, vectors, bias).hidden``.
     """
     bound = bound_plan(plan)
     hidden = torch.empty(count, vectors.shape[1], device=plan.device)

@@ -311,8 +311,9 @@ def sort_entries(
     """Sorts the entries whose value is not zero by row and feature: a bit each, then a count of
     the bits before it. Gives how many there are; ``words + span`` then holds what precedes."""
     span = ROWS * words_a_row
-    for base in range(0, span, LANES):
-        i = base + tl.arange(0, LANES)
+    wide: tl.constexpr = 8 * LANES
+    for base in range(0, span, wide):
+        i = base + tl.arange(0, wide)
         tl.store(words + i, tl.zeros_like(i), mask=i < span)
     tl.debug_barrier()
     for base in range(0, size, LANES):
@@ -331,8 +332,8 @@ def sort_entries(
         )
     tl.debug_barrier()
     total = 0
-    for base in range(0, span, LANES):
-        i = base + tl.arange(0, LANES)
+    for base in range(0, span, wide):
+        i = base + tl.arange(0, wide)
         count = ones(tl.load(words + i, mask=i < span, other=0).to(tl.uint32, bitcast=True))
         tl.store(words + span + i, total + tl.cumsum(count, axis=0) - count, mask=i < span)
         total += tl.sum(count, axis=0)
