@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import platform
 import sys
 from collections.abc import Sequence
@@ -122,17 +123,25 @@ def _presets(options: argparse.Namespace) -> int:
     return 0
 
 
+def _version_of(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def _info(options: argparse.Namespace) -> int:
     del options
     rows = {
         "synthkern": synthkern.__version__,
         "stream version": STREAM_VERSION,
-        "backends": ", ".join(sorted(BACKENDS)),
+        "backends": ", ".join(BACKENDS),
         "backend for cpu": backend_for(torch.device("cpu")).name,
         "instruction set": f"{_core.instruction_set()} of {', '.join(_core.instruction_sets())}",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if torch.cuda.is_available() else "not available",
+        "triton": _version_of("triton"),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.system()}",
