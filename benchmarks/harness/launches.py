@@ -1,0 +1,156 @@
+"""What there is to launch: every kernel, in the variants that the package's worlds ask for."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from triton.runtime.jit import JITFunction
+
+import synthkern.engine.triton as kernels
+from harness import worlds
+from synthkern import (
+    ActivationGenerator,
+    HierarchyNode,
+    LowRankCorrelationMatrix,
+    SparseActivations,
+    hierarchy_modifier,
+)
+from synthkern.engine.triton.launch import Launch, recording
+from synthkern.plan import Forest, compile_forest
+
+#: Samples of a batch: with the one multiprocessor that there is without a GPU, tiles of four.
+_BATCH = 1024
+#: And as few, for its 24 programs, that a tile is one sample, as in a batch of 4,096 on a card of
+#: 132 multiprocessors.
+_SMALL_BATCH = 24
+#: Of the small worlds. Features beyond 16,384 change numbers, no kernel: sizes up to 2**31 - 1
+#: are passed in 32 bits and widened in the kernels.
+_FEATURES = 256
+
+_FLOATS = (torch.float32, torch.float64)
+
+
+def launched() -> Iterator[tuple[str, Launch]]:
+    """Launches and, in words, what they are of."""
+    for name, call in _calls():
+        with recording() as launches:
+            call()
+        yield from ((name, launch) for launch in launches)
+
+
+def kernel_names() -> set[str]:
+    """The kernels of the package: its compiled functions whose names end so; others are called."""
+    found = set()
+    for info in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + "."):
+        members = vars(importlib.import_module(info.name)).items()
+        found |= {
+            name for name, m in members if isinstance(m, JITFunction) and name.endswith("_kernel")
+        }
+    return found
+
+
+def _calls() -> Iterator[tuple[str, Callable[[], object]]]:
+    yield from _of_sampler()
+    yield from _of_dictionary()
+    for dtype in _FLOATS:
+        yield from _of_forests(dtype)
+    twice = [hierarchy_modifier(_tree(exclusive=True)), hierarchy_modifier(_later_tree())]
+    yield "two forests, hidden", _sampling(_generator(twice), False, 768)
+
+
+def _of_sampler() -> Iterator[tuple[str, Callable[[], object]]]:
+    world = worlds.build("synth-sae-bench-16k")
+    bench, wide = world.activation_generator, world.feature_dict.feature_vectors.shape[1]
+    yield "16k, hidden", _sampling(bench, False, wide)
+    yield "16k, hidden, a sample a tile", _sampling(bench, False, wide, _SMALL_BATCH)
+    yield "16k, features", _sampling(bench, True, 0)
+    yield "16k, both", _sampling(bench, True, wide)
+    yield "independent, no forest, both", _sampling(_generator(), True, 768)
+    flat = _generator(correlation_matrix=_low_rank(8))
+    yield "low-rank copula, no forest, both", _sampling(flat, True, 768)
+    place = torch.arange(_FEATURES)
+    full = _generator(correlation_matrix=0.5 ** (place[:, None] - place).abs())
+    yield "full copula, both", _sampling(full, True, 768)
+    grouped = _generator(hierarchy_modifier(_tree(exclusive=True)), correlation_matrix=_low_rank(8))
+    yield "grouped roots, both", _sampling(grouped, True, 768)
+    yield "odd D, hidden", _sampling(flat, False, 33)
+
+
+def _generator(
+    modify: object = None, correlation_matrix: torch.Tensor | LowRankCorrelationMatrix | None = None
+) -> ActivationGenerator:
+    return ActivationGenerator(
+        _FEATURES, 0.1, 0.5, 1.0, modify, correlation_matrix=correlation_matrix
+    )
+
+
+def _low_rank(rank: int) -> LowRankCorrelationMatrix:
+    factor = torch.full((_FEATURES, rank), 0.1)
+    return LowRankCorrelationMatrix(factor, 1 - factor.square().sum(dim=1))
+
+
+def _tree(*, exclusive: bool) -> HierarchyNode:
+    """An organisational root over features with children, scaled and, where asked, exclusive."""
+    tops = [
+        HierarchyNode(
+            first,
+            [HierarchyNode(first + k) for k in range(1, 4)],
+            mutually_exclusive_children=exclusive,
+            scale_children_by_parent=True,
+        )
+        for first in range(0, 64, 4)
+    ]
+    return HierarchyNode(None, tops, mutually_exclusive_children=exclusive)
+
+
+def _later_tree() -> HierarchyNode:
+    return HierarchyNode(64, [HierarchyNode(65), HierarchyNode(66)], True, True)
+
+
+def _sampling(
+    generator: ActivationGenerator, features: bool, dim: int, batch: int = _BATCH
+) -> Callable[[], object]:
+    vectors = torch.zeros(generator.num_features, dim) if dim else None
+    bias = torch.zeros(dim) if dim else None
+    return partial(kernels.sample, generator.plan, 0, 0, batch, features, vectors, bias)
+
+
+def _of_dictionary() -> Iterator[tuple[str, Callable[[], object]]]:
+    for dtype in _FLOATS:
+        kind = str(dtype).removeprefix("torch.")
+        yield kind, partial(kernels.compress, torch.ones(8, 16_384, dtype=dtype))
+        entries = SparseActivations.from_dense(torch.ones(8, _FEATURES, dtype=dtype))
+        for dim, note in ((768, ""), (64, ", 4 samples"), (33, ", odd D")):
+            vectors, bias = torch.zeros(_FEATURES, dim, dtype=dtype), torch.zeros(dim, dtype=dtype)
+            yield f"exact, {kind}{note}", partial(kernels.gather, entries, vectors, bias)
+            if note:
+                continue
+            for mode in ("bfloat16", "split"):
+                call = partial(kernels.gather, entries, vectors, bias, mode=mode)
+                yield f"{mode}, {kind}", call
+            grad = torch.zeros(8, dim, dtype=dtype)
+            yield (
+                f"vectors' gradient, {kind}",
+                partial(kernels.gather_grad_vectors, entries, grad),
+            )
+            yield (
+                f"values' gradient, {kind}",
+                partial(kernels.gather_grad_values, entries, vectors, grad),
+            )
+
+
+def _of_forests(dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], object]]]:
+    dense = torch.ones(8, _FEATURES, dtype=dtype)
+    entries = SparseActivations.from_dense(dense)
+    means = torch.ones(_FEATURES)
+    kind = str(dtype).removeprefix("torch.")
+    for exclusive, groups in ((True, "groups"), (False, "no groups")):
+        forest: Forest = compile_forest([_tree(exclusive=exclusive)])
+        for its_means, scaled in ((means, "scaled"), (None, "not scaled")):
+            name = f"{kind}, {groups}, {scaled}"
+            yield name, partial(kernels.apply_forest_dense, forest, dense, its_means, 0, 0, 0)
+            yield name, partial(kernels.apply_forest_sparse, forest, entries, its_means, 0, 0, 0)
