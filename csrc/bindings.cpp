@@ -2,8 +2,6 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -15,57 +13,18 @@
 #include <tuple>
 #include <vector>
 
+#include "bindings.hpp"
 #include "dictionary.hpp"
 #include "kernels.hpp"
 #include "sampler.hpp"
 #include "screen.hpp"
 #include "walk.hpp"
 
-namespace py = pybind11;
-
 namespace synthkern {
+
+void bind_counts(py::module_& m);
+
 namespace {
-
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-template <class T>
-const T* check(const Array<T>& array, const char* name, std::vector<int64_t> shape) {
-    bool same = array.ndim() == int(shape.size());
-    for (size_t k = 0; same && k < shape.size(); ++k) same = array.shape(int(k)) == shape[k];
-    if (same) return array.data();
-    const auto text = [](const auto& sizes, size_t count) {
-        std::string list = "[";
-        for (size_t k = 0; k < count; ++k)
-            list += (k ? ", " : "") + std::to_string(int64_t(sizes[k]));
-        return list + "]";
-    };
-    throw std::invalid_argument(std::string(name) + " must have shape " +
-                                text(shape, shape.size()) + ", got " +
-                                text(array.shape(), size_t(array.ndim())));
-}
-
-// The GIL let go of. Unlike pybind11's own, this lets Python end a daemon thread that wants the GIL
-// back while the interpreter shuts down: that unwinds through here.
-class ReleasedGil {
-  public:
-    ReleasedGil() : state_(PyEval_SaveThread()) {}
-    ~ReleasedGil() noexcept(false) { PyEval_RestoreThread(state_); }
-    ReleasedGil(const ReleasedGil&) = delete;
-
-  private:
-    PyThreadState* state_;
-};
-
-// Ctrl-C ends a long call. Python handles signals on its main thread, and others must not wait for
-// the GIL only to find nothing.
-void raise_if_interrupted() {
-    if (getpid() != syscall(SYS_gettid)) return;
-    const py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-}
-
-const Interrupt kInterrupt = raise_if_interrupted;
 
 // A forest that keeps the arrays it looks at alive.
 class BoundForest {
@@ -263,24 +222,6 @@ Array<T> bound_apply_dense(const BoundForest& bound, const Array<T>& activations
 }
 
 template <class T>
-Csr<T> csr_of(const Array<int64_t>& offsets, const Array<int32_t>& indices, const Array<T>& values,
-              int64_t num_features) {
-    const int64_t nnz = indices.size(), batch = offsets.size() - 1;
-    Csr<T> csr{check(offsets, "offsets", {batch + 1}), check(indices, "indices", {nnz}),
-               check(values, "values", {nnz}), batch, num_features};
-    if (batch < 0 || csr.offsets[0] != 0 || csr.offsets[batch] != nnz ||
-        !std::is_sorted(csr.offsets, csr.offsets + batch + 1))
-        throw std::invalid_argument("offsets must ascend from 0 to " + std::to_string(nnz));
-    const auto outside = [=](int32_t j) { return j < 0 || j >= num_features; };
-    const int32_t* bad = std::find_if(csr.indices, csr.indices + nnz, outside);
-    if (bad != csr.indices + nnz)
-        throw std::invalid_argument("indices must be in [0, " + std::to_string(num_features) +
-                                    "), got " + std::to_string(*bad) + " at [" +
-                                    std::to_string(bad - csr.indices) + "]");
-    return csr;
-}
-
-template <class T>
 Array<T> bound_apply_sparse(const BoundForest& bound, const Array<int64_t>& offsets,
                             const Array<int32_t>& indices, const Array<T>& values,
                             const std::optional<Array<float>>& mean, uint64_t seed, uint64_t start,
@@ -405,6 +346,7 @@ PYBIND11_MODULE(_core, m) {
           "want_features"_a, "vectors"_a.noconvert().none(true), "bias"_a.noconvert().none(true));
     bind_typed<float>(m);
     bind_typed<double>(m);
+    bind_counts(m);
     m.def("normal_table", &normal_table);
     m.def(
         "philox4x32",

@@ -72,6 +72,17 @@ def gather_grad_vectors(
 def gather_grad_values(
     offsets: Any, indices: Any, values: Any, vectors: Any, grad: Any, threads: int
 ) -> Any: ...
+def count_fires(
+    latent_offsets: Any,
+    latent_indices: Any,
+    feature_offsets: Any,
+    feature_indices: Any,
+    matched: Any,
+    fires: Any,
+    hits: Any,
+    feature_fires: Any,
+    threads: int,
+) -> None: ...
 def normal_table() -> Any: ...
 def philox4x32(counter: list[int], key: list[int]) -> list[int]: ...
 def instruction_sets() -> list[str]: ...

@@ -1,0 +1,87 @@
+// What every binding needs: arrays and their checks, the GIL let go of, Ctrl-C.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "dictionary.hpp"
+#include "parallel.hpp"
+
+namespace synthkern {
+
+namespace py = pybind11;
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+template <class T>
+const T* check(const Array<T>& array, const char* name, std::vector<int64_t> shape) {
+    bool same = array.ndim() == int(shape.size());
+    for (size_t k = 0; same && k < shape.size(); ++k) same = array.shape(int(k)) == shape[k];
+    if (same) return array.data();
+    const auto text = [](const auto& sizes, size_t count) {
+        std::string list = "[";
+        for (size_t k = 0; k < count; ++k)
+            list += (k ? ", " : "") + std::to_string(int64_t(sizes[k]));
+        return list + "]";
+    };
+    throw std::invalid_argument(std::string(name) + " must have shape " +
+                                text(shape, shape.size()) + ", got " +
+                                text(array.shape(), size_t(array.ndim())));
+}
+
+// The GIL let go of. Unlike pybind11's own, this lets Python end a daemon thread that wants the GIL
+// back while the interpreter shuts down: that unwinds through here.
+class ReleasedGil {
+  public:
+    ReleasedGil() : state_(PyEval_SaveThread()) {}
+    ~ReleasedGil() noexcept(false) { PyEval_RestoreThread(state_); }
+    ReleasedGil(const ReleasedGil&) = delete;
+
+  private:
+    PyThreadState* state_;
+};
+
+// Ctrl-C ends a long call. Python handles signals on its main thread, and others must not wait for
+// the GIL only to find nothing.
+inline void raise_if_interrupted() {
+    if (getpid() != syscall(SYS_gettid)) return;
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+inline const Interrupt kInterrupt = raise_if_interrupted;
+
+// Which entries B samples of num_features features have, without their values.
+inline void check_entries(const Array<int64_t>& offsets, const Array<int32_t>& indices,
+                          int64_t num_features) {
+    const int64_t nnz = indices.size(), batch = offsets.size() - 1;
+    const int64_t* begin = check(offsets, "offsets", {batch + 1});
+    const int32_t* first = check(indices, "indices", {nnz});
+    if (batch < 0 || begin[0] != 0 || begin[batch] != nnz ||
+        !std::is_sorted(begin, begin + batch + 1))
+        throw std::invalid_argument("offsets must ascend from 0 to " + std::to_string(nnz));
+    const auto outside = [=](int32_t j) { return j < 0 || j >= num_features; };
+    const int32_t* bad = std::find_if(first, first + nnz, outside);
+    if (bad != first + nnz)
+        throw std::invalid_argument("indices must be in [0, " + std::to_string(num_features) +
+                                    "), got " + std::to_string(*bad) + " at [" +
+                                    std::to_string(bad - first) + "]");
+}
+
+template <class T>
+Csr<T> csr_of(const Array<int64_t>& offsets, const Array<int32_t>& indices, const Array<T>& values,
+              int64_t num_features) {
+    check_entries(offsets, indices, num_features);
+    return {offsets.data(), indices.data(), check(values, "values", {indices.size()}),
+            offsets.size() - 1, num_features};
+}
+
+}  // namespace synthkern
