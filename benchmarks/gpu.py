@@ -58,6 +58,9 @@ def main() -> None:
 def _run(args: argparse.Namespace) -> None:
     import torch
 
+    for name in ("TRITON_INTERPRET", "SYNTHKERN_BACKEND"):
+        if not args.interpret and os.environ.get(name):
+            raise SystemExit(f"{name} must not be set, got {os.environ[name]!r}")
     if not args.interpret and not torch.cuda.is_available():
         raise SystemExit("gpu.py needs a CUDA GPU, and torch sees none; --quick --interpret runs")
     from harness import hardware

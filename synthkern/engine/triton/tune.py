@@ -107,6 +107,8 @@ def tune(
     best = default_tiles(plan.device, count)
     best = bench.better(best, "screen", _screens(best))
     for group in WALKS:
+        if vectors is None and "components" in group[0]:
+            continue
         best = bench.better(best, "walk", _walks(best, group))
     dim = None if vectors is None else vectors.shape[1]
     _log.info("stored %s in %s", best, store_tiles(bound, count, dim, best))
