@@ -8,7 +8,7 @@ import torch
 
 from synthkern._checks import as_bool, as_int
 from synthkern.activation_generator import ActivationGenerator
-from synthkern.draw_hidden import draw_hidden
+from synthkern.draw_hidden import check_fit, draw_hidden
 from synthkern.feature_dictionary import FeatureDictionary
 
 
@@ -38,18 +38,7 @@ class SyntheticActivationIterator(Iterator[torch.Tensor]):
         batch_size: int,
         autocast: bool = False,
     ) -> None:
-        if not isinstance(feature_dict, FeatureDictionary):
-            raise TypeError(f"feature_dict must be a FeatureDictionary, got {feature_dict!r}")
-        if not isinstance(activations_generator, ActivationGenerator):
-            raise TypeError(
-                "activations_generator must be an ActivationGenerator, "
-                f"got {activations_generator!r}"
-            )
-        if activations_generator.num_features != feature_dict.num_features:
-            raise ValueError(
-                f"activations_generator must have {feature_dict.num_features} features as "
-                f"feature_dict has, got {activations_generator.num_features}"
-            )
+        check_fit(feature_dict, activations_generator)
         self.feature_dict = feature_dict
         self.activations_generator = activations_generator
         self.batch_size = as_int("batch_size", batch_size, low=1, high=2**31 - 1)

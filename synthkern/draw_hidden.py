@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from synthkern import engine
@@ -47,3 +49,18 @@ def draw_hidden(
         return drawn.hidden, drawn.features
     entries = generator.sample_sparse(count, seed=seed, start=start)
     return dictionary(entries), entries
+
+
+def check_fit(feature_dict: Any, activations_generator: Any) -> None:
+    """Raise unless these are a dictionary and a generator of as many features."""
+    if not isinstance(feature_dict, FeatureDictionary):
+        raise TypeError(f"feature_dict must be a FeatureDictionary, got {feature_dict!r}")
+    if not isinstance(activations_generator, ActivationGenerator):
+        raise TypeError(
+            f"activations_generator must be an ActivationGenerator, got {activations_generator!r}"
+        )
+    if activations_generator.num_features != feature_dict.num_features:
+        raise ValueError(
+            f"activations_generator must have {feature_dict.num_features} features as "
+            f"feature_dict has, got {activations_generator.num_features}"
+        )

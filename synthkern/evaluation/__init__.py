@@ -1,0 +1,33 @@
+"""Measuring an SAE against the features that made its inputs.
+
+The calculators take the samples batch by batch and keep sums of them in float64, or whole numbers;
+what they are sums of is compared with nothing of size B x N.
+"""
+
+from synthkern.evaluation.classification import (
+    ClassificationMetrics,
+    ClassificationMetricsCalculator,
+    compute_classification_metrics,
+)
+from synthkern.evaluation.dead_latents import DeadLatentsCalculator
+from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data
+from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
+from synthkern.evaluation.l0 import L0Calculator
+from synthkern.evaluation.matching import feature_uniqueness, mean_correlation_coefficient
+from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
+from synthkern.evaluation.shrinkage import ShrinkageCalculator
+
+__all__ = [
+    "ClassificationMetrics",
+    "ClassificationMetricsCalculator",
+    "DeadLatentsCalculator",
+    "ExplainedVarianceCalculator",
+    "L0Calculator",
+    "PerLatent",
+    "ShrinkageCalculator",
+    "SyntheticDataEvalResult",
+    "compute_classification_metrics",
+    "eval_sae_on_synthetic_data",
+    "feature_uniqueness",
+    "mean_correlation_coefficient",
+]

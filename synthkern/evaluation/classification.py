@@ -1,0 +1,129 @@
+"""Each latent as a detector of the feature that its decoder row is most like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from synthkern.evaluation.calculator import Calculator, count
+from synthkern.evaluation.counts import count_fires
+from synthkern.evaluation.entries import Activations, entries_of, positive
+from synthkern.evaluation.matching import best_matches, check_vectors
+
+
+@dataclass
+class ClassificationMetrics:
+    """Means over the latents; a latent counts 0 where its own number is undefined.
+
+    Attributes:
+        precision: share of a latent's firings in which its feature fires.
+        recall: share of its feature's firings in which the latent fires.
+        f1_score: harmonic mean of the two, latent by latent.
+        accuracy: share of samples in which both fire or neither.
+    """
+
+    precision: float
+    recall: float
+    f1_score: float
+    accuracy: float
+
+
+class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
+    """Latents as detectors of their best-matching features, those of the greatest |cosine|.
+
+    A latent fires where it is not zero, a feature where it is above zero.
+
+    Args:
+        sae_decoder: [M, D] decoder rows, floating point, finite.
+        gt_features: [N, D] feature vectors, with N at least 1.
+
+    Attributes:
+        best_matches: [M] int64, the feature of each latent.
+        num_features: N.
+    """
+
+    def __init__(self, sae_decoder: torch.Tensor, gt_features: torch.Tensor) -> None:
+        check_vectors(("sae_decoder", sae_decoder), ("gt_features", gt_features))
+        self._begin(best_matches(sae_decoder, gt_features), len(gt_features))
+
+    @classmethod
+    def from_matches(
+        cls, best_matches: torch.Tensor, num_features: int
+    ) -> ClassificationMetricsCalculator:
+        """The calculator of latents whose features are known already."""
+        calculator = cls.__new__(cls)
+        calculator._begin(best_matches, num_features)
+        return calculator
+
+    def _begin(self, best_matches: torch.Tensor, num_features: int) -> None:
+        self.best_matches = best_matches
+        self.num_features = num_features
+        zeros = torch.zeros_like(best_matches)
+        super().__init__(fires=zeros, hits=zeros, feature_fires=zeros, samples=count())
+
+    @property
+    def num_sae_latents(self) -> int:
+        """M."""
+        return self.best_matches.numel()
+
+    def add_batch(self, sae_latents: Activations, gt_feature_acts: Activations) -> None:
+        """Add latents [B, M] and features [B, N]: dense, sparse COO or SparseActivations."""
+        latents = entries_of("sae_latents", sae_latents, self.num_sae_latents)
+        features = positive(entries_of("gt_feature_acts", gt_feature_acts, self.num_features))
+        if latents.batch_size != features.batch_size:
+            raise ValueError(
+                f"gt_feature_acts must have {latents.batch_size} samples as sae_latents, "
+                f"got {features.batch_size}"
+            )
+        counts = count_fires(latents, features, self.best_matches)
+        self._add(samples=latents.batch_size, **counts._asdict())
+
+    def per_latent(self) -> dict[str, torch.Tensor]:
+        """float64 [M] each: the four metrics, and ``rate``, the share of samples it fires in."""
+        fires, hits, feature_fires = (
+            self._sums[name].double() for name in ("fires", "hits", "feature_fires")
+        )
+        samples = float(self._count("samples"))
+        precision, recall = _ratio(hits, fires), _ratio(hits, feature_fires)
+        agreed = samples - fires - feature_fires + 2 * hits
+        return {
+            "precision": precision,
+            "recall": recall,
+            "f1_score": _ratio(2 * precision * recall, precision + recall),
+            "accuracy": agreed / max(1.0, samples),
+            "rate": fires / max(1.0, samples),
+        }
+
+    def compute(self) -> ClassificationMetrics:
+        """Means over the latents, of the samples so far; zeros where there are no latents."""
+        columns = self.per_latent()
+        means = {
+            name: float(columns[name].sum()) / max(1, self.num_sae_latents)
+            for name in ("precision", "recall", "f1_score", "accuracy")
+        }
+        return ClassificationMetrics(**means)
+
+
+def compute_classification_metrics(
+    sae_latents: Activations,
+    gt_feature_acts: Activations,
+    sae_decoder: torch.Tensor,
+    gt_features: torch.Tensor,
+) -> ClassificationMetrics:
+    """The metrics of one batch; see :class:`ClassificationMetricsCalculator`.
+
+    Args:
+        sae_latents: [B, M].
+        gt_feature_acts: [B, N].
+        sae_decoder: [M, D].
+        gt_features: [N, D].
+    """
+    calculator = ClassificationMetricsCalculator(sae_decoder, gt_features)
+    calculator.add_batch(sae_latents, gt_feature_acts)
+    return calculator.compute()
+
+
+def _ratio(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """part / whole, 0 where whole is 0; part is then 0 too."""
+    return part / whole.where(whole > 0, torch.ones_like(whole))

@@ -1,0 +1,30 @@
+"""Latents that never fire."""
+
+from __future__ import annotations
+
+import torch
+
+from synthkern._checks import as_int
+from synthkern.evaluation.calculator import Calculator
+from synthkern.evaluation.entries import Activations, entries_of
+
+
+class DeadLatentsCalculator(Calculator[int]):
+    """Number of latents that were zero in every sample; all of them where there was no sample.
+
+    Args:
+        num_latents: M, at least 0.
+    """
+
+    def __init__(self, num_latents: int) -> None:
+        self.num_latents = as_int("num_latents", num_latents, low=0)
+        super().__init__(fires=torch.zeros(self.num_latents, dtype=torch.int64, device="cpu"))
+
+    def add_batch(self, sae_latents: Activations) -> None:
+        """Add latents [B, M]: dense, sparse COO or SparseActivations."""
+        entries = entries_of("sae_latents", sae_latents, self.num_latents)
+        self._add(fires=torch.bincount(entries.indices, minlength=self.num_latents))
+
+    def compute(self) -> int:
+        """How many have not fired so far."""
+        return int((self._sums["fires"] == 0).sum())

@@ -1,0 +1,177 @@
+"""The whole evaluation of an SAE, in one pass over a stream of samples."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from synthkern._checks import as_int
+from synthkern.activation_generator import ActivationGenerator
+from synthkern.draw_hidden import check_fit, draw_hidden
+from synthkern.evaluation.entries import entries_of
+from synthkern.evaluation.figures import Figures, standard_errors
+from synthkern.evaluation.matching import Matching, match
+from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
+from synthkern.evaluation.sae_interface import (
+    ActivationScaler,
+    InferenceSAE,
+    check_methods,
+    check_returned,
+    weight,
+)
+from synthkern.feature_dictionary import FeatureDictionary
+from synthkern.stream import stream_position
+
+#: Groups of samples that standard errors are made of.
+_GROUPS = 32
+
+#: Numbers in the largest tensor of a batch where no batch size is given: 16 MiB of float32.
+_BATCH_NUMBERS = 2**22
+
+
+@torch.no_grad()
+def eval_sae_on_synthetic_data(
+    sae: InferenceSAE,
+    feature_dict: FeatureDictionary,
+    activations_generator: ActivationGenerator,
+    num_samples: int = 100_000,
+    batch_size: int | None = None,
+    activation_scaler: ActivationScaler | None = None,
+    *,
+    seed: int | None = None,
+    start: int = 0,
+) -> SyntheticDataEvalResult:
+    """Measure an SAE against the features that make its inputs.
+
+    One pass over samples start ... start + num_samples - 1 of a seed's stream. Features stay in
+    CSR form and the latents of one batch at a time are dense; the cosines of all latents with all
+    features, in float64, are held before that for the matching. A bar appears on standard error
+    where it takes longer than two seconds.
+
+    Args:
+        sae: any object with ``encode`` ([B, D] to [B, M], dense or sparse COO), ``decode`` (back)
+            and ``W_dec`` [M, D], the field's SAEs among them. A module is in evaluation mode
+            meanwhile. Inputs come in ``W_dec``'s dtype and on its device.
+        feature_dict: the dictionary, D wide.
+        activations_generator: a generator of as many features.
+        num_samples: at least 0.
+        batch_size: samples that are encoded together, at least 1; None takes what 16 MiB of
+            latents hold, from 16 to 4,096. It decides no figure beyond rounding, unless ``encode``
+            looks across samples.
+        activation_scaler: scales inputs before ``encode`` and what ``decode`` gives back after.
+        seed: in [0, 2**64); None draws a fresh one from torch's global generator.
+        start: index of the first sample, in [0, 2**64).
+
+    Raises:
+        ValueError: for a value out of range or a wrong shape, or weights that are not finite.
+        TypeError: for a value of a wrong type, or an SAE that lacks one of the three.
+    """
+    check_fit(feature_dict, activations_generator)
+    samples = as_int("num_samples", num_samples, low=0)
+    seed, start = stream_position(seed, start)
+    check_methods("sae", sae, "encode", "decode")
+    decoder = weight(sae, "W_dec", feature_dict.hidden_dim)
+    if activation_scaler is not None:
+        check_methods("activation_scaler", activation_scaler, "scale", "unscale")
+    if batch_size is None:
+        widest = max(decoder.shape)
+        count = min(4096, max(16, _BATCH_NUMBERS // max(1, widest)))
+    else:
+        count = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
+    matching = match(decoder, feature_dict.feature_vectors)
+
+    ends = [samples * (g + 1) // min(_GROUPS, samples) for g in range(min(_GROUPS, samples))]
+    groups = [Figures(matching.best, feature_dict.num_features) for _ in ends]
+    progress = tqdm(
+        total=samples, desc="evaluating", unit=" samples", unit_scale=True, delay=2, leave=False
+    )
+    with progress, _evaluating(sae):
+        for done in range(0, samples, count):
+            size = min(count, samples - done)
+            place = (start + done) % 2**64
+            hidden, drawn = draw_hidden(
+                activations_generator, feature_dict, size, seed, place, features=True
+            )
+            assert drawn is not None
+            features = entries_of("activations", drawn)
+            latents, output = _through(sae, decoder, hidden, activation_scaler)
+            for group, rows in _pieces(done, done + size, ends):
+                groups[group].add_batch(features[rows], latents[rows], hidden[rows], output[rows])
+            progress.update(size)
+    return _result(groups, matching, decoder, feature_dict)
+
+
+def _through(
+    sae: InferenceSAE,
+    decoder: torch.Tensor,
+    hidden: torch.Tensor,
+    scaler: ActivationScaler | None,
+) -> tuple[Any, torch.Tensor]:
+    """Latents in CSR form, and reconstructions [B, D] where the hidden activations are."""
+    x = hidden if scaler is None else scaler.scale(hidden)
+    latents: Any = sae.encode(x.to(decoder.device, decoder.dtype))
+    check_returned("sae.encode", latents, (len(hidden), len(decoder)))
+    output: Any = sae.decode(latents)
+    check_returned("sae.decode", output, (len(hidden), hidden.shape[1]))
+    if scaler is not None:
+        output = scaler.unscale(output)
+    return entries_of("sae.encode's result", latents), output.to(hidden.device)
+
+
+def _pieces(begin: int, end: int, ends: Sequence[int]) -> Iterator[tuple[int, slice]]:
+    """The groups, by where they end, that samples begin ... end - 1 are in, and their rows."""
+    at = begin
+    while at < end:
+        group = bisect_right(ends, at)
+        until = min(end, ends[group])
+        yield group, slice(at - begin, until - begin)
+        at = until
+
+
+def _result(
+    groups: list[Figures], matching: Matching, decoder: torch.Tensor, dictionary: FeatureDictionary
+) -> SyntheticDataEvalResult:
+    whole = Figures(matching.best, dictionary.num_features)
+    for group in groups:
+        whole = whole.plus(group)
+    errors, errors_per_latent = standard_errors(whole, groups)
+    columns: dict[str, Any] = {name: part.numpy() for name, part in whole.per_latent().items()}
+    columns.pop("accuracy")
+    errors_per_latent.pop("accuracy", None)
+    matched = dictionary.feature_vectors[matching.best.to(dictionary.feature_vectors.device)]
+    cosine = nn.functional.cosine_similarity(
+        decoder.detach().double().cpu(), matched.detach().double().cpu(), dim=1
+    )
+    return SyntheticDataEvalResult(
+        **whole.compute(),
+        mcc=matching.mcc,
+        uniqueness=matching.uniqueness,
+        standard_errors=errors,
+        per_latent=PerLatent(
+            matched_feature=matching.best.numpy(),
+            cosine=cosine.numpy(),
+            standard_errors=errors_per_latent,
+            **columns,
+        ),
+    )
+
+
+@contextmanager
+def _evaluating(sae: object) -> Iterator[None]:
+    """A module in evaluation mode, and then as it was."""
+    was_training = isinstance(sae, nn.Module) and sae.training
+    if was_training:
+        assert isinstance(sae, nn.Module)
+        sae.eval()
+    try:
+        yield
+    finally:
+        if was_training:
+            assert isinstance(sae, nn.Module)
+            sae.train()

@@ -1,0 +1,139 @@
+"""Which feature each latent stands for: cosines, and assignments by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from synthkern._checks import check_finite, check_tensor
+
+#: Rows of the cosines that are made at a time.
+_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How the rows of a [M, D] and b [N, D] belong together.
+
+    Attributes:
+        best: [M] int64, the row of b of the greatest |cosine|, the first of equals.
+        mcc: mean |cosine| over the one-to-one assignment of which it is greatest; NaN where a
+            or b has no row.
+    """
+
+    best: torch.Tensor
+    mcc: float
+
+    @property
+    def uniqueness(self) -> float:
+        """Number of different best matches over M; 0 where M is 0."""
+        return self.best.unique().numel() / max(1, self.best.numel())
+
+
+def match(a: torch.Tensor, b: torch.Tensor) -> Matching:
+    """Best matches and assignment at once; the cosines are held as float64 [M, N]."""
+    m, n = len(a), len(b)
+    if m == 0 or n == 0:
+        return Matching(best_matches(a, b), float("nan"))
+    # The assignment takes no further copy where there are no more rows than columns.
+    costs = _costs(a, b) if m <= n else _costs(b, a)
+    best = torch.from_numpy(costs.argmin(axis=1 if m <= n else 0))
+    return Matching(best, _mean_assigned(costs))
+
+
+def best_matches(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """[M] int64 on the CPU: for each row of a [M, D] the row of b [N, D] of greatest |cosine|.
+
+    Raises:
+        ValueError: where b has no row and a has one.
+    """
+    if len(a) and not len(b):
+        raise ValueError(f"gt_features must have at least one row, got {list(b.shape)}")
+    parts = [block.abs().argmax(dim=1).cpu() for _, block in cosine_blocks(a, b)]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64, device="cpu")
+
+
+def mean_correlation_coefficient(features_a: torch.Tensor, features_b: torch.Tensor) -> float:
+    """Mean |cosine| over the optimal one-to-one matching of two sets of vectors (MCC).
+
+    Of P and Q vectors min(P, Q) pairs are made, so that the sum of their |cosine|s is the
+    greatest that there is (Hungarian algorithm). See "Position: Mechanistic Interpretability
+    Should Prioritize Feature Consistency in SAEs", arXiv 2505.20254.
+
+    Args:
+        features_a: [P, D], floating point, finite; a row of zeros has cosine 0 with everything.
+        features_b: [Q, D].
+
+    Returns:
+        in [0, 1] but for rounding; NaN where P or Q is 0.
+    """
+    check_vectors(("features_a", features_a), ("features_b", features_b))
+    few, many = sorted((features_a, features_b), key=len)
+    return _mean_assigned(_costs(few, many)) if len(few) else float("nan")
+
+
+def feature_uniqueness(sae_features: torch.Tensor, gt_features: torch.Tensor) -> float:
+    """Number of different features that are some latent's best match, over the number of latents.
+
+    Args:
+        sae_features: [M, D], floating point, finite.
+        gt_features: [N, D], with N at least 1.
+
+    Returns:
+        in [0, 1]; 0 where M is 0.
+    """
+    check_vectors(("sae_features", sae_features), ("gt_features", gt_features))
+    return Matching(best_matches(sae_features, gt_features), float("nan")).uniqueness
+
+
+def cosine_blocks(
+    a: torch.Tensor, b: torch.Tensor, rows: int = _ROWS
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Cosines of the rows of a [M, D] with those of b [N, D], some rows [rows, N] at a time.
+
+    In float32, or float64 where one of them is; on a's device.
+    """
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    normalize = torch.nn.functional.normalize
+    unit = normalize(b.detach().to(a.device, dtype), dim=1)
+    with torch.autocast(a.device.type, enabled=False):
+        for first in range(0, len(a), rows):
+            part = slice(first, min(first + rows, len(a)))
+            yield part, normalize(a[part].detach().to(dtype), dim=1) @ unit.T
+
+
+def check_vectors(*vectors: tuple[str, Any]) -> None:
+    """Raise unless each of the named values is floating point [.., D], finite, of one D."""
+    for name, value in vectors:
+        check_tensor(name, value)
+        if value.dim() != 2 or not value.is_floating_point():
+            raise ValueError(
+                f"{name} must be floating point with two dimensions, got {value.dtype} "
+                f"{list(value.shape)}"
+            )
+        if value.shape[1] != vectors[0][1].shape[1]:
+            raise ValueError(
+                f"{name} must be as wide as {vectors[0][0]}, {vectors[0][1].shape[1]}, "
+                f"got {list(value.shape)}"
+            )
+        check_finite(name, value)
+
+
+def _costs(a: torch.Tensor, b: torch.Tensor) -> npt.NDArray[np.float64]:
+    """-|cosine|, float64 as the assignment takes it, so that it need not make a copy."""
+    costs = np.empty((len(a), len(b)))
+    for rows, block in cosine_blocks(a, b):
+        costs[rows] = block.abs_().neg_().cpu().numpy()
+    return costs
+
+
+def _mean_assigned(costs: npt.NDArray[np.float64]) -> float:
+    # Importing it takes a fifth of a second, which only a matching is worth.
+    from scipy.optimize import linear_sum_assignment
+
+    return -float(costs[linear_sum_assignment(costs)].mean())

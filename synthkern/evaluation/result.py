@@ -1,0 +1,89 @@
+"""What an evaluation gives."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synthkern.evaluation.classification import ClassificationMetrics
+
+Column = npt.NDArray[np.float64]
+
+
+@dataclass
+class PerLatent:
+    """Each latent for itself: arrays [M], float64 but for the first.
+
+    Attributes:
+        matched_feature: int64, the feature that its decoder row has the greatest |cosine| with.
+        cosine: that cosine, with its sign.
+        precision: share of its firings in which the feature fires; 0 where it never fires.
+        recall: share of the feature's firings in which it fires; 0 where that never fires.
+        f1_score: harmonic mean of the two; 0 where both are.
+        rate: share of the samples in which it fires.
+        standard_errors: of the last four, by name, made as those of the means.
+    """
+
+    matched_feature: npt.NDArray[np.int64]
+    cosine: Column
+    precision: Column
+    recall: Column
+    f1_score: Column
+    rate: Column
+    standard_errors: dict[str, Column] = field(default_factory=dict)
+
+
+@dataclass
+class SyntheticDataEvalResult:
+    """An SAE measured against the features that made its inputs.
+
+    Attributes:
+        true_l0: mean number of features that fire in a sample.
+        sae_l0: mean number of latents that are not zero.
+        dead_latents: number of latents that never fired.
+        shrinkage: mean norm of a reconstruction in norms of its input.
+        explained_variance: share of the inputs' variance that the reconstructions account for.
+        mcc: mean |cosine| over the optimal one-to-one matching of decoder rows and features.
+        uniqueness: number of different best-matching features over the number of latents.
+        classification: latents as detectors of their best-matching features.
+        standard_errors: of every figure that samples decide, by its name in :meth:`to_log_dict`:
+            how much it would move from one draw of as many samples to another. The samples are
+            cut into 32 successive groups (fewer where there are fewer samples), and the figure is
+            computed again without each of them (delete-a-group jackknife). NaN below 2 samples.
+            ``mcc`` and ``uniqueness`` depend on no sample and have none.
+        per_latent: each latent for itself.
+    """
+
+    true_l0: float
+    sae_l0: float
+    dead_latents: int
+    shrinkage: float
+    explained_variance: float
+    mcc: float
+    uniqueness: float
+    classification: ClassificationMetrics
+    standard_errors: dict[str, float] = field(default_factory=dict)
+    per_latent: PerLatent | None = None
+
+    def to_log_dict(self, prefix: str = "") -> dict[str, float | int]:
+        """All figures flat, for logging: ``<prefix>mcc``, ``<prefix>classification/recall``, ...,
+        ``<prefix>standard_errors/sae_l0``, ...; not those of single latents.
+        """
+        flat: dict[str, float | int] = {}
+        for name, value in self.to_dict().items():
+            if isinstance(value, dict):
+                flat |= {f"{prefix}{name}/{key}": number for key, number in value.items()}
+            else:
+                flat[f"{prefix}{name}"] = value
+        return flat
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as JSON types; not those of single latents."""
+        figures = {name: value for name, value in vars(self).items() if name != "per_latent"}
+        return figures | {
+            "classification": asdict(self.classification),
+            "standard_errors": dict(self.standard_errors),
+        }

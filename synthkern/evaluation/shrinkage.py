@@ -1,0 +1,35 @@
+"""How long reconstructions are, beside what they reconstruct."""
+
+from __future__ import annotations
+
+import torch
+
+from synthkern._checks import as_float
+from synthkern.evaluation.calculator import Calculator, check_pair, count, total
+
+
+class ShrinkageCalculator(Calculator[float]):
+    """Mean norm of a reconstruction in norms of its input; 0 where no sample counted.
+
+    Args:
+        min_input_norm: an input whose norm is not above this counts for nothing.
+    """
+
+    def __init__(self, min_input_norm: float = 1e-6) -> None:
+        super().__init__(ratios=total(), samples=count())
+        self.min_input_norm = as_float("min_input_norm", min_input_norm, low=0)
+
+    def add_batch(self, sae_output: torch.Tensor, hidden_acts: torch.Tensor) -> None:
+        """Add reconstructions [B, D] and their inputs [B, D]."""
+        check_pair(sae_output, hidden_acts)
+        norms = [
+            torch.linalg.vector_norm(x.detach(), dim=1, dtype=torch.float64).cpu()
+            for x in (sae_output, hidden_acts)
+        ]
+        counted = norms[1] > self.min_input_norm
+        ratios = norms[0][counted] / norms[1][counted]
+        self._add(ratios=ratios.sum(), samples=ratios.numel())
+
+    def compute(self) -> float:
+        """The mean over the samples so far."""
+        return float(self._sums["ratios"]) / max(1, self._count("samples"))
