@@ -44,17 +44,19 @@ def _by_core(
     def zeros(size: int) -> torch.Tensor:
         return torch.zeros(size, dtype=torch.int64, device="cpu")
 
-    counts = zeros(len(matched)), zeros(len(matched)), zeros(features.num_features)
+    fires, hits, feature_fires = map(zeros, (len(matched), len(matched), features.num_features))
     _core.count_fires(
         view(latents.offsets),
         view(latents.indices),
         view(features.offsets),
         view(features.indices),
         view(matched.int()),
-        *(view(part) for part in counts),
-        threads=torch.get_num_threads(),
+        view(fires),
+        view(hits),
+        view(feature_fires),
+        torch.get_num_threads(),
     )
-    return Counts(counts[0], counts[1], counts[2][matched])
+    return Counts(fires, hits, feature_fires[matched])
 
 
 def _by_torch(

@@ -56,8 +56,10 @@ def eval_sae_on_synthetic_data(
 
     Args:
         sae: any object with ``encode`` ([B, D] to [B, M], dense or sparse COO), ``decode`` (back)
-            and ``W_dec`` [M, D], the field's SAEs among them. A module is in evaluation mode
-            meanwhile. Inputs come in ``W_dec``'s dtype and on its device.
+            and ``W_dec`` [M, D], the field's SAEs among them. Inputs come in ``W_dec``'s dtype
+            and on its device; a module is in evaluation mode meanwhile. One that has
+            ``decode_entries``, from SparseActivations [B, M] to [B, D], is asked for that in
+            ``decode``'s place.
         feature_dict: the dictionary, D wide.
         activations_generator: a generator of as many features.
         num_samples: at least 0.
@@ -117,11 +119,13 @@ def _through(
     x = hidden if scaler is None else scaler.scale(hidden)
     latents: Any = sae.encode(x.to(decoder.device, decoder.dtype))
     check_returned("sae.encode", latents, (len(hidden), len(decoder)))
-    output: Any = sae.decode(latents)
+    entries = entries_of("sae.encode's result", latents)
+    decode_entries = getattr(sae, "decode_entries", None)
+    output: Any = decode_entries(entries) if decode_entries else sae.decode(latents)
     check_returned("sae.decode", output, (len(hidden), hidden.shape[1]))
     if scaler is not None:
         output = scaler.unscale(output)
-    return entries_of("sae.encode's result", latents), output.to(hidden.device)
+    return entries, output.to(hidden.device)
 
 
 def _pieces(begin: int, end: int, ends: Sequence[int]) -> Iterator[tuple[int, slice]]:
