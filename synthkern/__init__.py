@@ -23,16 +23,23 @@ from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
 from synthkern.hub_upload import upload_synthetic_model_to_huggingface
+from synthkern.initialize import init_sae_to_match_feature_dict
 from synthkern.model_files import (
     SYNTHETIC_MODEL_CONFIG_FILENAME,
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
     SYNTHETIC_MODEL_WEIGHTS_FILENAME,
+)
+from synthkern.ordering import (
+    find_best_feature_ordering,
+    find_best_feature_ordering_across_saes,
+    find_best_feature_ordering_from_sae,
 )
 from synthkern.orthogonalize import (
     FeatureDictionaryInitializer,
     orthogonal_initializer,
     orthogonalize_embeddings,
 )
+from synthkern.plots import plot_precision_recall, plot_sae_feature_similarity
 from synthkern.rates import (
     Calibration,
     EffectiveFiringProbabilities,
@@ -145,6 +152,9 @@ __all__ = [
     "effective_firing_probabilities",
     "eval_sae_on_synthetic_data",
     "feature_uniqueness",
+    "find_best_feature_ordering",
+    "find_best_feature_ordering_across_saes",
+    "find_best_feature_ordering_from_sae",
     "generate_hierarchy",
     "generate_magnitudes",
     "generate_random_correlation_matrix",
@@ -153,10 +163,13 @@ __all__ = [
     "get_firing_probability_class",
     "get_magnitude_class",
     "hierarchy_modifier",
+    "init_sae_to_match_feature_dict",
     "linear_firing_probabilities",
     "mean_correlation_coefficient",
     "orthogonal_initializer",
     "orthogonalize_embeddings",
+    "plot_precision_recall",
+    "plot_sae_feature_similarity",
     "random_firing_probabilities",
     "register_firing_probability",
     "register_magnitude",

@@ -1,0 +1,78 @@
+"""What the pictures share: plotly where it is installed, files by their ending."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from synthkern._checks import as_bool, as_float, as_int
+
+#: Endings of files that plotly draws through kaleido; ".html" needs nothing more.
+IMAGES = (".jpeg", ".jpg", ".pdf", ".png", ".svg", ".webp")
+
+
+def plotly(module: str) -> Any:
+    """A module of plotly.
+
+    Raises:
+        ImportError: where it is not installed.
+    """
+    try:
+        return importlib.import_module(f"plotly.{module}")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "plots need plotly, which the extra 'plots' brings: pip install 'synthkern[plots]'"
+        ) from error
+
+
+def check_arguments(
+    *,
+    title: Any,
+    height: Any,
+    width: Any,
+    save_path: Any,
+    show_plot: Any,
+    scale: Any,
+) -> Path | None:
+    """Check what every picture takes; gives the file to write, or None.
+
+    Raises:
+        ImportError: where the file is an image and kaleido is not installed.
+    """
+    if title is not None and not isinstance(title, str):
+        raise TypeError(f"title must be a string or None, got {title!r}")
+    # plotly's own least.
+    as_int("height", height, low=10)
+    as_int("width", width, low=10)
+    as_bool("show_plot", show_plot)
+    as_float("scale", scale, low=0, open_low=True)
+    if save_path is None:
+        return None
+    if not isinstance(save_path, str | Path):
+        raise TypeError(f"save_path must be a path or None, got {save_path!r}")
+    path = Path(save_path)
+    ending = path.suffix.lower()
+    if ending not in (".html", *IMAGES):
+        raise ValueError(
+            f"save_path must end in {', '.join(('.html', *IMAGES))}, got {str(save_path)!r}"
+        )
+    if ending != ".html" and importlib.util.find_spec("kaleido") is None:
+        raise ImportError(
+            f"{ending} files need kaleido, which the extra 'images' brings: "
+            "pip install 'synthkern[images]'; .html needs nothing more"
+        )
+    return path
+
+
+def finish(figure: Any, path: Path | None, show_plot: bool, scale: float) -> None:
+    """Write and show a figure as it was asked for."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == ".html":
+            figure.write_html(path)
+        else:
+            figure.write_image(path, scale=scale)
+    if show_plot:
+        figure.show()
