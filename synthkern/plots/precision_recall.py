@@ -104,7 +104,7 @@ def plot_precision_recall(
         height=height,
         width=width,
         title_text=f"{text}<br><sup>{_summary(result)}</sup>",
-        margin={"t": 90},
+        margin={"t": 110},
     )
     finish(figure, path, show_plot, scale)
     return figure
@@ -123,17 +123,19 @@ def _ticks(logarithm: Any) -> dict[str, Any]:
 
 def _summary(result: SyntheticDataEvalResult) -> str:
     errors, means = result.standard_errors, result.classification
-    parts = [
-        _with_error("L0", result.sae_l0, errors.get("sae_l0")),
-        f"features' L0 {result.true_l0:.3g}",
-        *(
-            _with_error(name, getattr(means, key), errors.get(f"classification/{key}"))
+    lines = [
+        [
+            _with_error("L0", result.sae_l0, errors.get("sae_l0")),
+            _with_error("features' L0", result.true_l0, errors.get("true_l0")),
+            f"{result.dead_latents:,} never fired",
+            f"MCC {result.mcc:.3f}",
+        ],
+        [
+            _with_error(f"mean {name}", getattr(means, key), errors.get(f"classification/{key}"))
             for name, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1_score"))
-        ),
-        f"MCC {result.mcc:.3f}",
-        f"{result.dead_latents:,} never fired",
+        ],
     ]
-    return " · ".join(parts)
+    return "<br>".join(", ".join(parts) for parts in lines)
 
 
 def _with_error(name: str, value: float, error: float | None) -> str:

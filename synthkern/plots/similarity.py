@@ -16,8 +16,11 @@ from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.ordering import as_ordering, find_best_feature_ordering
 from synthkern.plots.figure import check_arguments, finish, plotly
 
-#: Cells of a side that are drawn; a figure has fewer pixels at the customary sizes.
-_CELLS = 1024
+#: Pixels that titles and axes take from the height, and the colours' bar from the width too.
+_ABOVE_AND_BELOW, _BESIDE = 180, 172
+
+#: Cells of a side that are drawn at least, and at most.
+_FEWEST, _MOST = 64, 1024
 
 
 @torch.no_grad()
@@ -37,10 +40,11 @@ def plot_sae_feature_similarity(
 ) -> Any:
     """Draw the cosine similarities of an SAE's encoder and decoder with the feature vectors.
 
-    Latents go up, features to the right; cosines are rounded to two decimals. Where a side has
-    more than 1,024 rows or columns, each cell stands for several of them and shows, of their
-    cosines, the one of the greatest absolute value; the title says how many. So memory and the
-    file stay bounded: the cosines are made some rows at a time.
+    Latents go up, features to the right; cosines are rounded to two decimals. Where there are
+    more latents or features than pixels to draw them with (or than 1,024), each cell stands for
+    several and shows, of their cosines, the one of the greatest absolute value, so that nothing
+    strong is lost between pixels; the title says how many, and a larger figure shows more. Memory
+    and the file stay bounded: the cosines are made some rows at a time.
 
     Args:
         sae: has ``W_dec`` [M, D], and ``W_enc`` [D, M] unless ``decoder_only``.
@@ -98,13 +102,16 @@ def plot_sae_feature_similarity(
     figure = plotly("subplots").make_subplots(
         rows=1, cols=len(rows), subplot_titles=None if decoder_only else tuple(rows)
     )
-    places: list[npt.NDArray[np.int64]] = []
+    tall = -(-len(decoder) // _cell_count(scale * (height - _ABOVE_AND_BELOW)))
+    # Two panels have a gap between them of a tenth of their width.
+    pixels = scale * (width - _BESIDE) * (1 if decoder_only else 0.45)
+    wide = -(-len(vectors) // _cell_count(pixels))
     for place, weights in enumerate(rows.values(), start=1):
-        cells, places = _cells(weights if ordering is None else weights[ordering], vectors)
+        ordered = weights if ordering is None else weights[ordering]
         heatmap = graph.Heatmap(
-            z=cells,
-            x=places[1],
-            y=places[0],
+            z=_cells(ordered, vectors, max(1, tall), wide),
+            x=np.arange(0, len(vectors), wide),
+            y=np.arange(0, len(decoder), max(1, tall)),
             zmin=-1,
             zmax=1,
             colorscale="RdBu",
@@ -120,7 +127,12 @@ def plot_sae_feature_similarity(
         ):
             fits = dtick is not None and size <= 100 * dtick
             update(title_text=name, dtick=dtick if fits else None, row=1, col=place)
-    note = _note(decoder, vectors, places)
+    note = ""
+    if not len(decoder):
+        note = "<br><sup>the SAE has no latents</sup>"
+    elif max(tall, wide) > 1:
+        cells = f"{tall} x {wide} (latents x features)"
+        note = f"<br><sup>a cell is the cosine furthest from 0 of {cells}</sup>"
     text = "Cosine similarity with true features" if title is None else title
     figure.update_layout(height=height, width=width, title_text=text + note)
     finish(figure, path, show_plot, scale)
@@ -137,20 +149,22 @@ def _ordering(value: Any, decoder: torch.Tensor, vectors: torch.Tensor) -> torch
     return None
 
 
+def _cell_count(pixels: float) -> int:
+    """How many cells a side has that is so long."""
+    return min(_MOST, max(_FEWEST, int(pixels)))
+
+
 def _cells(
-    weights: torch.Tensor, vectors: torch.Tensor
-) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.int64]]]:
-    """Cosines [rows, columns] to draw, and the first latent and feature of each cell."""
-    tall, wide = (-(-size // _CELLS) for size in (len(weights), len(vectors)))
-    places = [np.arange(0, len(weights), tall or 1), np.arange(0, len(vectors), wide)]
-    cells = np.zeros((len(places[0]), len(places[1])), dtype=np.float32)
-    block_rows = max(1, 512 // max(1, tall)) * max(1, tall)
-    for rows, cosines in cosine_blocks(weights, vectors, block_rows):
-        block = _strongest(_strongest(cosines, wide).T, tall or 1).T
-        first = rows.start // (tall or 1)
+    weights: torch.Tensor, vectors: torch.Tensor, tall: int, wide: int
+) -> npt.NDArray[np.float32]:
+    """Cosines [rows, columns] to draw: of ``tall`` rows and ``wide`` columns the strongest."""
+    cells = np.zeros((-(-len(weights) // tall), -(-len(vectors) // wide)), dtype=np.float32)
+    for rows, cosines in cosine_blocks(weights, vectors, tall * max(1, 512 // tall)):
+        block = _strongest(_strongest(cosines, wide).T, tall).T
+        first = rows.start // tall
         cells[first : first + len(block)] = block.cpu().numpy()
     # Adding 0 turns what is rounded to -0 into 0.
-    return cells.round(2) + 0, places
+    return cells.round(2) + 0
 
 
 def _strongest(cosines: torch.Tensor, width: int) -> torch.Tensor:
@@ -158,13 +172,3 @@ def _strongest(cosines: torch.Tensor, width: int) -> torch.Tensor:
     short = -cosines.shape[1] % width
     groups = torch.nn.functional.pad(cosines, (0, short)).unflatten(1, (-1, width))
     return groups.gather(2, groups.abs().argmax(dim=2, keepdim=True)).squeeze(2)
-
-
-def _note(decoder: torch.Tensor, vectors: torch.Tensor, places: list[Any]) -> str:
-    if len(decoder) <= _CELLS and len(vectors) <= _CELLS:
-        return ""
-    tall, wide = (-(-size // _CELLS) for size in (len(decoder), len(vectors)))
-    return (
-        f"<br><sup>a cell is the cosine furthest from 0 of {tall} x {wide} "
-        "(latents x features)</sup>"
-    )
