@@ -21,7 +21,16 @@ from typing import Any
 from harness import hardware
 from harness.report import Section
 from harness.timing import Settings
-from sections import generation, hierarchy, memory, orthogonalization, persistence, prefetch, rates
+from sections import (
+    evaluation,
+    generation,
+    hierarchy,
+    memory,
+    orthogonalization,
+    persistence,
+    prefetch,
+    rates,
+)
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "generation": generation.run,
@@ -31,6 +40,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "persistence": persistence.run,
     "rates": rates.run,
     "prefetch": prefetch.run,
+    "evaluation": evaluation.run,
 }
 
 

@@ -4,9 +4,10 @@
 
 prints one JSON object on standard output. NAME is ``import-torch`` or ``import`` (what a process
 holds before it does anything), ``million`` (building 1,048,576 features and sampling them),
-``wide-sample`` or ``wide-features`` (65,536 samples at once), or ``load`` (loading saved models
-from the directories one after the other; the sizes are those of the last). The sections "memory"
-and "persistence" of compare.py run them all.
+``wide-sample`` or ``wide-features`` (65,536 samples at once), ``load`` (loading saved models from
+the directories one after the other; the sizes are those of the last), or ``evaluation`` (an SAE of
+4,096 latents over 16,384 features). The sections "memory", "persistence" and "evaluation" of
+compare.py run them all.
 """
 
 from __future__ import annotations
@@ -96,6 +97,26 @@ def _load(*directories: str) -> Sizes:
     return sizes
 
 
+def _evaluation() -> Sizes:
+    """Growth over a built model and SAE while it is evaluated, after a first few samples."""
+    from harness import worlds
+    from harness.saes import DenseTopK
+
+    import synthkern
+
+    world = worlds.build("synth-sae-bench-16k")
+    sae = DenseTopK(world, 4096, 25)
+    sae.decode(sae.encode(world.sample(16, seed=worlds.SEED)))
+    was_reset = resident.reset_peak()
+    before = resident.resident_bytes()
+    result = synthkern.eval_sae_on_synthetic_data(
+        sae, world.feature_dict, world.activation_generator, 50_000, seed=worlds.SEED
+    )
+    assert result.true_l0 > 0
+    growth = resident.peak_bytes() - before
+    return {"before": before, "growth": growth, "peak_was_reset": int(was_reset)}
+
+
 def _bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
@@ -111,6 +132,7 @@ CASES: dict[str, Callable[..., Sizes]] = {
     "wide-sample": lambda: _wide(features=False),
     "wide-features": lambda: _wide(features=True),
     "load": _load,
+    "evaluation": _evaluation,
 }
 
 

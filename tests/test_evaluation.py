@@ -226,7 +226,19 @@ class FromEntries(StubSAE):
         raise AssertionError("decode_entries is there")
 
     def decode_entries(self, latents: SparseActivations) -> torch.Tensor:
-        return super().decode(latents.to_dense())
+        return StubSAE.decode(self, latents.to_dense())
+
+
+class ToEntries(StubSAE):
+    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+        return SparseActivations.from_dense(StubSAE.encode(self, x))
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("encode_entries is there")
+
+
+class BothEntries(ToEntries, FromEntries):
+    pass
 
 
 class Plain:
@@ -241,6 +253,8 @@ class Plain:
     [
         lambda sae: Sparse(sae.W_enc.detach(), sae.W_dec.detach()),
         lambda sae: FromEntries(sae.W_enc.detach(), sae.W_dec.detach()),
+        lambda sae: ToEntries(sae.W_enc.detach(), sae.W_dec.detach()),
+        lambda sae: BothEntries(sae.W_enc.detach(), sae.W_dec.detach()),
         Plain,
     ],
 )

@@ -112,3 +112,10 @@ def orthogonalize(embeddings: torch.Tensor, num_steps: int, lr: float) -> torch.
         embeddings.clone(), num_steps=num_steps, lr=lr
     )
     return result.detach()
+
+
+def evaluate(sae: Any, feature_dict: Any, generator: Any, samples: int) -> Any:
+    """The peer's evaluation of an SAE, in batches of 1,024."""
+    import sae_lens.synthetic as peer
+
+    return peer.eval_sae_on_synthetic_data(sae, feature_dict, generator, samples, 1024)

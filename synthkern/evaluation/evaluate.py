@@ -26,6 +26,7 @@ from synthkern.evaluation.sae_interface import (
     weight,
 )
 from synthkern.feature_dictionary import FeatureDictionary
+from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 
 #: Groups of samples that standard errors are made of.
@@ -57,9 +58,9 @@ def eval_sae_on_synthetic_data(
     Args:
         sae: any object with ``encode`` ([B, D] to [B, M], dense or sparse COO), ``decode`` (back)
             and ``W_dec`` [M, D], the field's SAEs among them. Inputs come in ``W_dec``'s dtype
-            and on its device; a module is in evaluation mode meanwhile. One that has
-            ``decode_entries``, from SparseActivations [B, M] to [B, D], is asked for that in
-            ``decode``'s place.
+            and on its device; a module is in evaluation mode meanwhile. Where it has
+            ``encode_entries``, from [B, D] to SparseActivations [B, M], or ``decode_entries``,
+            back, it is asked for these instead: what is not active then costs nothing.
         feature_dict: the dictionary, D wide.
         activations_generator: a generator of as many features.
         num_samples: at least 0.
@@ -117,11 +118,16 @@ def _through(
 ) -> tuple[Any, torch.Tensor]:
     """Latents in CSR form, and reconstructions [B, D] where the hidden activations are."""
     x = hidden if scaler is None else scaler.scale(hidden)
-    latents: Any = sae.encode(x.to(decoder.device, decoder.dtype))
+    encode_entries = getattr(sae, "encode_entries", None)
+    decode_entries = getattr(sae, "decode_entries", None)
+    latents: Any = (encode_entries or sae.encode)(x.to(decoder.device, decoder.dtype))
     check_returned("sae.encode", latents, (len(hidden), len(decoder)))
     entries = entries_of("sae.encode's result", latents)
-    decode_entries = getattr(sae, "decode_entries", None)
-    output: Any = decode_entries(entries) if decode_entries else sae.decode(latents)
+    if decode_entries:
+        output: Any = decode_entries(entries)
+    else:
+        dense = latents.to_dense() if isinstance(latents, SparseActivations) else latents
+        output = sae.decode(dense)
     check_returned("sae.decode", output, (len(hidden), hidden.shape[1]))
     if scaler is not None:
         output = scaler.unscale(output)
