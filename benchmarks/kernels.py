@@ -5,7 +5,7 @@
 
 What is compiled is what the package launches, noted down instead of run, on worlds that between
 them take every path: with the tile shapes of a GPU and Triton's own specialisation of arguments.
-It takes two or three minutes on two idle cores, half of that with ``--brief``. Needs triton 3.3 or
+It takes two or three minutes on two idle cores, half of that with ``--brief``. Needs triton 3.6 or
 later, with the tools in its wheel, and ``TRITON_INTERPRET`` unset.
 """
 
