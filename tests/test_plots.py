@@ -80,7 +80,8 @@ def test_many_are_drawn_in_little(tmp_path: Path) -> None:
     figure = draw(random_sae(5000, D), 5000, save_path=path, width=100_000, height=100_000)
     # 1,024 cells a side at most.
     assert np.shape(figure.data[0].z) == (1000, 1000)
-    assert path.stat().st_size < 2 * 12e6 + 6e6
+    # Two panels of 10**6 cells: older plotly writes each as decimals, the newer in base 64.
+    assert path.stat().st_size < 2 * 22e6 + 6e6
 
 
 def test_looks() -> None:
