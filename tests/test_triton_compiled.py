@@ -1,5 +1,5 @@
 """Every Triton kernel compiled for three GPUs that are not there: what its machine code asks for,
-and that its arithmetic is the stream's. benchmarks/kernels.py does the compiling."""
+and that its arithmetic is the stream's. benchmarks/compile_kernels.py does the compiling."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Kernel = dict[str, Any]
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[Kernel]:
     """All variants for sm_90, one of every kernel for the others: a minute or two of two cores."""
     place = tmp_path_factory.mktemp("compiled")
-    script = Path(__file__).parents[1] / "benchmarks" / "kernels.py"
+    script = Path(__file__).parents[1] / "benchmarks" / "compile_kernels.py"
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, str(script), "--brief", "--json", "kernels.json"],

@@ -6,6 +6,8 @@ What a GPU must give besides is in test_gpu.py, of the same worlds.
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -113,3 +115,12 @@ def _noted(name: str, real: Any, reads: list[str]) -> Any:
         return real(tensor, *arguments)
 
     return call
+
+
+def test_a_plans_tables_go_with_it() -> None:
+    plan = zoo.WORLDS["rank 5"]().plan
+    bound = weakref.ref(sampler.bound_plan(plan))
+    assert sampler.bound_plan(plan) is bound()
+    del plan
+    gc.collect()
+    assert bound() is None

@@ -105,7 +105,7 @@ def gather_rows(
     return hidden
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch"])
 def gather_kernel(
     offsets,  # [B + 1] int64
     indices,  # [nnz] int32 or int64

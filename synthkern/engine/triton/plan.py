@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -92,7 +92,8 @@ def _bind(plan: Plan) -> BoundPlan:
         in_groups = bool((forest.group >= 0).any())
     can_fire = plan.threshold < torch.inf if plan.rank else plan.fire_below > 0
     return BoundPlan(
-        plan=plan,
+        # Not the plan itself, which the table of bound plans must not keep alive.
+        plan=replace(plan),
         screen=build_screen(plan, can_fire & ~gated),
         columns=_columns(plan),
         table=normal_table(device).T.contiguous(),
@@ -115,6 +116,7 @@ def _columns(plan: Plan) -> torch.Tensor:
 
 
 def _expected(plan: Plan) -> float:
+    # Asking for these waits for the tables too, so that every stream may read them from now on.
     active = plan.probability.double().cpu()
     if plan.forests:
         _hang(active, plan.forests[0].to("cpu"))

@@ -36,7 +36,7 @@ class Rows(NamedTuple):
         return self.indices.numel()
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch_size"])
 def collect_kernel(
     begin,  # [B] int64
     count,  # [B] int32
@@ -92,7 +92,7 @@ def collect(rows: Rows, nnz: int, num_features: int) -> SparseActivations:
     return SparseActivations(offsets, indices, values, num_features, validate=False)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch_size"])
 def drop_zeros_kernel(
     begin,  # [B] int64
     count,  # [B] int32, in and out

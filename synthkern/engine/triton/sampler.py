@@ -42,6 +42,7 @@ from synthkern.engine.triton.plan import BoundPlan, bound_plan
 from synthkern.engine.triton.rows import Rows, collect, drop_zeros
 from synthkern.engine.triton.scratch import first_scratch, second_scratch, words_a_row
 from synthkern.engine.triton.screen import screen_features
+from synthkern.engine.triton.stream import seed_of
 from synthkern.engine.triton.tiles import Tiles, tiles_for
 from synthkern.engine.triton.walk import (
     LISTS,
@@ -54,6 +55,8 @@ from synthkern.plan import Plan
 
 #: Bytes for the factors and masks of the samples that one launch takes.
 _CHUNK_BYTES = 2**28
+#: Samples that one launch takes at most: a grid's second axis has 65,535 places, for 16 or more.
+_MOST_ROWS = 2**19
 #: Bytes for the entries of a batch whose later forests are applied without knowing how many.
 _ENTRY_BYTES = 2**29
 
@@ -122,6 +125,8 @@ def walk_kernel(
     words += program * 2 * ROWS * words_a_row
     in_order += program * capacity
     in_order_value += program * capacity
+    key_low, key_high = seed_of(position)
+    start = tl.load(position + 1).to(tl.uint64) + first
     tiles = tl.cdiv(rows, ROWS)
     if again:
         tiles = tl.load(waiting)
@@ -133,11 +138,13 @@ def walk_kernel(
         entries = 0
         if TOPS:
             entries = draw_grouped_tops(
-                position, first, tile_row, rows, grouped, num_grouped, nodes, factor, columns,
+                key_low, key_high, start,
+                tile_row, rows, grouped, num_grouped, nodes, factor, columns,
                 loading, table, lists, capacity, entries, ROWS, LANES, PADDED, TRIANGULAR,
             )  # fmt: skip
         entries = draw_survivors(
-            position, first, tile_row, rows, mask, block_of, blocks, factor, columns, loading,
+            key_low, key_high, start,
+            tile_row, rows, mask, block_of, blocks, factor, columns, loading,
             table, node_of, survivors, lists, capacity, entries,
             ROWS, LANES, BLOCKS, PADDED, TRIANGULAR, FOREST, GROUPS,
         )  # fmt: skip
@@ -146,19 +153,20 @@ def walk_kernel(
             end = tl.minimum(entries, capacity)
             while begin < end:
                 entries = draw_children(
-                    position, first, tile_row, rows, nodes, factor, columns, loading, table,
+                    key_low, key_high, start,
+                    tile_row, rows, nodes, factor, columns, loading, table,
                     lists, capacity, begin, end, entries, LANES, PADDED, TRIANGULAR, GROUPS,
                 )  # fmt: skip
                 begin = end
                 end = tl.minimum(entries, capacity)
         if entries > capacity:
-            tl.store(waiting + 1 + tl.atomic_add(waiting, 1), tile)
+            tl.store(waiting + 1 + tl.atomic_add(waiting, 1, sem="relaxed"), tile)
         else:
             kept = sort_entries(
                 lists, capacity, entries, words, words_a_row, in_order, in_order_value, ROWS, LANES
             )
             if FEATURES:
-                base = tl.atomic_add(total, kept.to(tl.int64))
+                base = tl.atomic_add(total, kept.to(tl.int64), sem="relaxed")
                 row = tl.arange(0, ROWS)
                 at_row, count = span_of(words, words_a_row, row, kept, ROWS)
                 live = tile_row + row < rows
@@ -310,7 +318,9 @@ def _enqueue(
     device = position.device
     tiles = tiles_for(bound, count, None if hidden is None else hidden.shape[1])
     a_row = 4 * bound.padded_rank + 4 + 2 * bound.screen.num_blocks
-    most = max(tiles.rows, _CHUNK_BYTES // a_row)
+    # In whole tiles, and lines of memory, so that no launch is specialised for a part of a batch.
+    whole = max(16, tiles.rows)
+    most = max(1, min(_CHUNK_BYTES // a_row, _MOST_ROWS) // whole) * whole
     if entries is None:
         entries = _empty_rows(bound.plan, 0, 0)
         fills = False
@@ -426,6 +436,8 @@ def _enqueue_chunk(
             HIDDEN=is_hidden,
             UNIT=math.gcd(dim, 16),
             num_warps=tiles.warps,
+            # Its lists are written where they are read: nothing may be loaded ahead.
+            num_stages=1,
         )
         if scratch.capacity >= tiles.rows * n:
             break  # nothing can be waiting

@@ -9,9 +9,8 @@ import torch
 from synthkern.engine.triton.tiles import Tiles
 from synthkern.engine.triton.walk import LISTS
 
-#: Bytes for the lists of all programs, and for those of the few that take what did not fit.
+#: Bytes for the lists of all programs; those that take what did not fit follow in the same memory.
 _LIST_BYTES = 2**30
-_AGAIN_BYTES = 2**28
 _AGAIN_PROGRAMS = 64
 
 
@@ -70,7 +69,7 @@ def first_scratch(
 def second_scratch(tiles: Tiles, rows: int, num_features: int) -> Scratch:
     """For the few that take the tiles which did not fit: room for every feature."""
     most = min(_AGAIN_PROGRAMS, -(-rows // tiles.rows))
-    return _scratch(tiles, num_features, _room(tiles, num_features), most, _AGAIN_BYTES)
+    return _scratch(tiles, num_features, _room(tiles, num_features), most, _LIST_BYTES)
 
 
 def _room(tiles: Tiles, num_features: int) -> int:

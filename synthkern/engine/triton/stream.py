@@ -42,14 +42,18 @@ def block(purpose, element, low, high, key_low, key_high):
 @triton.jit
 def seed_of(position):
     """Both halves of the seed. position: [2] int64, the seed and the first sample's index."""
-    seed = tl.load(position).to(tl.uint64)
-    return (seed & 0xFFFFFFFF).to(tl.uint32), (seed >> 32).to(tl.uint32)
+    return halves(tl.load(position).to(tl.uint64))
 
 
 @triton.jit
 def index_of(position, sample):
     """Both halves of the indices of samples of a batch; they wrap at 2**64."""
-    index = tl.load(position + 1).to(tl.uint64) + sample.to(tl.uint64)
+    return halves(tl.load(position + 1).to(tl.uint64) + sample.to(tl.uint64))
+
+
+@triton.jit
+def halves(index):
+    """Low and high word of uint64 numbers."""
     return (index & 0xFFFFFFFF).to(tl.uint32), (index >> 32).to(tl.uint32)
 
 

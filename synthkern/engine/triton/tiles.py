@@ -14,6 +14,7 @@ import triton
 from synthkern.engine.triton import tile_cache
 from synthkern.engine.triton.launch import on_gpu, processors
 from synthkern.engine.triton.plan import BoundPlan
+from synthkern.engine.triton.walk import LISTS
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,18 @@ def tiles_for(bound: BoundPlan, count: int, dim: int | None) -> Tiles:
         count: number of samples.
         dim: D where hidden activations are made, else None.
     """
+    return _within_reach(_tiles_for(bound, count, dim), bound.plan.num_features)
+
+
+def _within_reach(tiles: Tiles, num_features: int) -> Tiles:
+    """With so few samples a tile that 32 bits reach all of the lists that hold every feature."""
+    rows = tiles.rows
+    while rows > 1 and LISTS.value * (rows * num_features + 32) > 2**31:
+        rows //= 2
+    return tiles if rows == tiles.rows else replace(tiles, rows=rows, gathered=1)
+
+
+def _tiles_for(bound: BoundPlan, count: int, dim: int | None) -> Tiles:
     forced = _forced.get()
     if forced is not None:
         return forced

@@ -15,10 +15,9 @@ from synthkern.engine.triton.stream import (
     block,
     coarse_byte,
     four_of,
-    index_of,
+    halves,
     normal,
     ones,
-    seed_of,
 )
 
 # What is kept of an active feature, each [capacity] int32: its row in the tile, its value's bits,
@@ -37,8 +36,9 @@ LISTS = tl.constexpr(8)
 
 @triton.jit
 def draw(
-    position,
-    sample,
+    key_low,
+    key_high,
+    index,
     factor_row,
     feature,
     columns,  # [N, 4] int32: threshold and noise or byte and word of fire_below; mean; std
@@ -49,10 +49,9 @@ def draw(
 ):
     """Values [L] of features of samples, zero where they do not fire, and their priorities.
 
-    factor_row: [L] pointers to the samples' factors.
+    index: [L] uint64, the samples' indices. factor_row: [L] pointers to their factors.
     """
-    key_low, key_high = seed_of(position)
-    low, high = index_of(position, sample)
+    low, high = halves(index)
     byte = coarse_byte(feature, low, high, key_low, key_high)
     w0, w1, w2, w3 = block(FEATURE, feature.to(tl.uint32), low, high, key_low, key_high)
     first, second, mean, std = four_of(columns, feature)
@@ -149,7 +148,8 @@ def _priority(lists, capacity, i, mask):
 
 @triton.jit
 def draw_survivors(
-    position, first, tile_row, rows, mask, block_of, blocks, factor, columns, loading, table,
+    key_low, key_high, start,
+    tile_row, rows, mask, block_of, blocks, factor, columns, loading, table,
     node_of, survivors, lists, capacity, size,
     ROWS: tl.constexpr, LANES: tl.constexpr, BLOCKS: tl.constexpr, PADDED: tl.constexpr,
     TRIANGULAR: tl.constexpr, FOREST: tl.constexpr, GROUPS: tl.constexpr,
@@ -163,7 +163,9 @@ def draw_survivors(
     room: tl.constexpr = ROWS * BLOCKS * 16 + LANES
     waiting = 0
     for base in range(0, blocks, BLOCKS):
-        place = base + lane % BLOCKS
+        # One block a lane: the loop below stores scattered numbers, and more blocks a lane would be
+        # dealt out anew, through shared memory, at every turn.
+        place = tl.max_contiguous(base + lane % BLOCKS, 1)
         inside = (tile_row + row < rows) & (place < blocks)
         its_mask = mask + (tile_row + row).to(tl.int64) * blocks
         bits = tl.load(its_mask + place, mask=inside, other=0).to(tl.uint32) & 0xFFFF
@@ -189,7 +191,8 @@ def draw_survivors(
             feature = tl.load(survivors + room + i, mask=listed, other=0)
             at_row = tl.minimum(tile_row + its_row, rows - 1)
             value, high, low = draw(
-                position, first + at_row, factor + at_row.to(tl.int64) * PADDED, feature,
+            key_low, key_high, start + at_row.to(tl.uint64),
+            factor + at_row.to(tl.int64) * PADDED, feature,
                 columns, loading, table, PADDED, TRIANGULAR,
             )  # fmt: skip
             keep = listed & (value > 0)
@@ -213,7 +216,8 @@ def draw_survivors(
 
 @triton.jit
 def draw_grouped_tops(
-    position, first, tile_row, rows, grouped, num_grouped, nodes, factor, columns, loading, table,
+    key_low, key_high, start,
+    tile_row, rows, grouped, num_grouped, nodes, factor, columns, loading, table,
     lists, capacity, size,
     ROWS: tl.constexpr, LANES: tl.constexpr, PADDED: tl.constexpr, TRIANGULAR: tl.constexpr,
 ):  # fmt: skip
@@ -227,7 +231,8 @@ def draw_grouped_tops(
         feature, child_begin, num_children, flags = four_of(nodes, node)
         at_row = tl.minimum(tile_row + row, rows - 1)
         value, high, low = draw(
-            position, first + at_row, factor + at_row.to(tl.int64) * PADDED, feature,
+            key_low, key_high, start + at_row.to(tl.uint64),
+            factor + at_row.to(tl.int64) * PADDED, feature,
             columns, loading, table, PADDED, TRIANGULAR,
         )  # fmt: skip
         size = _append(
@@ -258,7 +263,7 @@ def _count_children(lists, capacity, begin, end, nodes, LANES: tl.constexpr):
 
 @triton.jit
 def draw_children(
-    position, first, tile_row, rows, nodes, factor, columns, loading, table,
+    key_low, key_high, start, tile_row, rows, nodes, factor, columns, loading, table,
     lists, capacity, begin, end, size,
     LANES: tl.constexpr, PADDED: tl.constexpr, TRIANGULAR: tl.constexpr, GROUPS: tl.constexpr,
 ):  # fmt: skip
@@ -284,7 +289,8 @@ def draw_children(
         feature, its_begin, its_children, flags = four_of(nodes, node)
         at_row = tl.minimum(tile_row + row, rows - 1)
         value, high, low = draw(
-            position, first + at_row, factor + at_row.to(tl.int64) * PADDED, feature,
+            key_low, key_high, start + at_row.to(tl.uint64),
+            factor + at_row.to(tl.int64) * PADDED, feature,
             columns, loading, table, PADDED, TRIANGULAR,
         )  # fmt: skip
         gate_value = tl.load(lists + VALUE * capacity + at, mask=listed, other=0)

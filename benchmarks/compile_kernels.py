@@ -1,7 +1,7 @@
 """Compile every Triton kernel ahead of time, with no GPU, and print what the code asks for.
 
-    python benchmarks/kernels.py
-    python benchmarks/kernels.py --markdown benchmarks/kernels.md --json kernels.json
+    python benchmarks/compile_kernels.py
+    python benchmarks/compile_kernels.py --markdown benchmarks/kernels.md --json kernels.json
 
 What is compiled is what the package launches, noted down instead of run, on worlds that between
 them take every path: with the tile shapes of a GPU and Triton's own specialisation of arguments.
@@ -43,8 +43,8 @@ _COLUMNS = (
 _HEAD = """\
 # The Triton kernels, compiled
 
-Written by `python benchmarks/kernels.py --markdown benchmarks/kernels.md`. Compiled ahead of time
-for GPUs that were not there: none of this has been run or timed, and the seconds are the
+Written by `python benchmarks/compile_kernels.py --markdown benchmarks/kernels.md`. Compiled ahead
+of time for GPUs that were not there: none of this has been run or timed, and the seconds are the
 compiler's, two at a time.
 
 {versions}
