@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from synthkern.engine.triton.screen import Screen, build_screen
-from synthkern.plan import Forest, Plan
+from synthkern.plan import Plan
 from synthkern.stream import normal_table
 
 #: Offsets into a list of eight numbers an entry, of several samples, must fit 32 bits.
@@ -30,8 +30,8 @@ class BoundPlan:
         node_of: [N] int32, the features' nodes or -1.
         grouped: [G] int32, the nodes that nothing gates but an exclusive group holds.
         in_groups: whether any node is in an exclusive group.
-        expected: about how many features of a sample are active at once, exclusive groups left
-            out; decides how long the first lists are, nothing else.
+        expected: about how many features of a sample fire once their gate is active, losers of
+            exclusive groups among them; decides how long the first lists are, nothing else.
     """
 
     plan: Plan
@@ -117,14 +117,18 @@ def _columns(plan: Plan) -> torch.Tensor:
 
 def _expected(plan: Plan) -> float:
     # Asking for these waits for the tables too, so that every stream may read them from now on.
-    active = plan.probability.double().cpu()
-    if plan.forests:
-        _hang(active, plan.forests[0].to("cpu"))
-    return float(active.sum())
-
-
-def _hang(active: torch.Tensor, forest: Forest) -> None:
-    """Multiply each node's probability by that of its gate, from the top down."""
+    rates = plan.probability.double().cpu()
+    if not plan.forests:
+        return float(rates.sum())
+    forest = plan.forests[0].to("cpu")
     feature = forest.feature.long()
-    for level in forest.levels()[1:]:
-        active[feature[level]] *= active[feature[forest.gate[level].long()]]
+    own = rates[feature]
+    drawn = own.clone()
+    active = own.clone()
+    for level in forest.levels():
+        gate = forest.gate[level].long()
+        drawn[level] *= torch.where(gate >= 0, active[gate], 1.0)
+        # One at most of an exclusive group goes on.
+        active[level] = drawn[level] / forest.group_totals(own[level], level).clamp(min=1)
+    rates[feature] = drawn
+    return float(rates.sum())
