@@ -1,4 +1,6 @@
 // Python's view of the core: NumPy arrays in, NumPy arrays out, the GIL released in between.
+#include "bindings.hpp"
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -13,7 +15,6 @@
 #include <tuple>
 #include <vector>
 
-#include "bindings.hpp"
 #include "dictionary.hpp"
 #include "kernels.hpp"
 #include "sampler.hpp"
