@@ -71,44 +71,56 @@ void gather(const Csr<T>& csr, const T* vectors, int64_t dim, const T* bias, T* 
              [&](int64_t b) { gather_row(csr, b, vectors, dim, bias, hidden + b * dim); });
 }
 
+namespace {
+
+// The product of each entry's feature vector with its sample's gradient.
+void dot_row(const int32_t* indices, int64_t count, const float* vectors, int64_t dim,
+             const float* from, float* out) {
+    kernels().dot_f32(indices, count, vectors, dim, from, out);
+}
+
+void dot_row(const int32_t* indices, int64_t count, const double* vectors, int64_t dim,
+             const double* from, double* out) {
+    for (int64_t i = 0; i < count; ++i) {
+        const double* row = vectors + int64_t{indices[i]} * dim;
+        double sum = 0;
+        for (int64_t d = 0; d < dim; ++d) sum += row[d] * from[d];
+        out[i] = sum;
+    }
+}
+
+}  // namespace
+
 template <class T>
 void gather_grad_vectors(const Csr<T>& csr, const T* grad, int64_t dim, T* out, int threads,
                          const Interrupt& interrupt) {
-    // By feature, so that threads write to rows of their own and the order of addition is fixed.
+    // By feature, so that threads write to rows of their own and the order of addition is fixed:
+    // the gather of the transposed activations.
     const int64_t nnz = csr.offsets[csr.batch];
     std::vector<int64_t> begin(size_t(csr.num_features) + 1, 0);
     for (int64_t i = 0; i < nnz; ++i) ++begin[size_t(csr.indices[i]) + 1];
     for (size_t j = 0; j < size_t(csr.num_features); ++j) begin[j + 1] += begin[j];
-    std::vector<int64_t> place(size_t(nnz), 0), sample(size_t(nnz), 0), next(begin);
+    std::vector<T> values(size_t(nnz), 0), zeros(size_t(dim), 0);
+    std::vector<int32_t> sample(size_t(nnz), 0);
+    std::vector<int64_t> next(begin);
     for (int64_t b = 0; b < csr.batch; ++b) {
         for (int64_t i = csr.offsets[b]; i < csr.offsets[b + 1]; ++i) {
             const size_t to = size_t(next[size_t(csr.indices[i])]++);
-            place[to] = i;
-            sample[to] = b;
+            values[to] = csr.values[i];
+            sample[to] = int32_t(b);
         }
     }
-    each_row(csr.num_features, threads, interrupt, [&](int64_t j) {
-        T* row = out + j * dim;
-        std::fill(row, row + dim, T(0));
-        for (int64_t k = begin[size_t(j)]; k < begin[size_t(j) + 1]; ++k) {
-            const T value = csr.values[place[size_t(k)]];
-            const T* from = grad + sample[size_t(k)] * dim;
-            for (int64_t d = 0; d < dim; ++d) row[d] += value * from[d];
-        }
-    });
+    const Csr<T> turned{begin.data(), sample.data(), values.data(), csr.num_features, csr.batch};
+    gather(turned, grad, dim, zeros.data(), out, threads, interrupt);
 }
 
 template <class T>
 void gather_grad_values(const Csr<T>& csr, const T* vectors, const T* grad, int64_t dim, T* out,
                         int threads, const Interrupt& interrupt) {
     each_row(csr.batch, threads, interrupt, [&](int64_t b) {
-        const T* from = grad + b * dim;
-        for (int64_t i = csr.offsets[b]; i < csr.offsets[b + 1]; ++i) {
-            const T* row = vectors + int64_t{csr.indices[i]} * dim;
-            T sum = 0;
-            for (int64_t d = 0; d < dim; ++d) sum += row[d] * from[d];
-            out[i] = sum;
-        }
+        const int64_t first = csr.offsets[b];
+        dot_row(csr.indices + first, csr.offsets[b + 1] - first, vectors, dim, grad + b * dim,
+                out + first);
     });
 }
 

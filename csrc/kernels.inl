@@ -13,6 +13,8 @@ namespace SYNTHKERN_ISA {
 
 // clang-format off: each builds on the one before.
 #include "gather.inl"
+#include "dot.inl"
+#include "select.inl"
 #include "screen.inl"
 #include "sampler.inl"
 // clang-format on

@@ -9,6 +9,7 @@ from torch import nn
 
 from synthkern import engine
 from synthkern._checks import as_float, as_int, check_tensor
+from synthkern.gather_entries import gather_entries
 from synthkern.orthogonalize import FeatureDictionaryInitializer, orthogonal_initializer
 from synthkern.sparse import SparseActivations
 from synthkern.world.probabilities import generator_of, random_normals
@@ -161,39 +162,7 @@ class FeatureDictionary(nn.Module):
         return hidden.reshape(*activations.shape[:-1], self.hidden_dim)
 
     def _from_entries(self, activations: SparseActivations) -> torch.Tensor:
-        hidden: torch.Tensor = _Gather.apply(  # type: ignore[no-untyped-call]
-            activations.values, self.feature_vectors, self.bias, activations, self.gather_mode
-        )
-        return hidden
-
-
-class _Gather(torch.autograd.Function):
-    """Hidden activations of CSR entries; gradients of values, vectors and bias."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        values: torch.Tensor,
-        vectors: torch.Tensor,
-        bias: torch.Tensor,
-        activations: SparseActivations,
-        mode: engine.GatherMode,
-    ) -> torch.Tensor:
-        ctx.save_for_backward(values, vectors, activations.offsets, activations.indices)
-        return engine.gather(activations, vectors, bias, mode=mode)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        values, vectors, offsets, indices = ctx.saved_tensors
-        activations = SparseActivations(offsets, indices, values, vectors.shape[0], validate=False)
-        needs_values, needs_vectors, needs_bias = ctx.needs_input_grad[:3]
-        grad_values = grad_vectors = None
-        if needs_values:
-            grad_values = engine.gather_grad_values(activations, vectors, grad).to(values.dtype)
-        if needs_vectors:
-            grad_vectors = engine.gather_grad_vectors(activations, grad).to(vectors.dtype)
-        return grad_values, grad_vectors, grad.sum(dim=0) if needs_bias else None, None, None
+        return gather_entries(activations, self.feature_vectors, self.bias, mode=self.gather_mode)
 
 
 class _DenseGather(torch.autograd.Function):

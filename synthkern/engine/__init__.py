@@ -16,7 +16,14 @@ import os
 import torch
 
 from synthkern._checks import check_finite
-from synthkern.engine.protocol import MODES, Backend, Drawn, GatherMode, as_gather_mode
+from synthkern.engine.protocol import (
+    MODES,
+    Backend,
+    Drawn,
+    GatherMode,
+    SparseSteps,
+    as_gather_mode,
+)
 from synthkern.plan import Forest, Plan
 from synthkern.sparse import SparseActivations
 
@@ -42,6 +49,9 @@ __all__ = [
     "gather_grad_vectors",
     "sample",
     "sample_hidden_at",
+    "select_above",
+    "select_batch_topk",
+    "select_topk",
 ]
 
 
@@ -245,6 +255,50 @@ def gather_grad_values(
     """
     vectors, grad = _wide(vectors), _wide(grad)
     return backend_for(grad.device).gather_grad_values(activations, vectors, grad)
+
+
+def select_topk(
+    pre: torch.Tensor, k: int, *, scale: torch.Tensor | None = None, positive: bool = True
+) -> SparseActivations:
+    """The k largest pre-activations of every sample; of equal ones those of the lowest latents.
+
+    Args:
+        pre: pre-activations [B, M]. NaN counts as the largest, so that it shows in what follows.
+        k: of each sample, at least 0.
+        scale: [M], what decides is ``pre * scale``; the values stay those of ``pre``.
+        positive: whether only those above 0 count, so that samples may have fewer.
+    """
+    pre = _wide(pre)
+    steps = _sparse_steps(pre.device)
+    return steps.select_topk(pre, _like(scale, pre), min(k, pre.shape[1]), positive)
+
+
+def select_batch_topk(
+    pre: torch.Tensor, count: int, *, scale: torch.Tensor | None = None
+) -> SparseActivations:
+    """The ``count`` largest pre-activations of [B, M] that are above 0; of equal ones the first.
+
+    ``scale`` and NaN are as in :func:`select_topk`.
+    """
+    pre = _wide(pre)
+    steps = _sparse_steps(pre.device)
+    return steps.select_batch_topk(pre, _like(scale, pre), min(count, pre.numel()))
+
+
+def select_above(pre: torch.Tensor, bounds: torch.Tensor) -> SparseActivations:
+    """All pre-activations [B, M] above their latent's bound [M], and NaN."""
+    pre = _wide(pre)
+    return _sparse_steps(pre.device).select_above(pre, bounds.to(pre.dtype))
+
+
+def _like(scale: torch.Tensor | None, pre: torch.Tensor) -> torch.Tensor | None:
+    return None if scale is None else scale.to(pre.dtype)
+
+
+def _sparse_steps(device: torch.device) -> SparseSteps:
+    steps = backend_for(device).sparse_steps or backend_named("reference").sparse_steps
+    assert steps is not None
+    return steps
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:

@@ -116,9 +116,43 @@ class GradValuesFn(Protocol):
     ) -> torch.Tensor: ...
 
 
+class SelectTopkFn(Protocol):
+    """Selects the largest pre-activations of every sample."""
+
+    def __call__(
+        self, pre: torch.Tensor, scale: torch.Tensor | None, k: int, positive: bool, /
+    ) -> SparseActivations: ...
+
+
+class SelectBatchTopkFn(Protocol):
+    """Selects the largest pre-activations of the batch."""
+
+    def __call__(
+        self, pre: torch.Tensor, scale: torch.Tensor | None, count: int, /
+    ) -> SparseActivations: ...
+
+
+class SelectAboveFn(Protocol):
+    """Selects the pre-activations above bounds."""
+
+    def __call__(self, pre: torch.Tensor, bounds: torch.Tensor, /) -> SparseActivations: ...
+
+
+@dataclass(frozen=True)
+class SparseSteps:
+    """What the training of sparse autoencoders needs besides."""
+
+    select_topk: SelectTopkFn
+    select_batch_topk: SelectBatchTopkFn
+    select_above: SelectAboveFn
+
+
 @dataclass(frozen=True)
 class Backend:
-    """One implementation of the engine; arguments are those of the engine's functions."""
+    """One implementation of the engine; arguments are those of the engine's functions.
+
+    Where there are no sparse steps, the reference's serve, which run on any device.
+    """
 
     name: str
     sample: SampleFn
@@ -129,6 +163,7 @@ class Backend:
     gather: GatherFn
     gather_grad_vectors: GradVectorsFn
     gather_grad_values: GradValuesFn
+    sparse_steps: SparseSteps | None = None
 
 
 def as_gather_mode(name: str, value: Any) -> GatherMode:

@@ -8,7 +8,8 @@ from synthkern.engine.cpu.dictionary import (
 )
 from synthkern.engine.cpu.forest import apply_forest_dense, apply_forest_sparse
 from synthkern.engine.cpu.sampler import sample
-from synthkern.engine.protocol import Backend, by_reading
+from synthkern.engine.cpu.selection import select_above, select_batch_topk, select_topk
+from synthkern.engine.protocol import Backend, SparseSteps, by_reading
 
 BACKEND = Backend(
     name="cpu",
@@ -20,4 +21,9 @@ BACKEND = Backend(
     gather=gather,
     gather_grad_vectors=gather_grad_vectors,
     gather_grad_values=gather_grad_values,
+    sparse_steps=SparseSteps(
+        select_topk=select_topk,
+        select_batch_topk=select_batch_topk,
+        select_above=select_above,
+    ),
 )

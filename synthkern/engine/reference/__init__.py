@@ -4,10 +4,11 @@ Firing sets, values and float32 hidden activations are exact; float64 hidden act
 fused multiply-add PyTorch cannot form, are within one rounding per feature.
 """
 
-from synthkern.engine.protocol import Backend, by_reading
+from synthkern.engine.protocol import Backend, SparseSteps, by_reading
 from synthkern.engine.reference.dictionary import gather, gather_grad_values, gather_grad_vectors
 from synthkern.engine.reference.forest import apply_forest_dense, apply_forest_sparse
 from synthkern.engine.reference.sampler import sample
+from synthkern.engine.reference.selection import select_above, select_batch_topk, select_topk
 from synthkern.sparse import SparseActivations
 
 BACKEND = Backend(
@@ -20,4 +21,9 @@ BACKEND = Backend(
     gather=gather,
     gather_grad_vectors=gather_grad_vectors,
     gather_grad_values=gather_grad_values,
+    sparse_steps=SparseSteps(
+        select_topk=select_topk,
+        select_batch_topk=select_batch_topk,
+        select_above=select_above,
+    ),
 )

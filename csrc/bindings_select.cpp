@@ -1,0 +1,75 @@
+// Python's view of the selection of active latents.
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "bindings.hpp"
+#include "select.hpp"
+
+namespace synthkern {
+namespace {
+
+template <class T>
+using MaybeArray = std::optional<Array<T>>;
+
+template <class T>
+Dense<T> dense_of(const Array<T>& pre, const MaybeArray<T>& scale) {
+    if (pre.ndim() != 2) throw std::invalid_argument("pre must have two dimensions");
+    const int64_t batch = pre.shape(0), width = pre.shape(1);
+    return {pre.data(), scale ? check(*scale, "scale", {width}) : nullptr, batch, width};
+}
+
+template <class X>
+Array<X> array_of(const std::vector<X>& from) {
+    return Array<X>(py::ssize_t(from.size()), from.data());
+}
+
+// Calls select(dense) without the GIL.
+template <class T, class Select>
+py::tuple selected(const Dense<T>& dense, const Select& select) {
+    OwnedCsr<T> csr;
+    {
+        const ReleasedGil no_gil;
+        csr = select(dense);
+    }
+    return py::make_tuple(array_of(csr.offsets), array_of(csr.indices), array_of(csr.values));
+}
+
+template <class T>
+void bind_typed(py::module_& m) {
+    using namespace py::literals;
+    m.def(
+        "select_topk",
+        [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t k, bool positive, int threads) {
+            return selected(dense_of(pre, scale), [&](const Dense<T>& dense) {
+                return select_topk(dense, k, positive, threads, kInterrupt);
+            });
+        },
+        "pre"_a.noconvert(), "scale"_a.noconvert().none(true), "k"_a, "positive"_a, "threads"_a);
+    m.def(
+        "select_batch_topk",
+        [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t count, int threads) {
+            return selected(dense_of(pre, scale), [&](const Dense<T>& dense) {
+                return select_batch_topk(dense, count, threads, kInterrupt);
+            });
+        },
+        "pre"_a.noconvert(), "scale"_a.noconvert().none(true), "count"_a, "threads"_a);
+    m.def(
+        "select_above",
+        [](const Array<T>& pre, const Array<T>& bounds, int threads) {
+            const T* from = check(bounds, "bounds", {pre.ndim() == 2 ? pre.shape(1) : -1});
+            return selected(dense_of(pre, MaybeArray<T>()), [&](const Dense<T>& dense) {
+                return select_above(dense, from, threads, kInterrupt);
+            });
+        },
+        "pre"_a.noconvert(), "bounds"_a.noconvert(), "threads"_a);
+}
+
+}  // namespace
+
+void bind_select(py::module_& m) {
+    bind_typed<float>(m);
+    bind_typed<double>(m);
+}
+
+}  // namespace synthkern

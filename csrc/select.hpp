@@ -1,0 +1,41 @@
+// Which latents are active: dense pre-activations [batch, width] to CSR.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "parallel.hpp"
+
+namespace synthkern {
+
+template <class T>
+struct OwnedCsr {
+    std::vector<int64_t> offsets;  // [batch + 1]
+    std::vector<int32_t> indices;  // ascending within a sample
+    std::vector<T> values;         // of pre, never scaled
+};
+
+template <class T>
+struct Dense {
+    const T* pre;    // [batch, width]
+    const T* scale;  // [width], or null for 1: keys are pre * scale
+    int64_t batch, width;
+};
+
+// The k largest keys of every sample, of equal ones those with the lowest index; only keys above 0
+// where `positive`. NaN counts as the largest.
+template <class T>
+OwnedCsr<T> select_topk(const Dense<T>& dense, int64_t k, bool positive, int threads,
+                        const Interrupt& interrupt);
+
+// The `count` largest keys of the batch that are above 0, of equal ones the first.
+template <class T>
+OwnedCsr<T> select_batch_topk(const Dense<T>& dense, int64_t count, int threads,
+                              const Interrupt& interrupt);
+
+// All pre-activations above their latent's bound; bounds: [width].
+template <class T>
+OwnedCsr<T> select_above(const Dense<T>& dense, const T* bounds, int threads,
+                         const Interrupt& interrupt);
+
+}  // namespace synthkern

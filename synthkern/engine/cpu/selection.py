@@ -1,0 +1,41 @@
+"""Which latents are active, with the C++ core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from synthkern import _core
+from synthkern.engine.cpu.arrays import view
+from synthkern.sparse import SparseActivations
+
+
+def select_topk(
+    pre: torch.Tensor, scale: torch.Tensor | None, k: int, positive: bool, /
+) -> SparseActivations:
+    """The k largest of every sample."""
+    threads = torch.get_num_threads()
+    return _entries(pre, _core.select_topk(view(pre), _maybe(scale), k, positive, threads))
+
+
+def select_batch_topk(
+    pre: torch.Tensor, scale: torch.Tensor | None, count: int, /
+) -> SparseActivations:
+    """The largest of the batch."""
+    threads = torch.get_num_threads()
+    return _entries(pre, _core.select_batch_topk(view(pre), _maybe(scale), count, threads))
+
+
+def select_above(pre: torch.Tensor, bounds: torch.Tensor, /) -> SparseActivations:
+    """All above their latent's bound."""
+    return _entries(pre, _core.select_above(view(pre), view(bounds), torch.get_num_threads()))
+
+
+def _maybe(scale: torch.Tensor | None) -> Any:
+    return None if scale is None else view(scale)
+
+
+def _entries(pre: torch.Tensor, arrays: tuple[Any, Any, Any]) -> SparseActivations:
+    offsets, indices, values = (torch.from_numpy(array) for array in arrays)
+    return SparseActivations(offsets, indices, values, pre.shape[1], validate=False)

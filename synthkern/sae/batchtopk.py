@@ -1,0 +1,77 @@
+"""BatchTopK: a batch keeps its k largest latents per sample on average."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from synthkern import engine
+from synthkern._checks import as_float
+from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
+from synthkern.sparse import SparseActivations
+
+
+@dataclass
+class BatchTopKTrainingSAEConfig(TopKTrainingSAEConfig):
+    """A BatchTopK SAE; see :class:`BatchTopKTrainingSAE`.
+
+    Attributes:
+        k: latents of a sample on average, a batch of B keeps int(k * B).
+        topk_threshold_lr: rate at which the threshold for inference follows the least activation
+            that a batch keeps.
+    """
+
+    topk_threshold_lr: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        as_float("topk_threshold_lr", self.topk_threshold_lr, low=0, high=1)
+
+    def _check_k(self) -> None:
+        as_float("k", self.k, low=0, high=self.d_sae, open_low=True)
+
+    @classmethod
+    def architecture(cls) -> str:
+        """The name "batchtopk"."""
+        return "batchtopk"
+
+
+class BatchTopKTrainingSAE(TopKTrainingSAE):
+    """A BatchTopK SAE (Bussmann et al. 2024, "BatchTopK Sparse Autoencoders").
+
+    Attributes:
+        topk_threshold: [] float64, learnt in training: a latent is active at inference where its
+            activation exceeds this, whatever else is in the batch.
+    """
+
+    config_class = BatchTopKTrainingSAEConfig
+
+    cfg: BatchTopKTrainingSAEConfig
+    topk_threshold: torch.Tensor
+
+    def __init__(self, cfg: BatchTopKTrainingSAEConfig) -> None:
+        super().__init__(cfg)
+        # In float64, as a hundredth of a small difference vanishes beside a float32.
+        threshold = torch.zeros((), dtype=torch.float64, device=cfg.device)
+        self.register_buffer("topk_threshold", threshold)
+
+    def select(self, pre: torch.Tensor, scale: torch.Tensor | None) -> SparseActivations:
+        """Which pre-activations [B, M] are kept."""
+        return engine.select_batch_topk(pre, int(self.cfg.k * pre.shape[0]), scale=scale)
+
+    def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
+        """As TopK's; moves the threshold too, which is among the metrics."""
+        output = super().training_forward_pass(step_input)
+        assert isinstance(output.latents, SparseActivations)
+        self._follow(output.latents.values)
+        output.metrics["topk_threshold"] = self.topk_threshold
+        return output
+
+    @torch.no_grad()
+    def _follow(self, kept: torch.Tensor) -> None:
+        if kept.numel():
+            least = kept.min().to(self.topk_threshold.dtype)
+            rate = self.cfg.topk_threshold_lr
+            self.topk_threshold = (1 - rate) * self.topk_threshold + rate * least

@@ -1,0 +1,113 @@
+"""Recipes of sparse autoencoders: dataclasses that check themselves and round-trip through JSON."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from synthkern._checks import as_bool, as_dtype, as_float, as_int, check_keys
+
+_Config = TypeVar("_Config", bound="TrainingSAEConfig")
+
+_NORMALIZATIONS = ("none", "expected_average_only_in")
+_RESHAPES = ("none", "hook_z")
+
+
+class TrainCoefficientConfig(NamedTuple):
+    """A loss's coefficient: its value, and the steps in which it grows to that from 0."""
+
+    value: float
+    warm_up_steps: int
+
+
+@dataclass
+class TrainingSAEConfig(ABC):
+    """What every architecture's config has.
+
+    Attributes:
+        d_in: D, the size of the input.
+        d_sae: M, the number of latents.
+        dtype: of the parameters, by name.
+        device: of the parameters.
+        apply_b_dec_to_input: whether the decoder's bias is subtracted from the input.
+        normalize_activations: "none", or "expected_average_only_in": whoever trains scales the
+            input by one number, so that its mean norm is sqrt(D).
+        reshape_activations: "none" or "hook_z", kept for the SAE's users; inputs come as [..., D].
+        metadata: anything that JSON can hold.
+        decoder_init_norm: norm of the decoder's rows at the start (0.1 is Anthropic's heuristic
+            of April 2024); None leaves them as drawn.
+
+    Raises:
+        ValueError: for a value outside its range.
+    """
+
+    d_in: int
+    d_sae: int
+    dtype: str = "float32"
+    device: str = "cpu"
+    apply_b_dec_to_input: bool = True
+    normalize_activations: str = "none"
+    reshape_activations: str = "none"
+    metadata: dict[str, Any] = field(default_factory=dict)
+    decoder_init_norm: float | None = 0.1
+
+    def __post_init__(self) -> None:
+        as_int("d_in", self.d_in, low=1)
+        as_int("d_sae", self.d_sae, low=1, high=2**31 - 1)
+        as_dtype("dtype", self.dtype)
+        torch.device(self.device)
+        as_bool("apply_b_dec_to_input", self.apply_b_dec_to_input)
+        check_choice("normalize_activations", self.normalize_activations, _NORMALIZATIONS)
+        check_choice("reshape_activations", self.reshape_activations, _RESHAPES)
+        if not isinstance(self.metadata, dict):
+            raise TypeError(f"metadata must be a mapping, got {self.metadata!r}")
+        if self.decoder_init_norm is not None:
+            as_float("decoder_init_norm", self.decoder_init_norm, low=0, open_low=True)
+
+    @classmethod
+    @abstractmethod
+    def architecture(cls) -> str:
+        """The name that stands for this class in a dictionary."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields and ``architecture``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        copied = {key: _copied(value) for key, value in values.items()}
+        return {**copied, "architecture": self.architecture()}
+
+    @classmethod
+    def from_dict(cls: type[_Config], data: Mapping[str, Any]) -> _Config:
+        """The config that :meth:`to_dict` describes, of the class that its architecture names.
+
+        Raises:
+            ValueError: for an unknown architecture or key, or another class's architecture.
+        """
+        from synthkern.sae.registry import get_architecture
+
+        if not isinstance(data, Mapping):
+            raise TypeError(f"data must be a mapping, got {data!r}")
+        found: type[Any] = cls
+        if "architecture" in data:
+            found = get_architecture(data["architecture"]).config_class
+        if not issubclass(found, cls):
+            raise ValueError(
+                f"architecture must stand for a {cls.__name__}, got {data['architecture']!r}"
+            )
+        values = {key: _copied(value) for key, value in data.items() if key != "architecture"}
+        check_keys("data", values, {f.name for f in fields(found)})
+        config: _Config = found(**values)
+        return config
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, (dict, list)) else value

@@ -1,0 +1,77 @@
+"""Pre-activations of the chosen latents: after the encoder's product nothing is dense."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from synthkern import engine
+from synthkern.sparse import SparseActivations
+
+
+def encoder_entries(
+    x: torch.Tensor,
+    W_enc: torch.Tensor,
+    b_enc: torch.Tensor | None,
+    b_dec: torch.Tensor | None,
+    chosen: SparseActivations,
+) -> SparseActivations:
+    """Entries of ``(x - b_dec) @ W_enc + b_enc`` whose values are known, with their gradients.
+
+    The values are those of ``chosen``, which the dense product gave; gradients of x, W_enc, b_enc
+    and b_dec follow from them alone.
+
+    Args:
+        x: [B, D].
+        W_enc: [D, M]; laid out in memory as [M, D], so that its gradient is made of rows.
+        b_enc: [M] or None.
+        b_dec: [D] or None.
+        chosen: [B, M], the pre-activations of the latents that count.
+    """
+    values: torch.Tensor = _EncoderEntries.apply(  # type: ignore[no-untyped-call]
+        x, W_enc, b_enc, b_dec, chosen
+    )
+    return with_values(chosen, values)
+
+
+def with_values(entries: SparseActivations, values: torch.Tensor) -> SparseActivations:
+    """The same places with other values."""
+    return SparseActivations(
+        entries.offsets, entries.indices, values, entries.num_features, validate=False
+    )
+
+
+class _EncoderEntries(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        W_enc: torch.Tensor,
+        b_enc: torch.Tensor | None,
+        b_dec: torch.Tensor | None,
+        chosen: SparseActivations,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, W_enc, b_dec, chosen.offsets, chosen.indices)
+        return chosen.values.detach()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, W_enc, b_dec, offsets, indices = ctx.saved_tensors
+        entries = SparseActivations(offsets, indices, grad, W_enc.shape[1], validate=False)
+        needs_x, needs_weights, needs_b_enc, needs_b_dec = ctx.needs_input_grad[:4]
+        rows = W_enc.T
+        grad_x = grad_W_enc = by_latent = grad_b_dec = None
+        if needs_x:
+            grad_x = engine.gather(entries, rows, rows.new_zeros(rows.shape[1]))
+        if needs_weights:
+            centred = x if b_dec is None else x - b_dec
+            by_row = engine.gather_grad_vectors(entries, centred.to(grad.dtype))
+            grad_W_enc = by_row.to(W_enc.dtype).T
+        if needs_b_enc or needs_b_dec:
+            by_latent = grad.new_zeros(W_enc.shape[1]).index_add_(0, indices, grad)
+            by_latent = by_latent.to(W_enc.dtype)
+        if needs_b_dec and by_latent is not None:
+            grad_b_dec = -(by_latent @ rows)
+        return grad_x, grad_W_enc, by_latent if needs_b_enc else None, grad_b_dec, None

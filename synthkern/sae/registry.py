@@ -1,0 +1,33 @@
+"""The architectures by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synthkern.sae.base import TrainingSAE
+from synthkern.sae.batchtopk import BatchTopKTrainingSAE
+from synthkern.sae.config import TrainingSAEConfig
+from synthkern.sae.topk import TopKTrainingSAE
+from synthkern.world.registry import Registry
+
+_REGISTRY: Registry[Any] = Registry("architecture", TrainingSAE)
+
+
+def register_architecture(name: str, sae_class: type[TrainingSAE]) -> None:
+    """Make ``name`` stand for ``sae_class``; a name can be taken once."""
+    _REGISTRY.register(name, sae_class)
+
+
+def get_architecture(name: str) -> type[TrainingSAE]:
+    """The class that ``name`` stands for; unknown names are refused."""
+    found: type[TrainingSAE] = _REGISTRY.get(name)
+    return found
+
+
+def make_sae(cfg: TrainingSAEConfig) -> TrainingSAE:
+    """An SAE of the config's architecture, with weights from torch's global generator."""
+    return get_architecture(cfg.architecture())(cfg)
+
+
+register_architecture("topk", TopKTrainingSAE)
+register_architecture("batchtopk", BatchTopKTrainingSAE)

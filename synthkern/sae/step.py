@@ -1,0 +1,77 @@
+"""What a training step takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from synthkern.sparse import SparseActivations
+
+
+@dataclass
+class TrainStepInput:
+    """One batch and what the losses depend on.
+
+    Attributes:
+        sae_in: [B, D].
+        coefficients: of the losses, by the names that ``get_coefficients`` gives.
+        dead_neuron_mask: [M] bool, latents that have not fired for long; None for none.
+        n_training_steps: steps before this one.
+        is_logging_step: whether metrics will be looked at.
+    """
+
+    sae_in: torch.Tensor
+    coefficients: dict[str, float] = field(default_factory=dict)
+    dead_neuron_mask: torch.Tensor | None = None
+    n_training_steps: int = 0
+    is_logging_step: bool = False
+
+
+@dataclass
+class TrainStepOutput:
+    """What a step computed.
+
+    Attributes:
+        sae_in: [B, D].
+        sae_out: the reconstruction [B, D].
+        latents: activations of the latents, [B, M] or in CSR form. In CSR form they are for
+            looking at: gradients flow through the loss alone.
+        loss: the sum of the losses; call ``backward`` on this.
+        losses: by name.
+        pre: pre-activations [B, M] as the encoder gives them; None where there are none.
+        scale: [M] that the pre-activations are multiplied by before latents are chosen, or None.
+        metrics: anything else worth logging.
+    """
+
+    sae_in: torch.Tensor
+    sae_out: torch.Tensor
+    latents: torch.Tensor | SparseActivations
+    loss: torch.Tensor
+    losses: dict[str, torch.Tensor]
+    pre: torch.Tensor | None = None
+    scale: torch.Tensor | None = None
+    metrics: dict[str, torch.Tensor | float | Callable[[], torch.Tensor | float]] = field(
+        default_factory=dict
+    )
+
+    @property
+    def feature_acts(self) -> torch.Tensor:
+        """The latents as a dense tensor [B, M]; made when asked for where they are sparse."""
+        latents = self.latents
+        return latents.to_dense() if isinstance(latents, SparseActivations) else latents
+
+    @property
+    def hidden_pre(self) -> torch.Tensor:
+        """Pre-activations [B, M], scaled; zeros where the architecture has none."""
+        if self.pre is None:
+            return torch.zeros_like(self.feature_acts)
+        return self.pre if self.scale is None else self.pre * self.scale
+
+    @property
+    def l0(self) -> float:
+        """Mean number of active latents of a sample."""
+        if isinstance(self.latents, SparseActivations):
+            return self.latents.nnz / max(self.latents.batch_size, 1)
+        return float(self.latents.count_nonzero()) / max(self.latents.shape[0], 1)

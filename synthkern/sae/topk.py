@@ -1,0 +1,171 @@
+"""TopK: every sample keeps its k largest latents, and dead ones explain what is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from synthkern import engine
+from synthkern._checks import as_bool, as_float, as_int
+from synthkern.gather_entries import gather_entries
+from synthkern.sae.base import TrainingSAE, reconstruction_loss, total
+from synthkern.sae.config import TrainingSAEConfig
+from synthkern.sae.encoder_entries import encoder_entries, with_values
+from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sparse import SparseActivations
+
+
+@dataclass
+class TopKTrainingSAEConfig(TrainingSAEConfig):
+    """A TopK SAE; see :class:`TopKTrainingSAE`.
+
+    Attributes:
+        k: latents of a sample.
+        use_sparse_activations: taken for scripts of the field; steps are sparse either way.
+        aux_loss_coefficient: of the loss that revives dead latents.
+        rescale_acts_by_decoder_norm: whether latents compete, and are given, as if the decoder's
+            rows had norm 1.
+    """
+
+    k: float = 100
+    use_sparse_activations: bool = False
+    aux_loss_coefficient: float = 1.0
+    rescale_acts_by_decoder_norm: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_k()
+        as_bool("use_sparse_activations", self.use_sparse_activations)
+        as_float("aux_loss_coefficient", self.aux_loss_coefficient, low=0)
+        as_bool("rescale_acts_by_decoder_norm", self.rescale_acts_by_decoder_norm)
+
+    def _check_k(self) -> None:
+        as_int("k", self.k, low=1, high=self.d_sae)
+
+    @classmethod
+    def architecture(cls) -> str:
+        """The name "topk"."""
+        return "topk"
+
+
+class Chosen(NamedTuple):
+    """The latents that a batch keeps.
+
+    ``entries`` are their pre-activations, with gradients; ``pre`` are all, without; ``scale`` is
+    the decoder's norms [M] where latents compete by them.
+    """
+
+    entries: SparseActivations
+    pre: torch.Tensor
+    scale: torch.Tensor | None
+
+
+class TopKTrainingSAE(TrainingSAE):
+    """A TopK SAE (Gao et al. 2024, "Scaling and evaluating sparse autoencoders").
+
+    Latents are the k largest pre-activations of a sample, those above 0; the AuxK loss lets dead
+    latents reconstruct what the others leave. With ``rescale_acts_by_decoder_norm`` a latent is
+    its pre-activation times its decoder row's norm n, and the decoder divides by n again: n
+    decides which latents are kept and has no gradient of its own.
+    """
+
+    config_class = TopKTrainingSAEConfig
+
+    cfg: TopKTrainingSAEConfig
+
+    def select(self, pre: torch.Tensor, scale: torch.Tensor | None) -> SparseActivations:
+        """Which pre-activations [B, M] are kept."""
+        return engine.select_topk(pre, int(self.cfg.k), scale=scale)
+
+    def choose(self, x: torch.Tensor) -> Chosen:
+        """The latents that inputs [B, D] keep."""
+        with torch.no_grad():
+            pre = self.pre_activations(x)
+            rescaled = self.cfg.rescale_acts_by_decoder_norm
+            scale = torch.linalg.vector_norm(self.W_dec, dim=-1) if rescaled else None
+            kept = self.select(pre, scale)
+        return Chosen(self._with_gradients(x, kept), pre, scale)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Activations of the latents [..., M] of inputs [..., D]."""
+        entries = self.choose(x.reshape(-1, self.cfg.d_in)).entries
+        if self.cfg.rescale_acts_by_decoder_norm:
+            norms = torch.linalg.vector_norm(self.W_dec, dim=-1)
+            entries = with_values(entries, entries.values * norms[entries.indices])
+        return entries.to_dense(self.W_dec.dtype).reshape(*x.shape[:-1], self.cfg.d_sae)
+
+    def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Activations and scaled pre-activations, both [..., M], of inputs [..., D]."""
+        pre = self.pre_activations(x)
+        if self.cfg.rescale_acts_by_decoder_norm:
+            pre = pre * torch.linalg.vector_norm(self.W_dec, dim=-1)
+        return self.encode(x), pre
+
+    def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
+        """Reconstructions [..., D] of activations [..., M]."""
+        if self.cfg.rescale_acts_by_decoder_norm:
+            feature_acts = feature_acts / torch.linalg.vector_norm(self.W_dec, dim=-1)
+        return super().decode(feature_acts)
+
+    def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
+        """The losses of a batch [B, D]: of the reconstruction, and the auxiliary one."""
+        sae_in = step_input.sae_in
+        chosen = self.choose(sae_in)
+        sae_out, losses = self.reconstruct(chosen.entries, sae_in)
+        losses = {
+            "mse_loss": losses.pop("mse_loss"),
+            "auxiliary_reconstruction_loss": self.auxiliary_loss(step_input, chosen, sae_out),
+            **losses,
+        }
+        latents = with_values(chosen.entries, chosen.entries.values.detach())
+        if chosen.scale is not None:
+            latents = with_values(latents, latents.values * chosen.scale[latents.indices])
+        return TrainStepOutput(
+            sae_in=sae_in,
+            sae_out=sae_out,
+            latents=latents,
+            loss=total(losses),
+            losses=losses,
+            pre=chosen.pre,
+            scale=chosen.scale,
+        )
+
+    def reconstruct(
+        self, entries: SparseActivations, sae_in: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The reconstruction [B, D] of the kept pre-activations, and its losses by name."""
+        sae_out = gather_entries(entries, self.W_dec, self.b_dec)
+        return sae_out, {"mse_loss": reconstruction_loss(sae_out, sae_in)}
+
+    def auxiliary_loss(
+        self, step_input: TrainStepInput, chosen: Chosen, sae_out: torch.Tensor
+    ) -> torch.Tensor:
+        """What the largest of the dead latents, D / 2 at most, leave of the residual."""
+        mask = step_input.dead_neuron_mask
+        dead = None if mask is None else mask.nonzero().flatten()
+        if dead is None or not dead.numel():
+            return sae_out.new_zeros(())
+        most = self.cfg.d_in // 2
+        share = min(dead.numel() / most, 1.0) if most else 1.0
+        scale = None if chosen.scale is None else chosen.scale[dead]
+        found = engine.select_topk(
+            chosen.pre[:, dead], min(most, dead.numel()), scale=scale, positive=False
+        )
+        kept = SparseActivations(
+            found.offsets,
+            dead.to(torch.int32)[found.indices],
+            found.values,
+            self.cfg.d_sae,
+            validate=False,
+        )
+        entries = self._with_gradients(step_input.sae_in, kept)
+        recovered = gather_entries(entries, self.W_dec, torch.zeros_like(self.b_dec))
+        residual = (step_input.sae_in - sae_out).detach()
+        loss = reconstruction_loss(recovered, residual)
+        return self.cfg.aux_loss_coefficient * share * loss
+
+    def _with_gradients(self, x: torch.Tensor, kept: SparseActivations) -> SparseActivations:
+        x = x.to(self.W_dec.dtype)
+        return encoder_entries(x, self.W_enc, self.b_enc, self.input_bias, kept)

@@ -1,0 +1,120 @@
+"""Which latents are active: every backend against a plain sort, and the values that come along."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from synthkern import engine
+from synthkern.sparse import SparseActivations
+
+# Triton has no selection yet: the reference would be tested twice.
+pytestmark = pytest.mark.many_samples
+
+DTYPES = [torch.float32, torch.float64]
+SHAPES = [(0, 5), (1, 1), (3, 31), (2, 33), (17, 257), (5, 1024)]
+
+
+def numbers(b: int, m: int, dtype: torch.dtype, *, ties: bool = False) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(b * 1000 + m)
+    drawn = torch.randn(b, m, generator=generator, dtype=torch.float64)
+    return ((drawn * 2).round() if ties else drawn).to(dtype)
+
+
+def expected(pre: torch.Tensor, keys: torch.Tensor, places: list[list[int]]) -> torch.Tensor:
+    """pre where one of the places of its row is, else 0; only keys above 0."""
+    dense = torch.zeros_like(pre)
+    for b, columns in enumerate(places):
+        for j in columns:
+            if keys[b, j] > 0:
+                dense[b, j] = pre[b, j]
+    return dense
+
+
+def check(found: SparseActivations, dense: torch.Tensor) -> None:
+    SparseActivations(found.offsets, found.indices, found.values, dense.shape[1])
+    assert bool((found.values != 0).all())
+    assert torch.equal(found.to_dense(), dense)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("k", [0, 1, 7, 300])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_topk_of_a_sample(
+    backend: str, shape: tuple[int, int], k: int, scaled: bool, ties: bool, dtype: torch.dtype
+) -> None:
+    pre = numbers(*shape, dtype, ties=ties)
+    scale = (torch.arange(shape[1]) % 3 + 0.5).to(dtype) if scaled else None
+    keys = pre if scale is None else pre * scale
+    places = [sorted(range(shape[1]), key=lambda j: (-float(row[j]), j))[:k] for row in keys]
+    check(engine.select_topk(pre, k, scale=scale), expected(pre, keys, places))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("shape", [*SHAPES, (300, 1024)], ids=str)
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 1.0])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_topk_of_a_batch(
+    backend: str, shape: tuple[int, int], share: float, scaled: bool, ties: bool, dtype: torch.dtype
+) -> None:
+    b, m = shape
+    pre = numbers(b, m, dtype, ties=ties)
+    scale = (torch.arange(m) % 3 + 0.5).to(dtype) if scaled else None
+    keys = pre if scale is None else pre * scale
+    count = int(share * b * m)
+    order = keys.flatten().argsort(descending=True, stable=True)[:count]
+    chosen = torch.zeros(b * m, dtype=torch.bool)
+    chosen[order] = True
+    dense = torch.where(chosen.view(b, m) & (keys > 0), pre, 0)
+    check(engine.select_batch_topk(pre, count, scale=scale), dense)
+
+
+def test_a_batch_whose_large_numbers_are_where_the_sample_looks(backend: str) -> None:
+    """The guess of the bound is then far too high, and the second pass finds the rest."""
+    pre = torch.full((300, 1024), 0.5)
+    flat = pre.view(-1)
+    for first in range(0, flat.numel(), 16 * 61):
+        flat[first : first + 16] = 2.0
+    count = 100_000
+    found = engine.select_batch_topk(pre, count)
+    assert found.nnz == count
+    assert int((found.values == 2).sum()) == int((flat == 2).sum())
+
+
+def test_not_only_positive_ones(backend: str) -> None:
+    pre = torch.tensor([[-3.0, -1.0, -2.0, -1.0], [5.0, -1.0, 0.0, -7.0]])
+    found = engine.select_topk(pre, 2, positive=False)
+    assert found.indices.tolist() == [1, 3, 0, 2]
+    assert found.values.tolist() == [-1.0, -1.0, 5.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_above_bounds(backend: str, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    pre = numbers(*shape, dtype, ties=True) + 0.25
+    bounds = (torch.arange(shape[1]) % 4 - 1).to(dtype) + 0.25
+    check(engine.select_above(pre, bounds), torch.where(pre > bounds, pre, 0))
+
+
+def test_nan_is_chosen_first(backend: str) -> None:
+    pre = torch.tensor([[1.0, torch.nan, 3.0]]).repeat(1, 20)
+    assert engine.select_topk(pre, 20).indices.tolist() == list(range(1, 60, 3))
+    assert engine.select_batch_topk(pre, 3).indices.tolist() == [1, 4, 7]
+    assert int(engine.select_above(pre, torch.full((60,), 2.0)).values.isnan().sum()) == 20
+
+
+def test_every_instruction_set_chooses_the_same(instruction_set: str) -> None:
+    pre, scale = numbers(64, 1023, torch.float32), torch.rand(1023) + 0.5
+    reference = engine.backend_named("reference").sparse_steps
+    assert reference is not None
+    for found, other in (
+        (engine.select_topk(pre, 9, scale=scale), reference.select_topk(pre, scale, 9, True)),
+        (engine.select_batch_topk(pre, 77), reference.select_batch_topk(pre, None, 77)),
+        (engine.select_above(pre, scale), reference.select_above(pre, scale)),
+    ):
+        assert torch.equal(found.indices, other.indices)
+        assert torch.equal(found.values, other.values)
+        assert torch.equal(found.offsets, other.offsets)

@@ -1,0 +1,196 @@
+"""TopK and BatchTopK: sparse steps against the same thing in dense PyTorch."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from synthkern.sae import (
+    BatchTopKTrainingSAEConfig,
+    TopKTrainingSAEConfig,
+    TrainingSAE,
+    TrainStepInput,
+    make_sae,
+)
+from synthkern.sae.encoder_entries import encoder_entries
+from synthkern.sparse import SparseActivations
+
+# Only the gather would run in Triton's interpreter, which has tests of its own.
+pytestmark = pytest.mark.many_samples
+
+CONFIGS: list[Any] = [TopKTrainingSAEConfig, BatchTopKTrainingSAEConfig]
+
+
+def dense_losses(sae: Any, x: torch.Tensor, dead: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """What the papers write, without anything sparse."""
+    norms = sae.W_dec.norm(dim=1) if sae.cfg.rescale_acts_by_decoder_norm else 1.0
+    centred = x - sae.b_dec if sae.cfg.apply_b_dec_to_input else x
+    pre = (centred @ sae.W_enc + sae.b_enc) * norms
+    per_sample = sae.cfg.architecture() == "topk"
+    keys = pre if per_sample else pre.reshape(1, -1)
+    count = int(sae.cfg.k if per_sample else sae.cfg.k * len(x))
+    order = keys.detach().argsort(dim=1, descending=True, stable=True)[:, :count]
+    kept = torch.zeros_like(keys).scatter(1, order, 1.0).view_as(pre)
+    acts = (pre * kept).relu()
+    out = acts / norms @ sae.W_dec + sae.b_dec
+    losses = {"mse_loss": (out - x).pow(2).sum(1).mean()}
+    losses["auxiliary_reconstruction_loss"] = torch.zeros((), dtype=x.dtype)
+    if dead is not None and bool(dead.any()):
+        most, size = x.shape[1] // 2, int(dead.sum())
+        top = pre.masked_fill(~dead, -torch.inf).topk(min(most, size), dim=1)
+        again = torch.zeros_like(pre).scatter(1, top.indices, top.values)
+        residual = (x - out).detach()
+        error = (again / norms @ sae.W_dec - residual).pow(2).sum(1).mean()
+        losses["auxiliary_reconstruction_loss"] = (
+            sae.cfg.aux_loss_coefficient * min(size / most, 1.0) * error
+        )
+    return losses
+
+
+def perturbed(cfg: Any) -> TrainingSAE:
+    sae = make_sae(cfg)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter += 0.3 * noise
+    return sae
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("rescale", [True, False])
+@pytest.mark.parametrize("subtract", [True, False])
+@pytest.mark.parametrize(("b", "d", "m", "k"), [(1, 1, 1, 1), (7, 5, 33, 3), (16, 12, 40, 40)])
+@pytest.mark.parametrize("dead_share", [0.0, 0.3, 1.0])
+def test_losses_and_gradients_are_those_of_dense_pytorch(
+    backend: str,
+    config: Any,
+    rescale: bool,
+    subtract: bool,
+    b: int,
+    d: int,
+    m: int,
+    k: int,
+    dead_share: float,
+) -> None:
+    if d < 2 and dead_share:
+        return  # no latents fit into half a dimension; the peer divides by zero here
+    sae = perturbed(
+        config(
+            d_in=d,
+            d_sae=m,
+            k=k,
+            dtype="float64",
+            rescale_acts_by_decoder_norm=rescale,
+            apply_b_dec_to_input=subtract,
+            aux_loss_coefficient=0.5,
+        )
+    )
+    x = torch.randn(b, d, dtype=torch.float64)
+    dead = torch.arange(m) < round(dead_share * m)
+    output = sae.training_forward_pass(TrainStepInput(x, dead_neuron_mask=dead))
+    found = torch.autograd.grad(output.loss, list(sae.parameters()))
+    losses = dense_losses(sae, x, dead)
+    wanted = torch.autograd.grad(sum(losses.values()), list(sae.parameters()))  # type: ignore
+    assert output.losses.keys() == losses.keys()
+    for name, loss in losses.items():
+        torch.testing.assert_close(output.losses[name], loss)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(output.feature_acts, sae.encode(x))
+    torch.testing.assert_close(output.sae_out, sae(x))
+    assert output.l0 <= k
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4), (1, 1, 1), (4, 3, 7)], ids=str)
+@pytest.mark.parametrize("active", ["some", "none", "all"])
+def test_gradcheck_of_the_encoders_entries(
+    backend: str, shape: tuple[int, int, int], active: str
+) -> None:
+    b, d, m = shape
+    generator = torch.Generator().manual_seed(0)
+    kept = torch.rand(b, m, generator=generator) < {"some": 0.5, "none": 0.0, "all": 2.0}[active]
+    inputs = tuple(
+        torch.randn(size, generator=generator, dtype=torch.float64).requires_grad_()
+        for size in ((b, d), (d, m), (m,), (d,))
+    )
+
+    def values(*given: torch.Tensor) -> torch.Tensor:
+        x, W_enc, b_enc, b_dec = given
+        pre = ((x - b_dec) @ W_enc + b_enc).detach()
+        places = SparseActivations.from_dense(kept.double())
+        chosen = SparseActivations(places.offsets, places.indices, pre[kept], m)
+        return encoder_entries(*given, chosen).values
+
+    if active == "none" or not kept.any():
+        assert values(*inputs).numel() == 0
+        grads = torch.autograd.grad(values(*inputs).sum(), inputs)
+        assert not any(bool(grad.any()) for grad in grads)
+    else:
+        assert torch.autograd.gradcheck(values, inputs)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_nothing_active(backend: str, config: Any) -> None:
+    sae = make_sae(config(d_in=4, d_sae=9, k=2))
+    with torch.no_grad():
+        sae.b_enc.fill_(-100.0)
+    x = torch.randn(5, 4)
+    output = sae.training_forward_pass(TrainStepInput(x))
+    output.loss.backward()
+    assert output.l0 == 0
+    torch.testing.assert_close(output.loss, x.square().sum(1).mean())
+    assert sae.W_dec.grad is not None
+    assert not sae.W_dec.grad.any()
+
+
+def test_a_bad_weight_shows_in_the_loss() -> None:
+    sae = make_sae(TopKTrainingSAEConfig(d_in=4, d_sae=9, k=2))
+    with torch.no_grad():
+        sae.W_enc[0, 3] = torch.nan
+    assert sae.training_forward_pass(TrainStepInput(torch.randn(5, 4))).loss.isnan()
+
+
+def test_the_threshold_follows_the_least_activation_kept() -> None:
+    sae: Any = make_sae(BatchTopKTrainingSAEConfig(d_in=4, d_sae=20, k=1.5, topk_threshold_lr=0.25))
+    expected = 0.0
+    for _ in range(3):
+        output = sae.training_forward_pass(TrainStepInput(torch.randn(8, 4)))
+        acts = output.feature_acts
+        assert int((acts > 0).sum()) == 12
+        expected = 0.75 * expected + 0.25 * float(acts[acts > 0].min())
+        assert float(sae.topk_threshold) == pytest.approx(expected, rel=1e-12)
+    assert "topk_threshold" in sae.state_dict()
+
+
+def test_the_encoders_gradient_is_made_of_rows_and_adam_takes_it() -> None:
+    """Fused Adam on the transposed layout moves the weights as it does those laid out plainly."""
+    sae = make_sae(TopKTrainingSAEConfig(d_in=6, d_sae=11, k=3))
+    assert sae.W_enc.stride() == (1, 6)
+    plain = copy.deepcopy(sae)
+    plain.W_enc = torch.nn.Parameter(
+        sae.W_enc.detach().clone(memory_format=torch.contiguous_format)
+    )
+    assert plain.W_enc.stride() == (11, 1)
+    for one in (sae, plain):
+        generator = torch.Generator().manual_seed(3)
+        optimizer = torch.optim.Adam(one.parameters(), lr=0.01, fused=True)
+        for _ in range(3):
+            optimizer.zero_grad()
+            x = torch.randn(9, 6, generator=generator)
+            one.training_forward_pass(TrainStepInput(x)).loss.backward()
+            assert one.W_enc.grad is not None
+            assert one.W_enc.grad.stride() == one.W_enc.stride()
+            optimizer.step()
+    for one, other in zip(sae.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_leading_dimensions_are_samples() -> None:
+    sae = perturbed(TopKTrainingSAEConfig(d_in=4, d_sae=9, k=2))
+    x = torch.randn(2, 3, 4)
+    assert torch.equal(sae.encode(x), sae.encode(x.reshape(6, 4)).reshape(2, 3, 9))
+    assert sae(x).shape == (2, 3, 4)
