@@ -45,7 +45,7 @@ _HEAD = """\
 
 Written by `python benchmarks/compile_kernels.py --markdown benchmarks/kernels.md`. Compiled ahead
 of time for GPUs that were not there: none of this has been run or timed, and the seconds are the
-compiler's, two at a time.
+compiler's, two at a time, on a machine that had other work besides.
 
 {versions}
 

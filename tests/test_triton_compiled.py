@@ -18,13 +18,10 @@ from synthkern.engine.triton import launch
 
 TARGETS = {"sm_80", "sm_90", "gfx942"}
 
-# Bytes of spilled registers that a thread's instructions store. The walk's few are of numbers
-# that a tile needs once, and ptxas chooses them anew with every change of the code; 128 is two
-# lines of 32 lanes' memory each, out of the L1. What must not happen is that tiles spill.
+# Bytes of spilled registers that a thread's instructions store, 40 at most today and mostly none.
+# Those few are of numbers that a tile needs once, and ptxas chooses them anew with every change of
+# the code. 128 bytes are 32 registers: what must not happen is that whole tiles are spilled.
 MOST_STORED = 128
-# A full copula's screen, 64 factors at a time, wants more than the 255 that there are, by 200 bytes
-# today; outside its loop over the factors, and such worlds are small.
-MOST_STORED_IN_SCREEN = 400
 # What every card gives a program without asking; a program of one warp should stay far below, or
 # shared memory and not registers decides how many there are on a multiprocessor.
 MOST_SHARED = 48 * 1024
@@ -106,9 +103,7 @@ def test_registers_are_not_spilled_but_for_a_few(kernels: list[Kernel]) -> None:
         if kernel["target"] == "gfx942":
             # SGPRs go to lanes of VGPRs and not to memory.
             return int(kernel["spills"]["VGPRs"])
-        in_screen = kernel["kernel"] == "screen_kernel"
-        most = MOST_STORED_IN_SCREEN if in_screen else MOST_STORED
-        return max(0, kernel["spills"]["bytes stored"] - most)
+        return max(0, int(kernel["spills"]["bytes stored"]) - MOST_STORED)
 
     assert_none(kernels, spills)
 
