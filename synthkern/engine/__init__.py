@@ -3,14 +3,15 @@
 ``reference`` is plain PyTorch on any device, the oracle, written to be read; ``cpu`` is the C++
 core; ``triton`` are kernels for a GPU, which Triton's interpreter runs on the CPU where
 ``TRITON_INTERPRET=1`` is set before they are imported. CPU tensors go to ``cpu``, CUDA tensors to
-``triton`` where that package is installed, others to ``reference``; the environment variable
+``triton`` where that package is installed (3.6 or later), others to ``reference``; the environment variable
 ``SYNTHKERN_BACKEND`` forces one by name.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
-import importlib.util
+import importlib.metadata
 import os
 
 import torch
@@ -79,8 +80,19 @@ def backend_for(device: torch.device) -> Backend:
 def _backend_of(device: torch.device) -> str:
     if device.type == "cpu":
         return "cpu"
-    has_triton = device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    return "triton" if has_triton else "reference"
+    return "triton" if device.type == "cuda" and _has_triton() else "reference"
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Whether Triton is there in a version that divides by IEEE 754: before 3.6 the exact division
+    of float32 flushed what is subnormal.
+    """
+    try:
+        version = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return tuple(int(part) for part in version.split(".")[:2]) >= (3, 6)
 
 
 def backend_named(name: str) -> Backend:
