@@ -25,6 +25,31 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("topk", {"k": 5, "rescale_acts_by_decoder_norm": False, "apply_b_dec_to_input": False}),
     ("batchtopk", {"k": 4.5}),
     ("batchtopk", {"k": 4.5, "aux_loss_coefficient": 0.25, "decoder_init_norm": None}),
+    ("matryoshka_batchtopk", {"k": 4.5, "matryoshka_widths": [5, 16, 40]}),
+    (
+        "matryoshka_batchtopk",
+        {
+            "k": 4.5,
+            "matryoshka_widths": [5, 16, 40],
+            "use_matryoshka_aux_loss": True,
+            "rescale_acts_by_decoder_norm": False,
+        },
+    ),
+    ("standard", {}),
+    ("standard", {"lp_norm": 2.0, "l1_coefficient": 3.0, "l1_warm_up_steps": 7}),
+    ("jumprelu", {"l0_warm_up_steps": 3}),
+    ("jumprelu", {"jumprelu_sparsity_loss_mode": "tanh", "pre_act_loss_coefficient": 0.1}),
+    (
+        "jumprelu",
+        {
+            "jumprelu_sparsity_loss_mode": "quadratic",
+            "target_l0": 4.0,
+            "jumprelu_ste_to_input": True,
+            "jumprelu_init_threshold": 0.1,
+            "jumprelu_bandwidth": 0.2,
+        },
+    ),
+    ("gated", {"l1_coefficient": 0.5}),
 ]
 
 
@@ -48,8 +73,16 @@ def test_the_same_weights_at_the_start(name: str, fields: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize(("name", "fields"), CASES)
 @pytest.mark.parametrize("dead_share", [0.0, 0.3])
-def test_the_same_steps(name: str, fields: dict[str, Any], dead_share: float) -> None:
+@pytest.mark.parametrize("sparse", [True, False])
+def test_the_same_steps(
+    name: str,
+    fields: dict[str, Any],
+    dead_share: float,
+    sparse: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Three steps of Adam: losses, activations, gradients and weights."""
+    monkeypatch.setattr("synthkern.sae.active.SPARSE_BELOW", 2.0 if sparse else 0.0)
     ours, theirs = pair(name, fields)
     optimizers = [torch.optim.Adam(sae.parameters(), lr=1e-3) for sae in (ours, theirs)]
     coefficients = dict.fromkeys(theirs.get_coefficients(), 0.3)

@@ -10,7 +10,7 @@ import torch
 
 from synthkern import sae as saes
 
-NAMES = ["topk", "batchtopk"]
+NAMES = ["topk", "batchtopk", "matryoshka_batchtopk", "standard", "jumprelu", "gated"]
 
 
 def config(name: str, **fields: Any) -> Any:
@@ -18,7 +18,10 @@ def config(name: str, **fields: Any) -> Any:
 
 
 def small(name: str) -> Any:
-    return config(name, **({"k": 3} if "topk" in name else {}))
+    fields: dict[str, Any] = {"k": 3} if "topk" in name else {}
+    if "matryoshka" in name:
+        fields["matryoshka_widths"] = [4, 16]
+    return config(name, **fields)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,3 +97,28 @@ def test_another_architectures_config_is_refused() -> None:
 def test_an_input_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"x must have shape \[..., 6\], got \[2, 5\]"):
         saes.make_sae(small("topk")).training_forward_pass(saes.TrainStepInput(torch.ones(2, 5)))
+
+
+def test_refusals_of_one_architecture() -> None:
+    for fields, text in (
+        ({"matryoshka_widths": []}, r"matryoshka_widths must be ascending .* got \[\]"),
+        ({"matryoshka_widths": [4, 4, 16]}, "matryoshka_widths must be ascending"),
+        ({"matryoshka_widths": [4, 17]}, r"at most d_sae \(16\)"),
+        ({"matryoshka_widths": [0, 16]}, "matryoshka_widths must be an integer >= 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            config("matryoshka_batchtopk", k=3, **fields)
+    with pytest.raises(ValueError, match=r"target_l0 must be a number with .*'quadratic'"):
+        config("jumprelu", jumprelu_sparsity_loss_mode="quadratic")
+    with pytest.raises(ValueError, match="jumprelu_sparsity_loss_mode must be one of step, tanh"):
+        config("jumprelu", jumprelu_sparsity_loss_mode="l1")
+    with pytest.raises(ValueError, match="lp_norm must be a finite number > 0"):
+        config("standard", lp_norm=0)
+
+
+def test_the_level_of_all_latents_is_added() -> None:
+    with pytest.warns(UserWarning, match="a level of all 16 latents is added"):
+        cfg = config("matryoshka_batchtopk", k=3, matryoshka_widths=[4])
+    assert cfg.matryoshka_widths == [4, 16]
+    with pytest.warns(UserWarning, match="one level"):
+        config("matryoshka_batchtopk", k=3, matryoshka_widths=[16])

@@ -3,13 +3,28 @@
 from synthkern.sae.base import TrainingSAE
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.gated import GatedTrainingSAE, GatedTrainingSAEConfig
+from synthkern.sae.jumprelu import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
+from synthkern.sae.matryoshka_batchtopk import (
+    MatryoshkaBatchTopKTrainingSAE,
+    MatryoshkaBatchTopKTrainingSAEConfig,
+)
 from synthkern.sae.registry import get_architecture, make_sae, register_architecture
+from synthkern.sae.standard import StandardTrainingSAE, StandardTrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
 
 __all__ = [
     "BatchTopKTrainingSAE",
     "BatchTopKTrainingSAEConfig",
+    "GatedTrainingSAE",
+    "GatedTrainingSAEConfig",
+    "JumpReLUTrainingSAE",
+    "JumpReLUTrainingSAEConfig",
+    "MatryoshkaBatchTopKTrainingSAE",
+    "MatryoshkaBatchTopKTrainingSAEConfig",
+    "StandardTrainingSAE",
+    "StandardTrainingSAEConfig",
     "TopKTrainingSAE",
     "TopKTrainingSAEConfig",
     "TrainCoefficientConfig",

@@ -117,12 +117,20 @@ class TrainingSAE(nn.Module, ABC):
 
     def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
         """``(x - b_dec) @ W_enc + b_enc``, [..., M] of [..., D]."""
-        check_tensor("x", x)
-        if x.shape[-1:] != (self.cfg.d_in,):
-            raise ValueError(f"x must have shape [..., {self.cfg.d_in}], got {list(x.shape)}")
+        return nn.functional.linear(self.centred(x), self.W_enc.T, self.b_enc)
+
+    def centred(self, x: torch.Tensor) -> torch.Tensor:
+        """What the encoder sees of inputs [..., D], in the parameters' dtype."""
+        check_width("x", x, self.cfg.d_in)
         x = x.to(self.W_dec.dtype)
-        centred = x if self.input_bias is None else x - self.input_bias
-        return nn.functional.linear(centred, self.W_enc.T, self.b_enc)
+        return x if self.input_bias is None else x - self.input_bias
+
+
+def check_width(name: str, value: torch.Tensor, width: int) -> None:
+    """Raise unless ``value`` is a tensor [..., width]."""
+    check_tensor(name, value)
+    if value.shape[-1:] != (width,):
+        raise ValueError(f"{name} must have shape [..., {width}], got {list(value.shape)}")
 
 
 def reconstruction_loss(sae_out: torch.Tensor, sae_in: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,10 @@ from typing import Any
 from synthkern.sae.base import TrainingSAE
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE
 from synthkern.sae.config import TrainingSAEConfig
+from synthkern.sae.gated import GatedTrainingSAE
+from synthkern.sae.jumprelu import JumpReLUTrainingSAE
+from synthkern.sae.matryoshka_batchtopk import MatryoshkaBatchTopKTrainingSAE
+from synthkern.sae.standard import StandardTrainingSAE
 from synthkern.sae.topk import TopKTrainingSAE
 from synthkern.world.registry import Registry
 
@@ -31,3 +35,7 @@ def make_sae(cfg: TrainingSAEConfig) -> TrainingSAE:
 
 register_architecture("topk", TopKTrainingSAE)
 register_architecture("batchtopk", BatchTopKTrainingSAE)
+register_architecture("gated", GatedTrainingSAE)
+register_architecture("jumprelu", JumpReLUTrainingSAE)
+register_architecture("matryoshka_batchtopk", MatryoshkaBatchTopKTrainingSAE)
+register_architecture("standard", StandardTrainingSAE)

@@ -41,7 +41,8 @@ class TrainStepOutput:
         loss: the sum of the losses; call ``backward`` on this.
         losses: by name.
         pre: pre-activations [B, M] as the encoder gives them; None where there are none.
-        scale: [M] that the pre-activations are multiplied by before latents are chosen, or None.
+        scale: [M] that the pre-activations are multiplied by for ``hidden_pre``, or None.
+        shift: [M] that is added after that, or None.
         metrics: anything else worth logging.
     """
 
@@ -52,6 +53,7 @@ class TrainStepOutput:
     losses: dict[str, torch.Tensor]
     pre: torch.Tensor | None = None
     scale: torch.Tensor | None = None
+    shift: torch.Tensor | None = None
     metrics: dict[str, torch.Tensor | float | Callable[[], torch.Tensor | float]] = field(
         default_factory=dict
     )
@@ -64,10 +66,11 @@ class TrainStepOutput:
 
     @property
     def hidden_pre(self) -> torch.Tensor:
-        """Pre-activations [B, M], scaled; zeros where the architecture has none."""
+        """Pre-activations [B, M], scaled and shifted; zeros where the architecture has none."""
         if self.pre is None:
             return torch.zeros_like(self.feature_acts)
-        return self.pre if self.scale is None else self.pre * self.scale
+        scaled = self.pre if self.scale is None else self.pre * self.scale
+        return scaled if self.shift is None else scaled + self.shift
 
     @property
     def l0(self) -> float:

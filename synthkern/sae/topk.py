@@ -10,7 +10,7 @@ import torch
 from synthkern import engine
 from synthkern._checks import as_bool, as_float, as_int
 from synthkern.gather_entries import gather_entries
-from synthkern.sae.base import TrainingSAE, reconstruction_loss, total
+from synthkern.sae.base import TrainingSAE, check_width, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.encoder_entries import encoder_entries, with_values
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
@@ -62,6 +62,14 @@ class Chosen(NamedTuple):
     scale: torch.Tensor | None
 
 
+class Level(NamedTuple):
+    """A reconstruction [B, D] by the latents below ``end``, and where the level's own begin."""
+
+    begin: int
+    end: int
+    sae_out: torch.Tensor
+
+
 class TopKTrainingSAE(TrainingSAE):
     """A TopK SAE (Gao et al. 2024, "Scaling and evaluating sparse autoencoders").
 
@@ -90,11 +98,24 @@ class TopKTrainingSAE(TrainingSAE):
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Activations of the latents [..., M] of inputs [..., D]."""
-        entries = self.choose(x.reshape(-1, self.cfg.d_in)).entries
+        check_width("x", x, self.cfg.d_in)
+        entries = self.encode_entries(x.reshape(-1, self.cfg.d_in))
+        return entries.to_dense(self.W_dec.dtype).reshape(*x.shape[:-1], self.cfg.d_sae)
+
+    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+        """Activations of the latents, in CSR form, of inputs [B, D]."""
+        entries = self.choose(x).entries
         if self.cfg.rescale_acts_by_decoder_norm:
             norms = torch.linalg.vector_norm(self.W_dec, dim=-1)
             entries = with_values(entries, entries.values * norms[entries.indices])
-        return entries.to_dense(self.W_dec.dtype).reshape(*x.shape[:-1], self.cfg.d_sae)
+        return entries
+
+    def decode_entries(self, entries: SparseActivations) -> torch.Tensor:
+        """Reconstructions [B, D] of activations in CSR form."""
+        if self.cfg.rescale_acts_by_decoder_norm:
+            norms = torch.linalg.vector_norm(self.W_dec, dim=-1)
+            entries = with_values(entries, entries.values / norms[entries.indices])
+        return gather_entries(entries, self.W_dec, self.b_dec)
 
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Activations and scaled pre-activations, both [..., M], of inputs [..., D]."""
@@ -113,10 +134,10 @@ class TopKTrainingSAE(TrainingSAE):
         """The losses of a batch [B, D]: of the reconstruction, and the auxiliary one."""
         sae_in = step_input.sae_in
         chosen = self.choose(sae_in)
-        sae_out, losses = self.reconstruct(chosen.entries, sae_in)
+        levels, losses = self.reconstruct(chosen.entries, sae_in)
         losses = {
             "mse_loss": losses.pop("mse_loss"),
-            "auxiliary_reconstruction_loss": self.auxiliary_loss(step_input, chosen, sae_out),
+            "auxiliary_reconstruction_loss": self.auxiliary_loss(step_input, chosen, levels),
             **losses,
         }
         latents = with_values(chosen.entries, chosen.entries.values.detach())
@@ -124,7 +145,7 @@ class TopKTrainingSAE(TrainingSAE):
             latents = with_values(latents, latents.values * chosen.scale[latents.indices])
         return TrainStepOutput(
             sae_in=sae_in,
-            sae_out=sae_out,
+            sae_out=levels[-1].sae_out,
             latents=latents,
             loss=total(losses),
             losses=losses,
@@ -134,21 +155,32 @@ class TopKTrainingSAE(TrainingSAE):
 
     def reconstruct(
         self, entries: SparseActivations, sae_in: torch.Tensor
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The reconstruction [B, D] of the kept pre-activations, and its losses by name."""
+    ) -> tuple[list[Level], dict[str, torch.Tensor]]:
+        """Reconstructions of the kept pre-activations, and their losses by name."""
         sae_out = gather_entries(entries, self.W_dec, self.b_dec)
-        return sae_out, {"mse_loss": reconstruction_loss(sae_out, sae_in)}
+        losses = {"mse_loss": reconstruction_loss(sae_out, sae_in)}
+        return [Level(0, self.cfg.d_sae, sae_out)], losses
 
     def auxiliary_loss(
-        self, step_input: TrainStepInput, chosen: Chosen, sae_out: torch.Tensor
+        self, step_input: TrainStepInput, chosen: Chosen, levels: list[Level]
     ) -> torch.Tensor:
-        """What the largest of the dead latents, D / 2 at most, leave of the residual."""
+        """What the dead latents leave of the last level's residual, times the coefficient."""
+        whole = Level(0, self.cfg.d_sae, levels[-1].sae_out)
+        return self.cfg.aux_loss_coefficient * self.recovery_loss(step_input, chosen, whole)
+
+    def recovery_loss(
+        self, step_input: TrainStepInput, chosen: Chosen, level: Level
+    ) -> torch.Tensor:
+        """What the largest of the level's dead latents, D / 2 at most, leave of its residual.
+
+        It is scaled down where fewer than D / 2 are dead.
+        """
         mask = step_input.dead_neuron_mask
-        dead = None if mask is None else mask.nonzero().flatten()
+        dead = None if mask is None else mask[level.begin : level.end].nonzero().flatten()
         if dead is None or not dead.numel():
-            return sae_out.new_zeros(())
-        most = self.cfg.d_in // 2
-        share = min(dead.numel() / most, 1.0) if most else 1.0
+            return level.sae_out.new_zeros(())
+        dead = dead + level.begin
+        most = max(self.cfg.d_in // 2, 1)
         scale = None if chosen.scale is None else chosen.scale[dead]
         found = engine.select_topk(
             chosen.pre[:, dead], min(most, dead.numel()), scale=scale, positive=False
@@ -162,9 +194,8 @@ class TopKTrainingSAE(TrainingSAE):
         )
         entries = self._with_gradients(step_input.sae_in, kept)
         recovered = gather_entries(entries, self.W_dec, torch.zeros_like(self.b_dec))
-        residual = (step_input.sae_in - sae_out).detach()
-        loss = reconstruction_loss(recovered, residual)
-        return self.cfg.aux_loss_coefficient * share * loss
+        residual = (step_input.sae_in - level.sae_out).detach()
+        return min(dead.numel() / most, 1.0) * reconstruction_loss(recovered, residual)
 
     def _with_gradients(self, x: torch.Tensor, kept: SparseActivations) -> SparseActivations:
         x = x.to(self.W_dec.dtype)

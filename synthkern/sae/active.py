@@ -1,0 +1,133 @@
+"""Pre-activations of the latents that count: all of them, or a few in CSR form, the same to use."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from synthkern import engine
+from synthkern.gather_entries import gather_entries
+from synthkern.sae.base import TrainingSAE
+from synthkern.sae.encoder_entries import encoder_entries, with_values
+from synthkern.sparse import SparseActivations
+
+#: The share of latents above their bounds below which a step is sparse.
+SPARSE_BELOW = 0.1
+
+_ROWS = 16  # every so many samples are looked at for the share
+
+
+class Active(Protocol):
+    """Numbers of the latents that count: ``values`` are the pre-activations.
+
+    Attributes:
+        pre: all pre-activations [B, M], detached.
+        values: those that count, with gradients: [B, M] or [nnz].
+    """
+
+    pre: torch.Tensor
+    values: torch.Tensor
+
+    def of_latents(self, numbers: torch.Tensor) -> torch.Tensor:
+        """A number per latent [M] beside each of the values."""
+
+    def sample_sums(self, values: torch.Tensor) -> torch.Tensor:
+        """[B], the sums of each sample's values."""
+
+    def latent_sums(self, values: torch.Tensor) -> torch.Tensor:
+        """[M], the sums of each latent's values."""
+
+    def decode(self, values: torch.Tensor, W_dec: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """``values @ W_dec + b``, [B, D]."""
+
+    def latents(self, values: torch.Tensor) -> torch.Tensor | SparseActivations:
+        """The values as activations [B, M] to look at."""
+
+
+class DenseActive:
+    """All latents."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.pre = values.detach()
+        self.values = values
+
+    def of_latents(self, numbers: torch.Tensor) -> torch.Tensor:
+        """A number per latent beside each of the values."""
+        return numbers.expand_as(self.values)
+
+    def sample_sums(self, values: torch.Tensor) -> torch.Tensor:
+        """[B], the sums of each sample's values."""
+        return values.sum(dim=1)
+
+    def latent_sums(self, values: torch.Tensor) -> torch.Tensor:
+        """[M], the sums of each latent's values."""
+        return values.sum(dim=0)
+
+    def decode(self, values: torch.Tensor, W_dec: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """``values @ W_dec + b``."""
+        return torch.addmm(b, values, W_dec)
+
+    def latents(self, values: torch.Tensor) -> torch.Tensor:
+        """The values."""
+        return values
+
+
+class SparseActive:
+    """The latents of ``entries``; what the others would add to any sum is zero."""
+
+    def __init__(self, pre: torch.Tensor, entries: SparseActivations) -> None:
+        self.pre = pre
+        self.values = entries.values
+        self._entries = entries
+        self._indices = entries.indices.long()
+
+    def of_latents(self, numbers: torch.Tensor) -> torch.Tensor:
+        """A number per latent beside each of the values."""
+        return numbers[self._indices]
+
+    def sample_sums(self, values: torch.Tensor) -> torch.Tensor:
+        """[B], the sums of each sample's values."""
+        zeros = values.new_zeros(self._entries.batch_size)
+        return zeros.index_add(0, self._entries.row_indices(), values)
+
+    def latent_sums(self, values: torch.Tensor) -> torch.Tensor:
+        """[M], the sums of each latent's values."""
+        zeros = values.new_zeros(self._entries.num_features)
+        return zeros.index_add(0, self._indices, values)
+
+    def decode(self, values: torch.Tensor, W_dec: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """``values @ W_dec + b``."""
+        return gather_entries(with_values(self._entries, values), W_dec, b)
+
+    def latents(self, values: torch.Tensor) -> SparseActivations:
+        """The values that are not zero, without gradients."""
+        return with_values(self._entries, values.detach()).drop_zeros()
+
+
+def active(
+    sae: TrainingSAE,
+    x: torch.Tensor,
+    b_enc: torch.Tensor | None,
+    bounds: torch.Tensor,
+    *,
+    may_be_sparse: bool = True,
+) -> Active:
+    """The pre-activations ``(x - b_dec) @ W_enc + b_enc`` that count: those above their bounds.
+
+    Args:
+        sae: whose weights these are.
+        x: [B, D].
+        b_enc: [M] or None.
+        bounds: [M]; what is not above has no part in any loss, nor a gradient.
+        may_be_sparse: False keeps all, however few are above.
+    """
+    pre = torch.nn.functional.linear(sae.centred(x), sae.W_enc.T, b_enc)
+    bounds = bounds.detach()
+    few = may_be_sparse and float((pre[::_ROWS] > bounds).float().mean()) < SPARSE_BELOW
+    if not few:
+        return DenseActive(pre)
+    known = pre.detach()
+    chosen = engine.select_above(known, bounds)
+    entries = encoder_entries(x.to(known.dtype), sae.W_enc, b_enc, sae.input_bias, chosen)
+    return SparseActive(known, entries)

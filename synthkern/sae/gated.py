@@ -1,0 +1,109 @@
+"""Gated: one path says which latents are active, another how much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from synthkern._checks import as_float, as_int
+from synthkern.sae.active import active
+from synthkern.sae.base import TrainingSAE, reconstruction_loss, total
+from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.step import TrainStepInput, TrainStepOutput
+
+
+@dataclass
+class GatedTrainingSAEConfig(TrainingSAEConfig):
+    """A gated SAE; see :class:`GatedTrainingSAE`.
+
+    Attributes:
+        l1_coefficient: of the penalty of the gates.
+        l1_warm_up_steps: in which the coefficient grows from 0.
+    """
+
+    l1_coefficient: float = 1.0
+    l1_warm_up_steps: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        as_float("l1_coefficient", self.l1_coefficient, low=0)
+        as_int("l1_warm_up_steps", self.l1_warm_up_steps, low=0)
+
+    @classmethod
+    def architecture(cls) -> str:
+        """The name "gated"."""
+        return "gated"
+
+
+class GatedTrainingSAE(TrainingSAE):
+    """A gated SAE (Rajamanoharan et al. 2024, "Improving Dictionary Learning with Gated SAEs").
+
+    The paths share the encoder: a gate is open where ``h + b_gate > 0`` and the magnitude is
+    ``relu(h * exp(r_mag) + b_mag)``, so that one product serves both. The penalty and an auxiliary
+    reconstruction, through the decoder itself, train the gates.
+
+    Attributes:
+        b_gate: parameter [M].
+        r_mag: parameter [M].
+        b_mag: parameter [M].
+    """
+
+    config_class = GatedTrainingSAEConfig
+
+    cfg: GatedTrainingSAEConfig
+    b_gate: nn.Parameter
+    r_mag: nn.Parameter
+    b_mag: nn.Parameter
+
+    def initialize_weights(self) -> None:
+        """The base's weights, with three vectors of zeros in place of the encoder's bias."""
+        super().initialize_weights()
+        zeros = self.b_enc.data
+        del self.b_enc
+        self.b_gate = nn.Parameter(zeros.clone())
+        self.r_mag = nn.Parameter(zeros.clone())
+        self.b_mag = nn.Parameter(zeros)
+
+    def get_coefficients(self) -> dict[str, float | TrainCoefficientConfig]:
+        """The coefficient "l1"."""
+        return {"l1": TrainCoefficientConfig(self.cfg.l1_coefficient, self.cfg.l1_warm_up_steps)}
+
+    def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
+        """``(x - b_dec) @ W_enc``, what both paths share: [..., M] of [..., D]."""
+        return nn.functional.linear(self.centred(x), self.W_enc.T)
+
+    def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Activations and the magnitudes before their ReLU, both [..., M], of inputs [..., D]."""
+        shared = self.pre_activations(x)
+        magnitudes = shared * self.r_mag.exp() + self.b_mag
+        return magnitudes.relu() * (shared + self.b_gate > 0), magnitudes
+
+    def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
+        """The losses of a batch [B, D]: two reconstructions and the gates' penalty."""
+        sae_in = step_input.sae_in
+        found = active(self, sae_in, None, -self.b_gate)
+        gates = (found.values + found.of_latents(self.b_gate)).relu()
+        scale = self.r_mag.exp()
+        magnitudes = found.values * found.of_latents(scale) + found.of_latents(self.b_mag)
+        acts = magnitudes.relu() * (gates > 0)
+        sae_out = found.decode(acts, self.W_dec, self.b_dec)
+        norms = torch.linalg.vector_norm(self.W_dec, dim=1)
+        penalty = found.latent_sums(gates) @ norms / len(sae_in)
+        by_gates = found.decode(gates, self.W_dec, self.b_dec)
+        losses = {
+            "mse_loss": reconstruction_loss(sae_out, sae_in),
+            "l1_loss": step_input.coefficients["l1"] * penalty,
+            "auxiliary_reconstruction_loss": reconstruction_loss(by_gates, sae_in),
+        }
+        return TrainStepOutput(
+            sae_in=sae_in,
+            sae_out=sae_out,
+            latents=found.latents(acts),
+            loss=total(losses),
+            losses=losses,
+            pre=found.pre,
+            scale=scale.detach(),
+            shift=self.b_mag.detach(),
+        )

@@ -1,0 +1,110 @@
+"""Matryoshka BatchTopK: the first latents must reconstruct by themselves, at several widths."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+
+from synthkern._checks import as_bool, as_int
+from synthkern.gather_entries import gather_entries
+from synthkern.sae.base import reconstruction_loss
+from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+from synthkern.sae.step import TrainStepInput
+from synthkern.sae.topk import Chosen, Level
+from synthkern.sparse import SparseActivations
+
+
+@dataclass
+class MatryoshkaBatchTopKTrainingSAEConfig(BatchTopKTrainingSAEConfig):
+    """A Matryoshka BatchTopK SAE; see :class:`MatryoshkaBatchTopKTrainingSAE`.
+
+    Attributes:
+        matryoshka_widths: ascending; the last level has all latents, and is added with a warning
+            where it is missing.
+        use_matryoshka_aux_loss: whether each level's dead latents get its own residual.
+    """
+
+    matryoshka_widths: list[int] = field(default_factory=list)
+    use_matryoshka_aux_loss: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        as_bool("use_matryoshka_aux_loss", self.use_matryoshka_aux_loss)
+        widths = [as_int("matryoshka_widths", width, low=1) for width in self.matryoshka_widths]
+        ascending = all(a < b for a, b in pairwise(widths))
+        if not widths or not ascending or widths[-1] > self.d_sae:
+            raise ValueError(
+                f"matryoshka_widths must be ascending and at most d_sae ({self.d_sae}), at least "
+                f"one of them, got {self.matryoshka_widths}"
+            )
+        if widths[-1] != self.d_sae:
+            warnings.warn(
+                f"matryoshka_widths ends at {widths[-1]}; a level of all {self.d_sae} latents is "
+                "added",
+                stacklevel=3,
+            )
+            widths.append(self.d_sae)
+        if len(widths) == 1:
+            warnings.warn(
+                "matryoshka_widths has one level, which makes a plain BatchTopK SAE", stacklevel=3
+            )
+        self.matryoshka_widths = widths
+
+    @classmethod
+    def architecture(cls) -> str:
+        """The name "matryoshka_batchtopk"."""
+        return "matryoshka_batchtopk"
+
+
+class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):
+    """A Matryoshka SAE (Bussmann et al. 2025, "Learning Multi-Level Features with Matryoshka
+    Sparse Autoencoders") over BatchTopK.
+
+    The latents below each width give a reconstruction of their own, whose loss is added. All
+    levels are one gather: a level's latents are a stretch of a sample's entries.
+    """
+
+    config_class = MatryoshkaBatchTopKTrainingSAEConfig
+
+    cfg: MatryoshkaBatchTopKTrainingSAEConfig
+
+    def reconstruct(
+        self, entries: SparseActivations, sae_in: torch.Tensor
+    ) -> tuple[list[Level], dict[str, torch.Tensor]]:
+        """The levels' reconstructions, and their losses by name."""
+        widths = self.cfg.matryoshka_widths
+        stretches = _by_level(entries, widths)
+        added = gather_entries(stretches, self.W_dec, torch.zeros_like(self.b_dec))
+        by_level = added.view(len(sae_in), len(widths), self.cfg.d_in)
+        sums = by_level.cumsum(dim=1) + self.b_dec
+        each = reconstruction_loss(sums.transpose(0, 1), sae_in).unbind()
+        losses = {
+            f"inner_mse_loss_{width}": loss
+            for width, loss in zip(widths[:-1], each[:-1], strict=True)
+        }
+        ends = zip([0, *widths], widths, sums.unbind(dim=1), strict=False)
+        return [Level(*level) for level in ends], {"mse_loss": each[-1], **losses}
+
+    def auxiliary_loss(
+        self, step_input: TrainStepInput, chosen: Chosen, levels: list[Level]
+    ) -> torch.Tensor:
+        """As TopK's, or the sum of every level's."""
+        if not self.cfg.use_matryoshka_aux_loss:
+            return super().auxiliary_loss(step_input, chosen, levels)
+        parts = [self.recovery_loss(step_input, chosen, level) for level in levels]
+        return self.cfg.aux_loss_coefficient * torch.stack(parts).sum()
+
+
+def _by_level(entries: SparseActivations, widths: list[int]) -> SparseActivations:
+    """The same entries with a row for each level of each sample."""
+    ends = torch.tensor(widths, dtype=torch.int32, device=entries.device)
+    level = torch.bucketize(entries.indices, ends, right=True)
+    row = entries.row_indices() * len(widths) + level
+    counts = torch.bincount(row, minlength=entries.batch_size * len(widths))
+    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    return SparseActivations(
+        offsets, entries.indices, entries.values, entries.num_features, validate=False
+    )

@@ -1,0 +1,85 @@
+"""The standard SAE: a ReLU and an L1 penalty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from synthkern._checks import as_float, as_int
+from synthkern.sae.active import active
+from synthkern.sae.base import TrainingSAE, reconstruction_loss, total
+from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.step import TrainStepInput, TrainStepOutput
+
+
+@dataclass
+class StandardTrainingSAEConfig(TrainingSAEConfig):
+    """A standard SAE; see :class:`StandardTrainingSAE`.
+
+    Attributes:
+        l1_coefficient: of the sparsity penalty.
+        lp_norm: which norm of a sample's activations is the penalty; above 0.
+        l1_warm_up_steps: in which the coefficient grows from 0.
+    """
+
+    l1_coefficient: float = 1.0
+    lp_norm: float = 1.0
+    l1_warm_up_steps: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        as_float("l1_coefficient", self.l1_coefficient, low=0)
+        as_float("lp_norm", self.lp_norm, low=0, open_low=True)
+        as_int("l1_warm_up_steps", self.l1_warm_up_steps, low=0)
+
+    @classmethod
+    def architecture(cls) -> str:
+        """The name "standard"."""
+        return "standard"
+
+
+class StandardTrainingSAE(TrainingSAE):
+    """A ReLU SAE with an L1 penalty (Bricken et al. 2023, "Towards Monosemanticity").
+
+    An activation counts in the penalty times the norm of its decoder row, so that shrinking one
+    and growing the other gains nothing (Conerly et al. 2024, "Update on how we train SAEs").
+    """
+
+    config_class = StandardTrainingSAEConfig
+
+    cfg: StandardTrainingSAEConfig
+
+    def get_coefficients(self) -> dict[str, float | TrainCoefficientConfig]:
+        """The coefficient "l1"."""
+        return {"l1": TrainCoefficientConfig(self.cfg.l1_coefficient, self.cfg.l1_warm_up_steps)}
+
+    def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Activations and pre-activations, both [..., M], of inputs [..., D]."""
+        pre = self.pre_activations(x)
+        return pre.relu(), pre
+
+    def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
+        """The losses of a batch [B, D]: of the reconstruction, and the penalty."""
+        sae_in, p = step_input.sae_in, self.cfg.lp_norm
+        zeros = torch.zeros_like(self.b_enc)
+        found = active(self, sae_in, self.b_enc, zeros, may_be_sparse=p == 1)
+        acts = found.values.relu()
+        sae_out = found.decode(acts, self.W_dec, self.b_dec)
+        norms = torch.linalg.vector_norm(self.W_dec, dim=1)
+        if p == 1:
+            penalty = found.latent_sums(acts) @ norms / len(sae_in)
+        else:
+            penalty = torch.linalg.vector_norm(acts * norms, ord=p, dim=1).mean()
+        losses = {
+            "mse_loss": reconstruction_loss(sae_out, sae_in),
+            "l1_loss": step_input.coefficients["l1"] * penalty,
+        }
+        return TrainStepOutput(
+            sae_in=sae_in,
+            sae_out=sae_out,
+            latents=found.latents(acts),
+            loss=total(losses),
+            losses=losses,
+            pre=found.pre,
+        )

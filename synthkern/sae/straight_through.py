@@ -1,0 +1,71 @@
+"""JumpReLU and a step, with straight-through gradients (Rajamanoharan et al. 2024, section 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def jumprelu(
+    x: torch.Tensor, threshold: torch.Tensor, bandwidth: float, ste_to_input: bool
+) -> torch.Tensor:
+    """x where it exceeds the threshold, else 0; x and threshold have one shape.
+
+    Within half a bandwidth of the threshold the latter's gradient is ``-threshold / bandwidth``,
+    and the opposite is added to that of x with ``ste_to_input``.
+    """
+    out: torch.Tensor = _JumpReLU.apply(  # type: ignore[no-untyped-call]
+        x, threshold, bandwidth, ste_to_input
+    )
+    return out
+
+
+def step(
+    x: torch.Tensor, threshold: torch.Tensor, bandwidth: float, ste_to_input: bool
+) -> torch.Tensor:
+    """1 where x exceeds the threshold, else 0; its estimated gradient is ``-1 / bandwidth``."""
+    out: torch.Tensor = _Step.apply(  # type: ignore[no-untyped-call]
+        x, threshold, bandwidth, ste_to_input
+    )
+    return out
+
+
+class _JumpReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, threshold: torch.Tensor, bandwidth: float, ste_to_input: bool
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, threshold)
+        ctx.bandwidth, ctx.ste_to_input = bandwidth, ste_to_input
+        return x * (x > threshold)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, threshold = ctx.saved_tensors
+        estimate = threshold * _window(x, threshold, ctx.bandwidth) * grad
+        grad_x = (x > threshold) * grad
+        return grad_x + estimate if ctx.ste_to_input else grad_x, -estimate, None, None
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, threshold: torch.Tensor, bandwidth: float, ste_to_input: bool
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, threshold)
+        ctx.bandwidth, ctx.ste_to_input = bandwidth, ste_to_input
+        return (x > threshold).to(x.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, threshold = ctx.saved_tensors
+        estimate = _window(x, threshold, ctx.bandwidth) * grad
+        return estimate if ctx.ste_to_input else None, -estimate, None, None
+
+
+def _window(x: torch.Tensor, threshold: torch.Tensor, bandwidth: float) -> torch.Tensor:
+    """1 / bandwidth within half a bandwidth of the threshold, else 0."""
+    return ((x - threshold).abs() < bandwidth / 2).to(x.dtype) / bandwidth
