@@ -3,8 +3,8 @@
 ``reference`` is plain PyTorch on any device, the oracle, written to be read; ``cpu`` is the C++
 core; ``triton`` are kernels for a GPU, which Triton's interpreter runs on the CPU where
 ``TRITON_INTERPRET=1`` is set before they are imported. CPU tensors go to ``cpu``, CUDA tensors to
-``triton`` where that package is installed (3.6 or later), others to ``reference``; the environment variable
-``SYNTHKERN_BACKEND`` forces one by name.
+``triton`` where that package is installed (3.6 or later), others to ``reference``; the environment
+variable ``SYNTHKERN_BACKEND`` forces one by name.
 """
 
 from __future__ import annotations
