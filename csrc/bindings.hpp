@@ -76,6 +76,11 @@ inline void check_entries(const Array<int64_t>& offsets, const Array<int32_t>& i
                                     std::to_string(bad - first) + "]");
 }
 
+template <class X>
+Array<X> array_of(const std::vector<X>& from) {
+    return Array<X>(py::ssize_t(from.size()), from.data());
+}
+
 template <class T>
 Csr<T> csr_of(const Array<int64_t>& offsets, const Array<int32_t>& indices, const Array<T>& values,
               int64_t num_features) {

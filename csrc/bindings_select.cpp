@@ -19,11 +19,6 @@ Dense<T> dense_of(const Array<T>& pre, const MaybeArray<T>& scale) {
     return {pre.data(), scale ? check(*scale, "scale", {width}) : nullptr, batch, width};
 }
 
-template <class X>
-Array<X> array_of(const std::vector<X>& from) {
-    return Array<X>(py::ssize_t(from.size()), from.data());
-}
-
 // Calls select(dense) without the GIL.
 template <class T, class Select>
 py::tuple selected(const Dense<T>& dense, const Select& select) {

@@ -72,6 +72,9 @@ struct Kernels {
     // returns how many. row, scale, bounds: [n]; at most one of scale and bounds is not null.
     int64_t (*find_large_f32)(const float* row, const float* scale, const float* bounds,
                               float bound, int64_t n, int32_t* places);
+    // correlations -= value * row, and the place of the largest of them, the first of equal ones;
+    // -1 where none is above 0. correlations, row: [n].
+    int64_t (*subtract_and_find)(float* correlations, float value, const float* row, int64_t n);
 };
 
 // Variants that this machine can run, the fastest last.

@@ -15,6 +15,7 @@ namespace SYNTHKERN_ISA {
 #include "gather.inl"
 #include "dot.inl"
 #include "select.inl"
+#include "pursuit.inl"
 #include "screen.inl"
 #include "sampler.inl"
 // clang-format on

@@ -3,6 +3,7 @@
 
 namespace synthkern {
 extern const Kernels kBaseline;
-const Kernels kBaseline = {"baseline",           baseline::make_sampler, baseline::gather_f32,
-                           baseline::gather_f64, baseline::dot_f32,      baseline::find_large_f32};
+const Kernels kBaseline = {
+    "baseline",        baseline::make_sampler,   baseline::gather_f32,       baseline::gather_f64,
+    baseline::dot_f32, baseline::find_large_f32, baseline::subtract_and_find};
 }  // namespace synthkern

@@ -10,7 +10,15 @@ import torch
 
 from synthkern import sae as saes
 
-NAMES = ["topk", "batchtopk", "matryoshka_batchtopk", "standard", "jumprelu", "gated"]
+NAMES = [
+    "topk",
+    "batchtopk",
+    "matryoshka_batchtopk",
+    "standard",
+    "jumprelu",
+    "gated",
+    "matching_pursuit",
+]
 
 
 def config(name: str, **fields: Any) -> Any:

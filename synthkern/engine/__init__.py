@@ -48,6 +48,8 @@ __all__ = [
     "gather",
     "gather_grad_values",
     "gather_grad_vectors",
+    "pursue",
+    "pursue_grad",
     "sample",
     "sample_hidden_at",
     "select_above",
@@ -301,6 +303,41 @@ def select_above(pre: torch.Tensor, bounds: torch.Tensor) -> SparseActivations:
     """All pre-activations [B, M] above their latent's bound [M], and NaN."""
     pre = _wide(pre)
     return _sparse_steps(pre.device).select_above(pre, bounds.to(pre.dtype))
+
+
+def pursue(
+    inputs: torch.Tensor,
+    vectors: torch.Tensor,
+    *,
+    residual_threshold: float,
+    iterations: int,
+    stop_on_repeat: bool,
+) -> SparseActivations:
+    """Matching pursuit: what every sample chooses of the vectors, one after the other.
+
+    A choice is the vector whose product with the residual is the largest, the first of equal
+    ones; its value is that product, and value times vector is taken off the residual. A sample
+    ends where no product is above 0.
+
+    Args:
+        inputs: [B, D], the first residuals.
+        vectors: [M, D], of the same dtype.
+        residual_threshold: a sample ends below this norm of its residual; 0 for never.
+        iterations: choices of a sample at most.
+        stop_on_repeat: whether a sample ends with the first vector that it chooses again.
+
+    Returns:
+        [B, M] in CSR form, a sample's entries in the order of its choices; a vector may repeat.
+    """
+    steps = _sparse_steps(inputs.device)
+    return steps.pursue(inputs, vectors, residual_threshold, iterations, stop_on_repeat)
+
+
+def pursue_grad(
+    inputs: torch.Tensor, vectors: torch.Tensor, choices: SparseActivations, grad: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients of the inputs [B, D] and the vectors [M, D] from that of the values [nnz]."""
+    return _sparse_steps(inputs.device).pursue_grad(inputs, vectors, choices, grad)
 
 
 def _like(scale: torch.Tensor | None, pre: torch.Tensor) -> torch.Tensor | None:

@@ -138,6 +138,33 @@ class SelectAboveFn(Protocol):
     def __call__(self, pre: torch.Tensor, bounds: torch.Tensor, /) -> SparseActivations: ...
 
 
+class PursueFn(Protocol):
+    """Matching pursuit."""
+
+    def __call__(
+        self,
+        inputs: torch.Tensor,
+        vectors: torch.Tensor,
+        residual_threshold: float,
+        iterations: int,
+        stop_on_repeat: bool,
+        /,
+    ) -> SparseActivations: ...
+
+
+class PursueGradFn(Protocol):
+    """Gradients of the inputs and the vectors of matching pursuit."""
+
+    def __call__(
+        self,
+        inputs: torch.Tensor,
+        vectors: torch.Tensor,
+        choices: SparseActivations,
+        grad: torch.Tensor,
+        /,
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+
 @dataclass(frozen=True)
 class SparseSteps:
     """What the training of sparse autoencoders needs besides."""
@@ -145,6 +172,8 @@ class SparseSteps:
     select_topk: SelectTopkFn
     select_batch_topk: SelectBatchTopkFn
     select_above: SelectAboveFn
+    pursue: PursueFn
+    pursue_grad: PursueGradFn
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,16 @@ from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAECo
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
 from synthkern.sae.gated import GatedTrainingSAE, GatedTrainingSAEConfig
 from synthkern.sae.jumprelu import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
+from synthkern.sae.matching_pursuit import (
+    MatchingPursuitTrainingSAE,
+    MatchingPursuitTrainingSAEConfig,
+)
 from synthkern.sae.matryoshka_batchtopk import (
     MatryoshkaBatchTopKTrainingSAE,
     MatryoshkaBatchTopKTrainingSAEConfig,
 )
 from synthkern.sae.registry import get_architecture, make_sae, register_architecture
+from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.standard import StandardTrainingSAE, StandardTrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
@@ -21,8 +26,11 @@ __all__ = [
     "GatedTrainingSAEConfig",
     "JumpReLUTrainingSAE",
     "JumpReLUTrainingSAEConfig",
+    "MatchingPursuitTrainingSAE",
+    "MatchingPursuitTrainingSAEConfig",
     "MatryoshkaBatchTopKTrainingSAE",
     "MatryoshkaBatchTopKTrainingSAEConfig",
+    "SparsityController",
     "StandardTrainingSAE",
     "StandardTrainingSAEConfig",
     "TopKTrainingSAE",

@@ -47,23 +47,22 @@ class TrainingSAE(nn.Module, ABC):
         self.initialize_weights()
 
     def initialize_weights(self) -> None:
-        """Draw the decoder (Kaiming uniform, then rows of the config's norm) and tie the encoder.
+        """The decoder, and the encoder that it is transposed; biases are zero."""
+        self.draw_decoder()
+        rows = self.W_dec.detach()
+        self.W_enc = nn.Parameter(rows.clone().T)
+        self.b_enc = nn.Parameter(rows.new_zeros(self.cfg.d_sae))
 
-        Biases are zero.
-        """
-        options: dict[str, Any] = {
-            "dtype": as_dtype("dtype", self.cfg.dtype),
-            "device": self.cfg.device,
-        }
-        rows = torch.empty(self.cfg.d_sae, self.cfg.d_in, **options)
+    def draw_decoder(self) -> None:
+        """Rows that are Kaiming uniform, then of the config's norm, and a bias of zeros."""
+        dtype = as_dtype("dtype", self.cfg.dtype)
+        rows = torch.empty(self.cfg.d_sae, self.cfg.d_in, dtype=dtype, device=self.cfg.device)
         nn.init.kaiming_uniform_(rows)
         if self.cfg.decoder_init_norm is not None:
             rows /= torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
             rows *= self.cfg.decoder_init_norm
         self.W_dec = nn.Parameter(rows)
-        self.W_enc = nn.Parameter(rows.clone().T)
-        self.b_enc = nn.Parameter(torch.zeros(self.cfg.d_sae, **options))
-        self.b_dec = nn.Parameter(torch.zeros(self.cfg.d_in, **options))
+        self.b_dec = nn.Parameter(rows.new_zeros(self.cfg.d_in))
 
     @abstractmethod
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

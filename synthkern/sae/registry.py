@@ -9,6 +9,7 @@ from synthkern.sae.batchtopk import BatchTopKTrainingSAE
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.gated import GatedTrainingSAE
 from synthkern.sae.jumprelu import JumpReLUTrainingSAE
+from synthkern.sae.matching_pursuit import MatchingPursuitTrainingSAE
 from synthkern.sae.matryoshka_batchtopk import MatryoshkaBatchTopKTrainingSAE
 from synthkern.sae.standard import StandardTrainingSAE
 from synthkern.sae.topk import TopKTrainingSAE
@@ -39,3 +40,4 @@ register_architecture("gated", GatedTrainingSAE)
 register_architecture("jumprelu", JumpReLUTrainingSAE)
 register_architecture("matryoshka_batchtopk", MatryoshkaBatchTopKTrainingSAE)
 register_architecture("standard", StandardTrainingSAE)
+register_architecture("matching_pursuit", MatchingPursuitTrainingSAE)

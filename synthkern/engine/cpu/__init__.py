@@ -7,6 +7,7 @@ from synthkern.engine.cpu.dictionary import (
     gather_grad_vectors,
 )
 from synthkern.engine.cpu.forest import apply_forest_dense, apply_forest_sparse
+from synthkern.engine.cpu.pursuit import pursue, pursue_grad
 from synthkern.engine.cpu.sampler import sample
 from synthkern.engine.cpu.selection import select_above, select_batch_topk, select_topk
 from synthkern.engine.protocol import Backend, SparseSteps, by_reading
@@ -25,5 +26,7 @@ BACKEND = Backend(
         select_topk=select_topk,
         select_batch_topk=select_batch_topk,
         select_above=select_above,
+        pursue=pursue,
+        pursue_grad=pursue_grad,
     ),
 )

@@ -7,6 +7,7 @@ fused multiply-add PyTorch cannot form, are within one rounding per feature.
 from synthkern.engine.protocol import Backend, SparseSteps, by_reading
 from synthkern.engine.reference.dictionary import gather, gather_grad_values, gather_grad_vectors
 from synthkern.engine.reference.forest import apply_forest_dense, apply_forest_sparse
+from synthkern.engine.reference.pursuit import pursue, pursue_grad
 from synthkern.engine.reference.sampler import sample
 from synthkern.engine.reference.selection import select_above, select_batch_topk, select_topk
 from synthkern.sparse import SparseActivations
@@ -25,5 +26,7 @@ BACKEND = Backend(
         select_topk=select_topk,
         select_batch_topk=select_batch_topk,
         select_above=select_above,
+        pursue=pursue,
+        pursue_grad=pursue_grad,
     ),
 )
