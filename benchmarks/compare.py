@@ -30,6 +30,7 @@ from sections import (
     persistence,
     prefetch,
     rates,
+    sae_steps,
 )
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
@@ -41,6 +42,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "rates": rates.run,
     "prefetch": prefetch.run,
     "evaluation": evaluation.run,
+    "sae_steps": sae_steps.run,
 }
 
 

@@ -119,3 +119,12 @@ def evaluate(sae: Any, feature_dict: Any, generator: Any, samples: int) -> Any:
     import sae_lens.synthetic as peer
 
     return peer.eval_sae_on_synthetic_data(sae, feature_dict, generator, samples, 1024)
+
+
+def training_sae(architecture: str, **fields: Any) -> tuple[Any, Any]:
+    """The peer's SAE of an architecture in training, and its class of a step's input."""
+    from sae_lens.registry import get_sae_training_class
+    from sae_lens.saes.sae import TrainStepInput
+
+    sae_class, config_class = get_sae_training_class(architecture)
+    return sae_class(config_class(**fields)), TrainStepInput
