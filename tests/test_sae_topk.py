@@ -14,8 +14,9 @@ from synthkern.sae import (
     TrainingSAE,
     TrainStepInput,
     make_sae,
+    trainable_parameters,
 )
-from synthkern.sae.encoder_entries import encoder_entries
+from synthkern.sae.encoder import encoder, encoder_entries
 from synthkern.sparse import SparseActivations
 
 # Only the gather would run in Triton's interpreter, which has tests of its own.
@@ -133,6 +134,20 @@ def test_gradcheck_of_the_encoders_entries(
         assert torch.autograd.gradcheck(values, inputs)
 
 
+@pytest.mark.parametrize("shape", [(3, 2, 4), (1, 1, 1)], ids=str)
+def test_gradcheck_of_the_encoder(shape: tuple[int, int, int]) -> None:
+    b, d, m = shape
+    x, W_enc, b_enc, b_dec = (
+        torch.randn(size, dtype=torch.float64).requires_grad_()
+        for size in ((b, d), (d, m), (m,), (d,))
+    )
+    torch.testing.assert_close(encoder(x, W_enc, b_enc, b_dec), (x - b_dec) @ W_enc + b_enc)
+    torch.testing.assert_close(encoder(x, W_enc, None, None), x @ W_enc)
+    assert torch.autograd.gradcheck(encoder, (x, W_enc, b_enc, b_dec))
+    assert torch.autograd.gradcheck(encoder, (x.detach(), W_enc, None, b_dec))
+    assert torch.autograd.gradcheck(encoder, (x, W_enc, b_enc, None))
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_nothing_active(backend: str, config: Any) -> None:
     sae = make_sae(config(d_in=4, d_sae=9, k=2))
@@ -194,3 +209,23 @@ def test_leading_dimensions_are_samples() -> None:
     x = torch.randn(2, 3, 4)
     assert torch.equal(sae.encode(x), sae.encode(x.reshape(6, 4)).reshape(2, 3, 9))
     assert sae(x).shape == (2, 3, 4)
+
+
+def test_an_optimizer_of_views_moves_the_same_weights() -> None:
+    sae = make_sae(TopKTrainingSAEConfig(d_in=6, d_sae=11, k=3))
+    plain = copy.deepcopy(sae)
+    trainable_parameters(sae)
+    given = trainable_parameters(sae)
+    assert all(parameter.is_contiguous() for parameter in given)
+    for one, parameters in ((sae, given), (plain, list(plain.parameters()))):
+        generator = torch.Generator().manual_seed(3)
+        optimizer = torch.optim.Adam(parameters, lr=0.01, fused=True)
+        for _ in range(3):
+            optimizer.zero_grad()
+            for _ in range(2):
+                x = torch.randn(9, 6, generator=generator)
+                one.training_forward_pass(TrainStepInput(x)).loss.backward()
+            optimizer.step()
+    assert sae.W_enc.grad is None
+    for one, other in zip(sae.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other)

@@ -125,7 +125,9 @@ def _stepping(
     sae: Any, step_input: Callable[..., Any], batches: list[torch.Tensor]
 ) -> Callable[[], object]:
     """A training step on the next batch."""
-    optimizer = torch.optim.Adam(sae.parameters(), lr=_LR, fused=True)
+    ours = isinstance(sae, saes.TrainingSAE)
+    parameters = saes.trainable_parameters(sae) if ours else list(sae.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=_LR, fused=True)
     coefficients = dict.fromkeys(sae.get_coefficients(), 1.0)
     number = 0
 

@@ -18,6 +18,7 @@ from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.standard import StandardTrainingSAE, StandardTrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
+from synthkern.sae.trainable import trainable_parameters
 
 __all__ = [
     "BatchTopKTrainingSAE",
@@ -43,4 +44,5 @@ __all__ = [
     "get_architecture",
     "make_sae",
     "register_architecture",
+    "trainable_parameters",
 ]

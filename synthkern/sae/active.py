@@ -8,12 +8,15 @@ import torch
 
 from synthkern import engine
 from synthkern.gather_entries import gather_entries
-from synthkern.sae.base import TrainingSAE
-from synthkern.sae.encoder_entries import encoder_entries, with_values
+from synthkern.sae.base import TrainingSAE, check_width
+from synthkern.sae.encoder import encoder, encoder_entries, with_values
 from synthkern.sparse import SparseActivations
 
-#: The share of latents above their bounds below which a step is sparse.
-SPARSE_BELOW = 0.1
+#: The share of latents above their bounds below which a step is sparse. Time of a sparse step over
+#: a dense one at shares of 0.05, 0.1, 0.15, 0.2 and 0.3, two cores, B = 1,024, D = 768, M = 4,096:
+#: standard 0.46, 0.61, 0.74, 0.98, 1.48; JumpReLU 0.37, 0.52, 0.67, 0.88, 1.26; gated 0.37, 0.55,
+#: 0.76, 0.96, 1.32.
+SPARSE_BELOW = 0.18
 
 _ROWS = 16  # every so many samples are looked at for the share
 
@@ -122,12 +125,14 @@ def active(
         bounds: [M]; what is not above has no part in any loss, nor a gradient.
         may_be_sparse: False keeps all, however few are above.
     """
-    pre = torch.nn.functional.linear(sae.centred(x), sae.W_enc.T, b_enc)
+    check_width("x", x, sae.cfg.d_in)
+    x = x.to(sae.W_dec.dtype)
+    pre = encoder(x, sae.W_enc, b_enc, sae.input_bias)
     bounds = bounds.detach()
     few = may_be_sparse and float((pre[::_ROWS] > bounds).float().mean()) < SPARSE_BELOW
     if not few:
         return DenseActive(pre)
     known = pre.detach()
     chosen = engine.select_above(known, bounds)
-    entries = encoder_entries(x.to(known.dtype), sae.W_enc, b_enc, sae.input_bias, chosen)
+    entries = encoder_entries(x, sae.W_enc, b_enc, sae.input_bias, chosen)
     return SparseActive(known, entries)

@@ -11,7 +11,7 @@ from synthkern._checks import as_bool, as_float, as_int
 from synthkern.gather_entries import gather_entries
 from synthkern.sae.base import TrainingSAE, check_width, reconstruction_loss
 from synthkern.sae.config import TrainingSAEConfig
-from synthkern.sae.encoder_entries import with_values
+from synthkern.sae.encoder import with_values
 from synthkern.sae.pursuit import matching_pursuit
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations

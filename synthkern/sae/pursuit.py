@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from synthkern import engine
-from synthkern.sae.encoder_entries import with_values
+from synthkern.sae.encoder import with_values
 from synthkern.sparse import SparseActivations
 
 

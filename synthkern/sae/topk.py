@@ -12,7 +12,7 @@ from synthkern._checks import as_bool, as_float, as_int
 from synthkern.gather_entries import gather_entries
 from synthkern.sae.base import TrainingSAE, check_width, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
-from synthkern.sae.encoder_entries import encoder_entries, with_values
+from synthkern.sae.encoder import encoder_entries, with_values
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
 

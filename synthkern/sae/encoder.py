@@ -1,4 +1,4 @@
-"""Pre-activations of the chosen latents: after the encoder's product nothing is dense."""
+"""The encoder: all pre-activations, or those of the chosen latents alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ import torch
 
 from synthkern import engine
 from synthkern.sparse import SparseActivations
+
+
+def encoder(
+    x: torch.Tensor, W_enc: torch.Tensor, b_enc: torch.Tensor | None, b_dec: torch.Tensor | None
+) -> torch.Tensor:
+    """``(x - b_dec) @ W_enc + b_enc``, [B, M], whose backward pass has one product less.
+
+    The gradient of b_dec needs only sums over the samples, so that where x has none, no product
+    goes back to it.
+    """
+    pre: torch.Tensor = _Encoder.apply(x, W_enc, b_enc, b_dec)  # type: ignore[no-untyped-call]
+    return pre
 
 
 def encoder_entries(
@@ -40,6 +52,38 @@ def with_values(entries: SparseActivations, values: torch.Tensor) -> SparseActiv
     return SparseActivations(
         entries.offsets, entries.indices, values, entries.num_features, validate=False
     )
+
+
+class _Encoder(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        W_enc: torch.Tensor,
+        b_enc: torch.Tensor | None,
+        b_dec: torch.Tensor | None,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, W_enc, b_dec)
+        return torch.nn.functional.linear(x if b_dec is None else x - b_dec, W_enc.T, b_enc)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, W_enc, b_dec = ctx.saved_tensors
+        needs_x, needs_weights, needs_b_enc, needs_b_dec = ctx.needs_input_grad
+        rows = W_enc.T
+        grad_W_enc = by_latent = None
+        if needs_weights:
+            grad_W_enc = (grad.T @ (x if b_dec is None else x - b_dec)).T
+        if needs_b_enc or needs_b_dec:
+            by_latent = grad.sum(dim=0)
+        grad_b_dec = -(by_latent @ rows) if needs_b_dec and by_latent is not None else None
+        return (
+            grad @ rows if needs_x else None,
+            grad_W_enc,
+            by_latent if needs_b_enc else None,
+            grad_b_dec,
+        )
 
 
 class _EncoderEntries(torch.autograd.Function):
