@@ -174,11 +174,15 @@ class SparseActivations:
             validate=False,
         )
 
+    def with_values(self, values: torch.Tensor) -> SparseActivations:
+        """The same places with other values [nnz]."""
+        return SparseActivations(
+            self.offsets, self.indices, values, self.num_features, validate=False
+        )
+
     def to_dtype(self, dtype: torch.dtype) -> SparseActivations:
         """The same entries with their values in ``dtype``."""
-        return SparseActivations(
-            self.offsets, self.indices, self.values.to(dtype), self.num_features, validate=False
-        )
+        return self.with_values(self.values.to(dtype))
 
     def to(self, device: torch.device | str) -> SparseActivations:
         """The same activations on ``device``."""

@@ -41,6 +41,4 @@ def positive(entries: SparseActivations) -> SparseActivations:
     if bool(above.all()):
         return entries
     values = entries.values.where(above, torch.zeros_like(entries.values))
-    return SparseActivations(
-        entries.offsets, entries.indices, values, entries.num_features, validate=False
-    ).drop_zeros()
+    return entries.with_values(values).drop_zeros()

@@ -9,7 +9,7 @@ import torch
 from synthkern import engine
 from synthkern.gather_entries import gather_entries
 from synthkern.sae.base import TrainingSAE, check_width
-from synthkern.sae.encoder import encoder, encoder_entries, with_values
+from synthkern.sae.encoder import encoder, encoder_entries
 from synthkern.sparse import SparseActivations
 
 #: The share of latents above their bounds below which a step is sparse. Time of a sparse step over
@@ -101,11 +101,11 @@ class SparseActive:
 
     def decode(self, values: torch.Tensor, W_dec: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """``values @ W_dec + b``."""
-        return gather_entries(with_values(self._entries, values), W_dec, b)
+        return gather_entries(self._entries.with_values(values), W_dec, b)
 
     def latents(self, values: torch.Tensor) -> SparseActivations:
         """The values that are not zero, without gradients."""
-        return with_values(self._entries, values.detach()).drop_zeros()
+        return self._entries.with_values(values.detach()).drop_zeros()
 
 
 def active(

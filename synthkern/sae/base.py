@@ -11,6 +11,7 @@ from torch import nn
 from synthkern._checks import as_dtype, check_tensor
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sparse import SparseActivations
 
 
 class TrainingSAE(nn.Module, ABC):
@@ -123,6 +124,20 @@ class TrainingSAE(nn.Module, ABC):
         check_width("x", x, self.cfg.d_in)
         x = x.to(self.W_dec.dtype)
         return x if self.input_bias is None else x - self.input_bias
+
+
+class EntriesTrainingSAE(TrainingSAE):
+    """One that finds its few active latents as entries; the dense ones are made of these."""
+
+    @abstractmethod
+    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+        """Activations of the latents, in CSR form, of inputs [B, D]."""
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Activations of the latents [..., M] of inputs [..., D]."""
+        check_width("x", x, self.cfg.d_in)
+        entries = self.encode_entries(x.reshape(-1, self.cfg.d_in))
+        return entries.to_dense(self.W_dec.dtype).reshape(*x.shape[:-1], self.cfg.d_sae)
 
 
 def check_width(name: str, value: torch.Tensor, width: int) -> None:

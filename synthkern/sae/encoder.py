@@ -44,14 +44,7 @@ def encoder_entries(
     values: torch.Tensor = _EncoderEntries.apply(  # type: ignore[no-untyped-call]
         x, W_enc, b_enc, b_dec, chosen
     )
-    return with_values(chosen, values)
-
-
-def with_values(entries: SparseActivations, values: torch.Tensor) -> SparseActivations:
-    """The same places with other values."""
-    return SparseActivations(
-        entries.offsets, entries.indices, values, entries.num_features, validate=False
-    )
+    return chosen.with_values(values)
 
 
 class _Encoder(torch.autograd.Function):

@@ -9,9 +9,8 @@ import torch
 
 from synthkern._checks import as_bool, as_float, as_int
 from synthkern.gather_entries import gather_entries
-from synthkern.sae.base import TrainingSAE, check_width, reconstruction_loss
+from synthkern.sae.base import EntriesTrainingSAE, reconstruction_loss
 from synthkern.sae.config import TrainingSAEConfig
-from synthkern.sae.encoder import with_values
 from synthkern.sae.pursuit import matching_pursuit
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
@@ -54,7 +53,7 @@ class MatchingPursuitTrainingSAEConfig(TrainingSAEConfig):
         return "matching_pursuit"
 
 
-class MatchingPursuitTrainingSAE(TrainingSAE):
+class MatchingPursuitTrainingSAE(EntriesTrainingSAE):
     """A matching pursuit SAE (Costa et al. 2025, "From Flat to Hierarchical: Extracting Sparse
     Representations with Matching Pursuit").
 
@@ -94,12 +93,6 @@ class MatchingPursuitTrainingSAE(TrainingSAE):
         """Activations of the latents, in CSR form, of inputs [B, D]."""
         return SparseActivations.from_sparse_coo(_summed(self.choose(x)))
 
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Activations of the latents [..., M] of inputs [..., D]."""
-        check_width("x", x, self.cfg.d_in)
-        acts = self.encode_entries(x.reshape(-1, self.cfg.d_in)).to_dense(self.W_dec.dtype)
-        return acts.reshape(*x.shape[:-1], self.cfg.d_sae)
-
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Activations [..., M] of inputs [..., D], and zeros: there are no pre-activations."""
         acts = self.encode(x)
@@ -119,7 +112,7 @@ class MatchingPursuitTrainingSAE(TrainingSAE):
         choices = self.choose(sae_in)
         sae_out = self.decode_entries(choices)
         loss = reconstruction_loss(sae_out, sae_in)
-        known = with_values(choices, choices.values.detach())
+        known = choices.with_values(choices.values.detach())
         output = TrainStepOutput(
             sae_in=sae_in,
             sae_out=sae_out,

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from synthkern import engine
-from synthkern.sae.encoder import with_values
 from synthkern.sparse import SparseActivations
 
 
@@ -34,7 +33,7 @@ def matching_pursuit(
     values: torch.Tensor = _Pursuit.apply(  # type: ignore[no-untyped-call]
         inputs, vectors, choices
     )
-    return with_values(choices, values)
+    return choices.with_values(values)
 
 
 class _Pursuit(torch.autograd.Function):

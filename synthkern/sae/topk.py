@@ -10,9 +10,9 @@ import torch
 from synthkern import engine
 from synthkern._checks import as_bool, as_float, as_int
 from synthkern.gather_entries import gather_entries
-from synthkern.sae.base import TrainingSAE, check_width, reconstruction_loss, total
+from synthkern.sae.base import EntriesTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
-from synthkern.sae.encoder import encoder_entries, with_values
+from synthkern.sae.encoder import encoder_entries
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
 
@@ -70,7 +70,7 @@ class Level(NamedTuple):
     sae_out: torch.Tensor
 
 
-class TopKTrainingSAE(TrainingSAE):
+class TopKTrainingSAE(EntriesTrainingSAE):
     """A TopK SAE (Gao et al. 2024, "Scaling and evaluating sparse autoencoders").
 
     Latents are the k largest pre-activations of a sample, those above 0; the AuxK loss lets dead
@@ -91,44 +91,40 @@ class TopKTrainingSAE(TrainingSAE):
         """The latents that inputs [B, D] keep."""
         with torch.no_grad():
             pre = self.pre_activations(x)
-            rescaled = self.cfg.rescale_acts_by_decoder_norm
-            scale = torch.linalg.vector_norm(self.W_dec, dim=-1) if rescaled else None
+            scale = self.decoder_norms
             kept = self.select(pre, scale)
         return Chosen(self._with_gradients(x, kept), pre, scale)
 
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Activations of the latents [..., M] of inputs [..., D]."""
-        check_width("x", x, self.cfg.d_in)
-        entries = self.encode_entries(x.reshape(-1, self.cfg.d_in))
-        return entries.to_dense(self.W_dec.dtype).reshape(*x.shape[:-1], self.cfg.d_sae)
+    @property
+    def decoder_norms(self) -> torch.Tensor | None:
+        """Norms [M] of the decoder's rows, where activations are rescaled by them."""
+        if not self.cfg.rescale_acts_by_decoder_norm:
+            return None
+        return torch.linalg.vector_norm(self.W_dec, dim=-1)
 
     def encode_entries(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
-        entries = self.choose(x).entries
-        if self.cfg.rescale_acts_by_decoder_norm:
-            norms = torch.linalg.vector_norm(self.W_dec, dim=-1)
-            entries = with_values(entries, entries.values * norms[entries.indices])
+        entries, norms = self.choose(x).entries, self.decoder_norms
+        if norms is not None:
+            entries = entries.with_values(entries.values * norms[entries.indices])
         return entries
 
     def decode_entries(self, entries: SparseActivations) -> torch.Tensor:
         """Reconstructions [B, D] of activations in CSR form."""
-        if self.cfg.rescale_acts_by_decoder_norm:
-            norms = torch.linalg.vector_norm(self.W_dec, dim=-1)
-            entries = with_values(entries, entries.values / norms[entries.indices])
+        norms = self.decoder_norms
+        if norms is not None:
+            entries = entries.with_values(entries.values / norms[entries.indices])
         return gather_entries(entries, self.W_dec, self.b_dec)
 
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Activations and scaled pre-activations, both [..., M], of inputs [..., D]."""
-        pre = self.pre_activations(x)
-        if self.cfg.rescale_acts_by_decoder_norm:
-            pre = pre * torch.linalg.vector_norm(self.W_dec, dim=-1)
-        return self.encode(x), pre
+        pre, norms = self.pre_activations(x), self.decoder_norms
+        return self.encode(x), pre if norms is None else pre * norms
 
     def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
         """Reconstructions [..., D] of activations [..., M]."""
-        if self.cfg.rescale_acts_by_decoder_norm:
-            feature_acts = feature_acts / torch.linalg.vector_norm(self.W_dec, dim=-1)
-        return super().decode(feature_acts)
+        norms = self.decoder_norms
+        return super().decode(feature_acts if norms is None else feature_acts / norms)
 
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: of the reconstruction, and the auxiliary one."""
@@ -140,9 +136,9 @@ class TopKTrainingSAE(TrainingSAE):
             "auxiliary_reconstruction_loss": self.auxiliary_loss(step_input, chosen, levels),
             **losses,
         }
-        latents = with_values(chosen.entries, chosen.entries.values.detach())
+        latents = chosen.entries.with_values(chosen.entries.values.detach())
         if chosen.scale is not None:
-            latents = with_values(latents, latents.values * chosen.scale[latents.indices])
+            latents = latents.with_values(latents.values * chosen.scale[latents.indices])
         return TrainStepOutput(
             sae_in=sae_in,
             sae_out=levels[-1].sae_out,

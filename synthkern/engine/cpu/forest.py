@@ -60,10 +60,7 @@ def apply_forest_sparse(
             threads=torch.get_num_threads(),
         )
     )
-    applied = SparseActivations(
-        activations.offsets, activations.indices, values, activations.num_features, validate=False
-    )
-    return applied.drop_zeros()
+    return activations.with_values(values).drop_zeros()
 
 
 def bound_forest(forest: Forest, num_features: int) -> Any:

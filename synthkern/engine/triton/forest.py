@@ -59,7 +59,4 @@ def apply_forest_sparse(
         ordinal,
         activations.num_features,
     )
-    applied = SparseActivations(
-        activations.offsets, activations.indices, values, activations.num_features, validate=False
-    )
-    return applied.drop_zeros()
+    return activations.with_values(values).drop_zeros()
