@@ -30,6 +30,10 @@ class Rows(NamedTuple):
     values: torch.Tensor
     total: torch.Tensor
 
+    def of_samples(self, samples: slice) -> Rows:
+        """Some of the samples, with the same room."""
+        return self._replace(begin=self.begin[samples], counts=self.counts[samples])
+
     @property
     def size(self) -> int:
         """Number of entries that there is room for."""

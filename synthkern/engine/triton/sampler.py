@@ -315,23 +315,13 @@ def _enqueue(
     hidden: torch.Tensor | None,
 ) -> None:
     """Launch what fills ``entries`` and ``hidden`` with ``count`` samples from ``first`` on."""
-    device = position.device
     tiles = tiles_for(bound, count, None if hidden is None else hidden.shape[1])
     a_row = 4 * bound.padded_rank + 4 + 2 * bound.screen.num_blocks
     # In whole tiles, and lines of memory, so that no launch is specialised for a part of a batch.
     whole = max(16, tiles.rows)
     most = max(1, min(_CHUNK_BYTES // a_row, _MOST_ROWS) // whole) * whole
-    if entries is None:
-        entries = _empty_rows(bound.plan, 0, 0)
-        fills = False
-    else:
-        fills = True
-    if vectors is None or bias is None or hidden is None:
-        vectors = bias = hidden = torch.empty(0, 0, device=device)
-        is_hidden = False
-    else:
+    if vectors is not None and bias is not None:
         vectors, bias = vectors.contiguous(), bias.contiguous()
-        is_hidden = True
     for begin in range(0, count, most):
         chunk = slice(begin, min(begin + most, count))
         _enqueue_chunk(
@@ -340,12 +330,10 @@ def _enqueue(
             tiles,
             first + begin,
             chunk.stop - begin,
-            entries._replace(begin=entries.begin[chunk], counts=entries.counts[chunk]),
+            None if entries is None else entries.of_samples(chunk),
             vectors,
             bias,
-            hidden[chunk],
-            fills,
-            is_hidden,
+            None if hidden is None else hidden[chunk],
         )
 
 
@@ -355,12 +343,10 @@ def _enqueue_chunk(
     tiles: Tiles,
     first: int,
     rows: int,
-    entries: Rows,
-    vectors: torch.Tensor,
-    bias: torch.Tensor,
-    hidden: torch.Tensor,
-    fills: bool,
-    is_hidden: bool,
+    entries: Rows | None,
+    vectors: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    hidden: torch.Tensor | None,
 ) -> None:
     plan, device = bound.plan, position.device
     factor = norm = torch.empty(0, 0, device=device)
@@ -388,7 +374,12 @@ def _enqueue_chunk(
     size = max(scratch.size for scratch in scratches)
     memory = torch.empty(size, dtype=torch.int32, device=device)
     waiting = torch.zeros(1 + triton.cdiv(rows, tiles.rows), dtype=torch.int32, device=device)
-    dim = hidden.shape[-1]
+    fills, is_hidden = entries is not None, hidden is not None
+    if entries is None:
+        entries = _empty_rows(plan, 0, 0)
+    if vectors is None or bias is None or hidden is None:
+        vectors = bias = hidden = torch.empty(0, 0, device=device)
+    dim = hidden.shape[1]
     for again, scratch in enumerate(scratches):
         launch(
             walk_kernel,

@@ -38,20 +38,24 @@ LISTS = tl.constexpr(8)
 def draw(
     key_low,
     key_high,
-    index,
-    factor_row,
+    start,
+    tile_row,
+    rows,
+    row,
     feature,
+    factor,  # [rows, padded] float32
     columns,  # [N, 4] int32: threshold and noise or byte and word of fire_below; mean; std
     loading,  # [N, padded] float32
     table,  # [513, 4] float32
     PADDED: tl.constexpr,
     TRIANGULAR: tl.constexpr,
 ):
-    """Values [L] of features of samples, zero where they do not fire, and their priorities.
+    """Values [L] of features of the tile's rows, zero where they do not fire, and their priorities.
 
-    index: [L] uint64, the samples' indices. factor_row: [L] pointers to their factors.
+    ``start`` is the index of row 0, uint64. Rows behind the last are drawn as that one.
     """
-    low, high = halves(index)
+    sample = tl.minimum(tile_row + row, rows - 1)
+    low, high = halves(start + sample.to(tl.uint64))
     byte = coarse_byte(feature, low, high, key_low, key_high)
     w0, w1, w2, w3 = block(FEATURE, feature.to(tl.uint32), low, high, key_low, key_high)
     first, second, mean, std = four_of(columns, feature)
@@ -61,6 +65,7 @@ def draw(
     else:
         threshold = first.to(tl.float32, bitcast=True)
         scale = second.to(tl.float32, bitcast=True)
+        factor_row = factor + sample.to(tl.int64) * PADDED
         s = _product(factor_row, feature, loading, PADDED, TRIANGULAR)
         fires = s + scale * normal((byte << 24) | (w0 >> 8), table) > threshold
     mean = mean.to(tl.float32, bitcast=True)
@@ -189,11 +194,9 @@ def draw_survivors(
             listed = i < ready
             its_row = tl.load(survivors + i, mask=listed, other=0)
             feature = tl.load(survivors + room + i, mask=listed, other=0)
-            at_row = tl.minimum(tile_row + its_row, rows - 1)
             value, high, low = draw(
-            key_low, key_high, start + at_row.to(tl.uint64),
-            factor + at_row.to(tl.int64) * PADDED, feature,
-                columns, loading, table, PADDED, TRIANGULAR,
+                key_low, key_high, start, tile_row, rows, its_row, feature, factor, columns,
+                loading, table, PADDED, TRIANGULAR,
             )  # fmt: skip
             keep = listed & (value > 0)
             node = tl.full((LANES,), -1, tl.int32)
@@ -229,11 +232,9 @@ def draw_grouped_tops(
         listed = (i < total) & (tile_row + row < rows)
         node = tl.load(grouped + i % num_grouped)
         feature, child_begin, num_children, flags = four_of(nodes, node)
-        at_row = tl.minimum(tile_row + row, rows - 1)
         value, high, low = draw(
-            key_low, key_high, start + at_row.to(tl.uint64),
-            factor + at_row.to(tl.int64) * PADDED, feature,
-            columns, loading, table, PADDED, TRIANGULAR,
+            key_low, key_high, start, tile_row, rows, row, feature, factor, columns, loading,
+            table, PADDED, TRIANGULAR,
         )  # fmt: skip
         size = _append(
             lists, capacity, size, listed & (value > 0), row, feature, value, node, flags >> 1,
@@ -287,11 +288,9 @@ def draw_children(
         place = t - tl.load(lists + BEFORE * capacity + at, mask=listed, other=0)
         node = tl.where(listed, child_begin + place, 0)
         feature, its_begin, its_children, flags = four_of(nodes, node)
-        at_row = tl.minimum(tile_row + row, rows - 1)
         value, high, low = draw(
-            key_low, key_high, start + at_row.to(tl.uint64),
-            factor + at_row.to(tl.int64) * PADDED, feature,
-            columns, loading, table, PADDED, TRIANGULAR,
+            key_low, key_high, start, tile_row, rows, row, feature, factor, columns, loading,
+            table, PADDED, TRIANGULAR,
         )  # fmt: skip
         gate_value = tl.load(lists + VALUE * capacity + at, mask=listed, other=0)
         mean = tl.load(columns + gate.to(tl.int64) * 4 + 2).to(tl.float32, bitcast=True)
@@ -310,6 +309,16 @@ def draw_children(
 
 
 @triton.jit
+def _bit_of(lists, capacity, i, mask, words_a_row):
+    """The word and the bit of entries' row and feature, that feature, and the value's bits."""
+    row = tl.load(lists + ROW * capacity + i, mask=mask, other=0)
+    feature = tl.load(lists + FEATURE_OF * capacity + i, mask=mask, other=0)
+    value = tl.load(lists + VALUE * capacity + i, mask=mask, other=0)
+    bit = tl.full(i.shape, 1, tl.uint32) << (feature % 32).to(tl.uint32)
+    return row * words_a_row + feature // 32, bit, feature, value
+
+
+@triton.jit
 def sort_entries(
     lists, capacity, size, words, words_a_row, in_order, in_order_value,
     ROWS: tl.constexpr, LANES: tl.constexpr,
@@ -324,14 +333,10 @@ def sort_entries(
     tl.debug_barrier()
     for base in range(0, size, LANES):
         i = base + tl.arange(0, LANES)
-        row = tl.load(lists + ROW * capacity + i, mask=i < size, other=0)
-        feature = tl.load(lists + FEATURE_OF * capacity + i, mask=i < size, other=0)
-        value = tl.load(lists + VALUE * capacity + i, mask=i < size, other=0)
+        word, bit, feature, value = _bit_of(lists, capacity, i, i < size, words_a_row)
         tl.atomic_or(
-            words + row * words_a_row + feature // 32,
-            (tl.full((LANES,), 1, tl.uint32) << (feature % 32).to(tl.uint32)).to(
-                tl.int32, bitcast=True
-            ),
+            words + word,
+            bit.to(tl.int32, bitcast=True),
             mask=value != 0,
             sem="relaxed",
             scope="cta",
@@ -346,13 +351,9 @@ def sort_entries(
     tl.debug_barrier()
     for base in range(0, size, LANES):
         i = base + tl.arange(0, LANES)
-        row = tl.load(lists + ROW * capacity + i, mask=i < size, other=0)
-        feature = tl.load(lists + FEATURE_OF * capacity + i, mask=i < size, other=0)
-        value = tl.load(lists + VALUE * capacity + i, mask=i < size, other=0)
-        word = row * words_a_row + feature // 32
+        word, bit, feature, value = _bit_of(lists, capacity, i, i < size, words_a_row)
         bits = tl.load(words + word, mask=value != 0, other=0).to(tl.uint32, bitcast=True)
-        lower = (tl.full((LANES,), 1, tl.uint32) << (feature % 32).to(tl.uint32)) - 1
-        at = tl.load(words + span + word, mask=value != 0, other=0) + ones(bits & lower)
+        at = tl.load(words + span + word, mask=value != 0, other=0) + ones(bits & (bit - 1))
         tl.store(in_order + at, feature, mask=value != 0)
         tl.store(in_order_value + at, value.to(tl.float32, bitcast=True), mask=value != 0)
     tl.debug_barrier()
