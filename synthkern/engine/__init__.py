@@ -20,6 +20,7 @@ from synthkern._checks import check_finite
 from synthkern.engine.protocol import (
     MODES,
     Backend,
+    Counts,
     Drawn,
     GatherMode,
     SparseSteps,
@@ -37,6 +38,7 @@ __all__ = [
     "BACKENDS",
     "MODES",
     "Backend",
+    "Counts",
     "Drawn",
     "GatherMode",
     "apply_forest_dense",
@@ -45,6 +47,7 @@ __all__ = [
     "backend_for",
     "backend_named",
     "compress",
+    "count_fires",
     "gather",
     "gather_grad_values",
     "gather_grad_vectors",
@@ -338,6 +341,21 @@ def pursue_grad(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients of the inputs [B, D] and the vectors [M, D] from that of the values [nnz]."""
     return _sparse_steps(inputs.device).pursue_grad(inputs, vectors, choices, grad)
+
+
+def count_fires(
+    latents: SparseActivations, features: SparseActivations, matched: torch.Tensor
+) -> Counts:
+    """How often latents fire, their features, and both at once; work follows what fires.
+
+    Args:
+        latents: B samples of M latents; each entry is a firing.
+        features: the same samples' N features, on any device.
+        matched: [M] int64, the feature of each latent, on any device.
+    """
+    device = latents.device
+    steps = _sparse_steps(device)
+    return steps.count_fires(latents, features.to(device), matched.to(device))
 
 
 def _like(scale: torch.Tensor | None, pre: torch.Tensor) -> torch.Tensor | None:

@@ -165,15 +165,35 @@ class PursueGradFn(Protocol):
     ) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
+class Counts(NamedTuple):
+    """Numbers of samples, int64 [M] each, on the CPU."""
+
+    fires: torch.Tensor
+    """in which the latent fires"""
+    hits: torch.Tensor
+    """in which both it and its feature fire"""
+    feature_fires: torch.Tensor
+    """in which its feature fires"""
+
+
+class CountFiresFn(Protocol):
+    """Counts how often latents and their features fire."""
+
+    def __call__(
+        self, latents: SparseActivations, features: SparseActivations, matched: torch.Tensor, /
+    ) -> Counts: ...
+
+
 @dataclass(frozen=True)
 class SparseSteps:
-    """What the training of sparse autoencoders needs besides."""
+    """What training and evaluating sparse autoencoders needs besides."""
 
     select_topk: SelectTopkFn
     select_batch_topk: SelectBatchTopkFn
     select_above: SelectAboveFn
     pursue: PursueFn
     pursue_grad: PursueGradFn
+    count_fires: CountFiresFn
 
 
 @dataclass(frozen=True)

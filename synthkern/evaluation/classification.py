@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from synthkern import engine
 from synthkern.evaluation.calculator import Calculator, count
-from synthkern.evaluation.counts import count_fires
 from synthkern.evaluation.entries import Activations, entries_of, positive
 from synthkern.evaluation.matching import best_matches, check_vectors
 
@@ -76,7 +76,7 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
                 f"gt_feature_acts must have {latents.batch_size} samples as sae_latents, "
                 f"got {features.batch_size}"
             )
-        counts = count_fires(latents, features, self.best_matches)
+        counts = engine.count_fires(latents, features, self.best_matches)
         self._add(samples=latents.batch_size, **counts._asdict())
 
     def per_latent(self) -> dict[str, torch.Tensor]:

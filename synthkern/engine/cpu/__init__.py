@@ -1,5 +1,6 @@
 """The C++ core behind the engine's protocol."""
 
+from synthkern.engine.cpu.counts import count_fires
 from synthkern.engine.cpu.dictionary import (
     compress,
     gather,
@@ -28,5 +29,6 @@ BACKEND = Backend(
         select_above=select_above,
         pursue=pursue,
         pursue_grad=pursue_grad,
+        count_fires=count_fires,
     ),
 )

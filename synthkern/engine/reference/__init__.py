@@ -5,6 +5,7 @@ fused multiply-add PyTorch cannot form, are within one rounding per feature.
 """
 
 from synthkern.engine.protocol import Backend, SparseSteps, by_reading
+from synthkern.engine.reference.counts import count_fires
 from synthkern.engine.reference.dictionary import gather, gather_grad_values, gather_grad_vectors
 from synthkern.engine.reference.forest import apply_forest_dense, apply_forest_sparse
 from synthkern.engine.reference.pursuit import pursue, pursue_grad
@@ -28,5 +29,6 @@ BACKEND = Backend(
         select_above=select_above,
         pursue=pursue,
         pursue_grad=pursue_grad,
+        count_fires=count_fires,
     ),
 )
