@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import hardware
+from harness.names import names_of
 from harness.report import Section
 from harness.timing import Settings
 from sections import (
@@ -75,7 +76,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--only",
-        type=_names,
+        type=names_of(SECTIONS),
         default=list(SECTIONS),
         metavar="NAMES",
         help=f"sections, separated by commas, of {', '.join(SECTIONS)}",
@@ -90,14 +91,6 @@ def _parse() -> argparse.Namespace:
         help="a case that has used this much has no further rounds (default: 60)",
     )
     return parser.parse_args()
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = [name for name in names if name not in SECTIONS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"must be of {', '.join(SECTIONS)}, got {unknown}")
-    return names
 
 
 def _positive(text: str) -> int:

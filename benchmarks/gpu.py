@@ -30,6 +30,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from harness.names import names_of
+
 #: Sections by name, in the order in which they run.
 SECTIONS = {
     "first-calls": "first_calls",
@@ -118,7 +120,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--tune", action="store_true", help="tune tiles before they are timed")
     parser.add_argument(
         "--only",
-        type=_names,
+        type=names_of(SECTIONS),
         metavar="NAMES",
         help=f"sections, separated by commas, of {', '.join(SECTIONS)}",
     )
@@ -130,14 +132,6 @@ def _parse() -> argparse.Namespace:
     if args.only is None:
         args.only = [name for name in SECTIONS if name != "tuning" or args.tune]
     return args
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = [name for name in names if name not in SECTIONS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"must be of {', '.join(SECTIONS)}, got {unknown}")
-    return names
 
 
 if __name__ == "__main__":
