@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import gc
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +14,12 @@ import torch
 from synthkern._checks import as_vector
 from synthkern.activation_generator import ActivationGenerator
 from synthkern.build_parts import build_mean_magnitudes, build_std_magnitudes
-from synthkern.directory_lock import is_at
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.files import blaming, read_json, write_json
 from synthkern.hierarchy import Hierarchy
 from synthkern.model_weights import read_weights, write_weights
 from synthkern.staged_directory import staged_directory
+from synthkern.steady_read import read_steadily
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix
 from synthkern.world.magnitudes import FoldedNormalMagnitudeConfig
@@ -36,9 +34,6 @@ _FILENAMES = (
     SYNTHETIC_MODEL_WEIGHTS_FILENAME,
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
 )
-
-#: How often a directory is read while others keep replacing it.
-_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -92,21 +87,7 @@ def write_model(directory: Path | str, parts: ModelParts) -> None:
 
 def read_model(directory: Path | str) -> ModelParts:
     """Read a model's files; see :meth:`synthkern.SyntheticModel.load_from_disk`."""
-    folder = Path(directory)
-    for _ in range(_ATTEMPTS):
-        # While it is open, no other directory can be taken for it.
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            parts = _read(folder)
-        except (ValueError, OSError):
-            if is_at(folder, opened):
-                raise
-        else:
-            if is_at(folder, opened):
-                return parts
-        finally:
-            os.close(opened)
-    raise OSError(errno.EAGAIN, "other processes keep replacing the directory", str(folder))
+    return read_steadily(directory, _read)
 
 
 def _read(folder: Path) -> ModelParts:
@@ -169,7 +150,7 @@ def _magnitudes(
                 warnings.warn(
                     f"the model was saved without {name} and without a seed: they were drawn "
                     "afresh, and are others at every load",
-                    stacklevel=5,
+                    stacklevel=6,
                 )
             saved = as_vector(name, build(cfg), cfg.num_features, low=low)
         both.append(saved)

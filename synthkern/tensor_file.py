@@ -13,11 +13,19 @@ import safetensors
 import torch
 
 #: The dtypes that can be read, by the names that the format has for them.
-_DTYPES = {
+_FLOATING = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "F32": torch.float32,
     "F64": torch.float64,
+}
+_COUNTS = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
 }
 
 
@@ -63,19 +71,20 @@ class TensorFile:
             for name, entry in header.items()
         }
 
-    def read(self, name: str) -> torch.Tensor:
+    def read(self, name: str, *, floating: bool = True) -> torch.Tensor:
         """A tensor in memory of its own: nothing that happens to the file changes it.
 
         Raises:
-            ValueError: for a dtype other than float16, bfloat16, float32 and float64.
+            ValueError: for a dtype other than float16, bfloat16, float32 and float64, or, unless
+                ``floating``, other than bool and the integers up to int64.
         """
-        stored = self.tensors[name]
-        if stored.dtype not in _DTYPES:
+        stored, dtypes = self.tensors[name], _FLOATING if floating else _COUNTS
+        if stored.dtype not in dtypes:
             raise ValueError(
-                f"{self._path}: {name} must have one of the dtypes {', '.join(_DTYPES)}, "
+                f"{self._path}: {name} must have one of the dtypes {', '.join(dtypes)}, "
                 f"got {stored.dtype}"
             )
-        tensor = torch.empty(stored.shape, dtype=_DTYPES[stored.dtype], device="cpu")
+        tensor = torch.empty(stored.shape, dtype=dtypes[stored.dtype], device="cpu")
         data = tensor.view(-1).view(torch.uint8).numpy().data
         self._file.seek(stored.begin)
         done = 0
