@@ -64,18 +64,20 @@ class _Encoder(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, W_enc, b_dec = ctx.saved_tensors
         needs_x, needs_weights, needs_b_enc, needs_b_dec = ctx.needs_input_grad
-        rows = W_enc.T
+        # Under autocast the gradient has fewer digits than what it is of.
+        rows = W_enc.T.to(grad.dtype)
         grad_W_enc = by_latent = None
         if needs_weights:
-            grad_W_enc = (grad.T @ (x if b_dec is None else x - b_dec)).T
+            centred = x if b_dec is None else x - b_dec
+            grad_W_enc = (grad.T @ centred.to(grad.dtype)).T.to(W_enc.dtype)
         if needs_b_enc or needs_b_dec:
             by_latent = grad.sum(dim=0)
         grad_b_dec = -(by_latent @ rows) if needs_b_dec and by_latent is not None else None
         return (
-            grad @ rows if needs_x else None,
+            (grad @ rows).to(x.dtype) if needs_x else None,
             grad_W_enc,
-            by_latent if needs_b_enc else None,
-            grad_b_dec,
+            by_latent.to(W_enc.dtype) if needs_b_enc and by_latent is not None else None,
+            None if grad_b_dec is None else grad_b_dec.to(W_enc.dtype),
         )
 
 

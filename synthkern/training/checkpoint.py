@@ -1,0 +1,92 @@
+"""Checkpoints: a directory that is replaced as a whole, so that a crash leaves the one before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+
+from synthkern.files import blaming, read_json, save_tensors, write_json
+from synthkern.staged_directory import clear_leftovers, staged_directory
+from synthkern.training.history import TrainingHistory, check_rows
+
+_TENSORS, _VALUES = "training_state.safetensors", "training_state.json"
+
+#: Changes whenever older checkpoints can no longer be continued.
+_VERSION = 1
+
+
+class Checkpoint(NamedTuple):
+    """Where a training had got to.
+
+    Attributes:
+        recipe: what decides the outcome: settings, SAE, world, stream.
+        values: of the trainer, as JSON has them.
+        tensors: of the trainer.
+        history: rows so far.
+        progress: of the loop.
+    """
+
+    recipe: dict[str, Any]
+    values: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+    history: TrainingHistory
+    progress: dict[str, Any]
+
+
+def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in place of the one before."""
+    with staged_directory(directory, (_TENSORS, _VALUES)) as folder:
+        save_tensors(folder / _TENSORS, _separate(checkpoint.tensors))
+        write_json(
+            folder / _VALUES,
+            {
+                "version": _VERSION,
+                "recipe": checkpoint.recipe,
+                "values": checkpoint.values,
+                "progress": checkpoint.progress,
+                "history": checkpoint.history.rows,
+            },
+            indent=None,
+        )
+
+
+def read_checkpoint(directory: Path) -> Checkpoint | None:
+    """The checkpoint in a directory, or None where there is none yet.
+
+    Raises:
+        ValueError: naming the file that is not what it should be.
+    """
+    if directory.parent.is_dir():
+        clear_leftovers(directory)
+    values = directory / _VALUES
+    if not values.exists():
+        return None
+    data = read_json(values)
+    with blaming(values):
+        if not isinstance(data, dict) or data.get("version") != _VERSION:
+            raise ValueError(f"this must be a checkpoint of version {_VERSION}")
+        missing = {"recipe", "values", "progress", "history"} - data.keys()
+        if missing:
+            raise ValueError(f"{sorted(missing)} must be there")
+        history = TrainingHistory(check_rows(data["history"]))
+    weights = directory / _TENSORS
+    try:
+        tensors = safetensors.torch.load_file(weights)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{weights} must be a whole safetensors file, but {error}") from error
+    return Checkpoint(data["recipe"], data["values"], tensors, history, data["progress"])
+
+
+def _separate(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as a file takes them: contiguous, and none in memory of another."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().contiguous()
+        found[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return found

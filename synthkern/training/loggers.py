@@ -1,0 +1,92 @@
+"""Where figures go besides the training curves: TensorBoard and Weights & Biases, if installed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Logger(Protocol):
+    """Takes figures of a training, by name."""
+
+    def log(self, figures: Mapping[str, float], step: int) -> None:
+        """Take in the figures of a step."""
+
+    def close(self) -> None:
+        """Write what is left; nothing is logged after."""
+
+
+class TensorBoardLogger:
+    """Writes event files for TensorBoard.
+
+    Args:
+        directory: of the event files.
+
+    Raises:
+        ImportError: where tensorboard is not installed.
+    """
+
+    def __init__(self, directory: Path | str) -> None:
+        board = _installed("torch.utils.tensorboard", "tensorboard")
+        self._writer: Any = board.SummaryWriter(str(directory))
+
+    def log(self, figures: Mapping[str, float], step: int) -> None:
+        """Take in the figures of a step."""
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
+
+
+class WandbLogger:
+    """Sends figures to Weights & Biases.
+
+    Args:
+        project: of the run.
+        entity: whose project it is; None for the user's default.
+        name: of the run.
+        run_id: of a run to go on with, or None.
+        config: to show beside the run.
+
+    Raises:
+        ImportError: where wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        *,
+        entity: str | None = None,
+        name: str | None = None,
+        run_id: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        wandb = _installed("wandb", "wandb")
+        resume = None if run_id is None else "allow"
+        self._run: Any = wandb.init(
+            project=project,
+            entity=entity,
+            name=name,
+            id=run_id,
+            resume=resume,
+            config=dict(config or {}),
+        )
+
+    def log(self, figures: Mapping[str, float], step: int) -> None:
+        """Take in the figures of a step."""
+        self._run.log(dict(figures), step=step)
+
+    def close(self) -> None:
+        """End the run."""
+        self._run.finish()
+
+
+def _installed(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"logging there needs {package}: pip install {package}") from error

@@ -1,0 +1,182 @@
+"""The loop around the steps: bar, curves, evaluations, snapshots, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from synthkern.training.checkpoint import Checkpoint, write_checkpoint
+from synthkern.training.history import TrainingHistory
+from synthkern.training.interrupt import deferred_interrupt
+from synthkern.training.loggers import Logger
+from synthkern.training.scaler import ActivationScaler
+from synthkern.training.trainer import NonFiniteLossError, SAETrainer
+
+#: Seconds between two looks at loss and L0 for the bar; on a GPU each waits for the steps so far.
+_BAR_SECONDS = 0.5
+
+
+class Loop:
+    """One training from where it is to its end.
+
+    Args:
+        trainer: at the beginning, or where a checkpoint was.
+        recipe: what decides the outcome; goes into checkpoints.
+        directory: of the checkpoint, or None.
+        evaluator: gives figures of the SAE.
+        snapshot_fn: called with the trainer.
+        logger: takes rows.
+        saved: the checkpoint that the trainer comes from.
+    """
+
+    def __init__(
+        self,
+        trainer: SAETrainer,
+        recipe: dict[str, Any],
+        directory: Path | None,
+        *,
+        evaluator: Callable[[Any, ActivationScaler], Mapping[str, float]] | None,
+        snapshot_fn: Callable[[SAETrainer], None] | None,
+        logger: Logger | None,
+        saved: Checkpoint | None,
+    ) -> None:
+        self._trainer = trainer
+        self._recipe = recipe
+        self._directory = directory
+        self._evaluator = evaluator
+        self._snapshot_fn = snapshot_fn
+        self._logger = logger
+        progress = {} if saved is None else saved.progress
+        self._history = TrainingHistory() if saved is None else saved.history
+        self._evaluated_step: int = progress.get("evaluated_step", 0)
+        self._snapshots: int = progress.get("snapshots", 0)
+        self._saved_step: int | None = None if saved is None else trainer.n_training_steps
+        self._saved_at = self._row_at = time.monotonic()
+        self._row_samples = trainer.n_training_samples
+
+    def run(self, batches: Iterator[torch.Tensor]) -> TrainingHistory:
+        """Train to the end; gives the training curves."""
+        trainer, cfg = self._trainer, self._trainer.cfg
+        bar = tqdm(
+            total=cfg.training_steps * cfg.batch_size,
+            initial=trainer.n_training_samples,
+            desc="training",
+            unit=" samples",
+            unit_scale=True,
+        )
+        self._row_samples = trainer.n_training_samples
+        try:
+            with bar:
+                self._duties()
+                while trainer.n_training_steps < cfg.training_steps:
+                    self._step(batches, bar)
+                    self._duties()
+            trainer.check_losses()
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(f"{error}; {self._last_good()}") from error
+        self._save()
+        self._finish()
+        return self._history
+
+    def _step(self, batches: Iterator[torch.Tensor], bar: Any) -> None:
+        trainer, cfg = self._trainer, self._trainer.cfg
+        batch = next(batches, None)
+        if batch is None:
+            raise RuntimeError(
+                f"source ended after {trainer.n_training_samples:,} samples, which must be "
+                f"{cfg.training_samples:,}"
+            )
+        done = trainer.n_training_steps + 1
+        logs = done % cfg.log_every == 0 or done == cfg.training_steps
+        with deferred_interrupt():
+            output = trainer.step(batch, is_logging_step=logs)
+            shows = time.monotonic() - getattr(bar, "shown_at", 0.0) > _BAR_SECONDS
+            if logs or shows:
+                figures = trainer.figures(output)
+                bar.set_postfix(loss=f"{figures['loss']:.4g}", L0=f"{figures['l0']:.1f}")
+                bar.shown_at = time.monotonic()
+            if logs:
+                trainer.check_losses()
+                self._add_row(figures)
+        bar.update(len(batch))
+
+    def _add_row(self, figures: dict[str, float]) -> None:
+        samples, now = self._trainer.n_training_samples, time.monotonic()
+        speed = (samples - self._row_samples) / max(now - self._row_at, 1e-9)
+        self._row_samples, self._row_at = samples, now
+        self._log({**figures, "samples_per_second": speed})
+
+    def _log(self, figures: Mapping[str, float]) -> None:
+        trainer = self._trainer
+        row = self._history.add(trainer.n_training_steps, trainer.n_training_samples, figures)
+        if self._logger is not None:
+            self._logger.log(row, trainer.n_training_steps)
+
+    def _duties(self) -> None:
+        """What is due after so many steps and has not been done; a resumed run does it then."""
+        self._evaluate()
+        self._take_snapshots()
+        since = time.monotonic() - self._saved_at
+        if since >= self._trainer.cfg.checkpoint_seconds:
+            self._save()
+
+    def _evaluate(self) -> None:
+        every, step = self._trainer.cfg.eval_every, self._trainer.n_training_steps
+        if not every or step % every or step <= self._evaluated_step:
+            return
+        assert self._evaluator is not None
+        began = time.monotonic()
+        figures = self._evaluator(self._trainer.sae, self._trainer.activation_scaler)
+        with deferred_interrupt():
+            self._log({f"eval/{name}": value for name, value in figures.items()})
+            self._evaluated_step = step
+        self._row_at += time.monotonic() - began
+
+    def _take_snapshots(self) -> None:
+        """Snapshot k of n when more than k (n + 1)ths of the samples are done."""
+        cfg, done = self._trainer.cfg, self._trainer.n_training_samples
+        stretch = math.ceil(cfg.training_samples / (cfg.n_snapshots + 1))
+        while self._snapshots < cfg.n_snapshots and done > stretch * (self._snapshots + 1):
+            assert self._snapshot_fn is not None
+            self._snapshot_fn(self._trainer)
+            self._snapshots += 1
+
+    def _save(self) -> None:
+        """Write a checkpoint of a state that is good, where there is a directory for it."""
+        trainer = self._trainer
+        if self._directory is not None and self._saved_step != trainer.n_training_steps:
+            trainer.check_losses()
+            progress = {"evaluated_step": self._evaluated_step, "snapshots": self._snapshots}
+            write_checkpoint(
+                self._directory,
+                Checkpoint(
+                    self._recipe, trainer.values(), trainer.tensors(), self._history, progress
+                ),
+            )
+            self._saved_step = trainer.n_training_steps
+        self._saved_at = time.monotonic()
+
+    def _last_good(self) -> str:
+        if self._saved_step is None:
+            return "there is no checkpoint"
+        return f"the last good checkpoint is {self._directory}, after {self._saved_step} steps"
+
+    def _finish(self) -> None:
+        trainer = self._trainer
+        sae, factor = trainer.sae, trainer.activation_scaler.scaling_factor
+        if factor is not None:
+            sae.fold_activation_norm_scaling_factor(factor)
+            trainer.activation_scaler.scaling_factor = None
+        metadata = getattr(sae.cfg, "metadata", None)
+        if metadata is not None and trainer.firing.samples:
+            metadata["l0"] = float(trainer.feature_sparsity.sum())
+            metadata["num_dead_features"] = int(trainer.dead_neurons.sum())

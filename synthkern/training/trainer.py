@@ -1,0 +1,251 @@
+"""The steps of a training, and everything that the next one depends on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from synthkern.sae.sparsity_controller import SparsityController
+from synthkern.sae.step import TrainStepInput
+from synthkern.sae.trainable import trainable_parameters
+from synthkern.training.config import TrainingConfig
+from synthkern.training.firing import FiringRecord, firings
+from synthkern.training.scaler import ActivationScaler
+from synthkern.training.schedule import learning_rate, warmed_up
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss that is NaN or infinite: the training is over."""
+
+
+class SAETrainer:
+    """Trains an SAE batch by batch.
+
+    Args:
+        sae: any that offers the field's training interface: ``training_forward_pass``,
+            ``get_coefficients`` and ``cfg.d_sae``.
+        cfg: the settings.
+
+    Attributes:
+        n_training_steps: steps done.
+        n_training_samples: samples of these.
+        activation_scaler: of the inputs.
+        optimizer: Adam.
+        controller: of the sparsity coefficient, where a target L0 is set.
+        firing: how often latents have fired.
+
+    Raises:
+        ValueError: where a target L0 is set and the SAE has no coefficient to meet it by.
+        TypeError: where the SAE lacks one of the three.
+    """
+
+    def __init__(self, sae: Any, cfg: TrainingConfig) -> None:
+        _check(sae)
+        self.sae = sae
+        self.cfg = cfg
+        self.n_training_steps = 0
+        self.n_training_samples = 0
+        self.activation_scaler = ActivationScaler()
+        self._parameters = trainable_parameters(sae)
+        self.device = self._parameters[0].device
+        # PyTorch's fused step takes a quarter of the time of its loop over parameters on a CPU.
+        fused = self.device.type in ("cpu", "cuda")
+        betas = (cfg.adam_beta1, cfg.adam_beta2)
+        self.optimizer = torch.optim.Adam(self._parameters, lr=cfg.lr, betas=betas, fused=fused)
+        self._coefficients = _with_warm_up(sae.get_coefficients())
+        self.controller = _controller(cfg.target_l0, self._coefficients)
+        self.firing = FiringRecord(sae.cfg.d_sae, self.device)
+        self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+
+    def step(self, batch: torch.Tensor, *, is_logging_step: bool = False) -> Any:
+        """Train on a batch [B, D] as it is sampled; gives the SAE's TrainStepOutput.
+
+        Raises:
+            NonFiniteLossError: where the loss is not finite, before anything has changed. On a GPU
+                :meth:`check_losses` says so later.
+        """
+        sae_in = self.activation_scaler.scale(batch.to(self.device, non_blocking=True))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.cfg, self.n_training_steps)
+        self.sae.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cfg.autocast):
+            output = self.sae.training_forward_pass(
+                TrainStepInput(
+                    sae_in=sae_in,
+                    coefficients=self.get_coefficients(),
+                    dead_neuron_mask=self.dead_neurons,
+                    n_training_steps=self.n_training_steps,
+                    is_logging_step=is_logging_step,
+                )
+            )
+        self._note(output.loss.detach())
+        output.loss.backward()
+        if self.cfg.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self.cfg.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._count(firings(output, self.sae.cfg.d_sae), len(batch))
+        return output
+
+    @property
+    def dead_neurons(self) -> torch.Tensor:
+        """Latents [M] that have not fired within the window."""
+        return self.firing.dead(self.cfg.dead_feature_window)
+
+    @property
+    def feature_sparsity(self) -> torch.Tensor:
+        """Share of the current window's samples in which each latent fired, [M]."""
+        return self.firing.rates
+
+    @property
+    def log_feature_sparsity(self) -> torch.Tensor:
+        """Logarithm to base 10 of the share, 1e-10 added, [M] on the CPU."""
+        return (self.feature_sparsity + 1e-10).log10().cpu()
+
+    def get_coefficients(self) -> dict[str, float]:
+        """What the SAE's losses are multiplied by at the next step, by name."""
+        found = {}
+        for name, (value, warm_up_steps) in self._coefficients.items():
+            full = value if self.controller is None else self.controller.coefficient
+            found[name] = warmed_up(full, warm_up_steps, self.n_training_steps)
+        return found
+
+    def check_losses(self) -> None:
+        """Raise where a loss so far was not finite.
+
+        Raises:
+            NonFiniteLossError: naming the step and its samples.
+        """
+        step = int(self._first_bad_step)
+        if step >= 0:
+            first = step * self.cfg.batch_size
+            raise NonFiniteLossError(
+                f"the loss was not finite at step {step} (samples {first:,} to "
+                f"{first + self.cfg.batch_size - 1:,} of the training)"
+            )
+
+    @torch.no_grad()
+    def figures(self, output: Any) -> dict[str, float]:
+        """What the training curves show of a step that was just done."""
+        rows, size = output.sae_in.float(), len(output.sae_in)
+        left = (output.sae_out.float() - rows).square().sum().item()
+        variance = (rows - rows.mean(dim=0)).square().sum().item()
+        fired = firings(output, self.sae.cfg.d_sae)
+        return {
+            "loss": float(output.loss),
+            **{f"losses/{name}": _number(loss) for name, loss in output.losses.items()},
+            "l0": float(fired.sum()) / max(size, 1),
+            "explained_variance": 1 - left / variance if variance > 0 else math.nan,
+            "dead_latents": float(self.dead_neurons.sum()),
+            "lr": self.optimizer.param_groups[0]["lr"],
+            **{f"coefficients/{name}": value for name, value in self.get_coefficients().items()},
+            **{f"metrics/{name}": _number(value) for name, value in output.metrics.items()},
+        }
+
+    def _note(self, loss: torch.Tensor) -> None:
+        """Remember the first step whose loss is not finite; on the CPU, raise there."""
+        bad = (self._first_bad_step < 0) & ~loss.isfinite().all()
+        self._first_bad_step.masked_fill_(bad, self.n_training_steps)
+        if self.device.type == "cpu":
+            self.check_losses()
+
+    @torch.no_grad()
+    def _count(self, fired: torch.Tensor, samples: int) -> None:
+        if self.n_training_steps % self.cfg.feature_sampling_window == 0:
+            self.firing.reset_window()
+        self.firing.add(fired, samples)
+        if self.controller is not None:
+            self.controller.update(float(fired.sum()) / samples)
+        self.n_training_steps += 1
+        self.n_training_samples += samples
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that the next step depends on, as far as it is in tensors, by name."""
+        found = {f"sae.{name}": value for name, value in self.sae.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            found |= {f"adam.{index}.{name}": value for name, value in state.items()}
+        found["firing.steps_since_fired"] = self.firing.steps_since_fired
+        found["firing.counts"] = self.firing.counts
+        found["rng.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            found["rng.cuda"] = torch.cuda.get_rng_state(self.device)
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """The rest of it, as JSON has it."""
+        return {
+            "n_training_steps": self.n_training_steps,
+            "n_training_samples": self.n_training_samples,
+            "samples_in_window": self.firing.samples,
+            "scaling_factor": self.activation_scaler.scaling_factor,
+            "controller": None if self.controller is None else self.controller.state_dict(),
+        }
+
+    def load(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+        """Go on from where another trainer of the same settings was."""
+        self.sae.load_state_dict(_below("sae.", tensors))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in _below("adam.", tensors).items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.firing.steps_since_fired.copy_(tensors["firing.steps_since_fired"])
+        self.firing.counts.copy_(tensors["firing.counts"])
+        self.firing.samples = values["samples_in_window"]
+        self.n_training_steps = values["n_training_steps"]
+        self.n_training_samples = values["n_training_samples"]
+        self.activation_scaler.scaling_factor = values["scaling_factor"]
+        if self.controller is not None:
+            self.controller.load_state_dict(values["controller"])
+        torch.set_rng_state(tensors["rng.cpu"])
+        if "rng.cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+
+
+def _check(sae: Any) -> None:
+    if not isinstance(sae, torch.nn.Module):
+        raise TypeError(f"sae must be a torch.nn.Module, got {sae!r}")
+    for name in ("training_forward_pass", "get_coefficients"):
+        if not callable(getattr(sae, name, None)):
+            raise TypeError(f"sae must have a method {name}, got {type(sae).__name__}")
+    if not hasattr(getattr(sae, "cfg", None), "d_sae"):
+        raise TypeError(f"sae must have its number of latents as cfg.d_sae: {type(sae).__name__}")
+
+
+def _with_warm_up(coefficients: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+    found = {}
+    for name, value in coefficients.items():
+        full, steps = value if isinstance(value, tuple) else (value, 0)
+        found[name] = (float(full), int(steps))
+    return found
+
+
+def _controller(
+    target_l0: float | None, coefficients: Mapping[str, tuple[float, int]]
+) -> SparsityController | None:
+    if target_l0 is None:
+        return None
+    if len(coefficients) != 1:
+        raise ValueError(
+            "target_l0 must be None for an SAE without one sparsity coefficient, got "
+            f"{target_l0!r} and the coefficients {sorted(coefficients)}"
+        )
+    ((value, _),) = coefficients.values()
+    return SparsityController(target_l0, value)
+
+
+def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _number(value: Any) -> float:
+    value = value() if callable(value) else value
+    return float(value)
