@@ -22,7 +22,7 @@ def matching_pursuit(
     A choice's value is the product of its vector with what earlier choices left, and gradients
     flow through that; which vectors are chosen has none. See :func:`synthkern.engine.pursue`.
     """
-    # Which vector comes next is decided by small differences: autocast is for products that are not.
+    # Small differences decide which vector comes next: autocast would blur them.
     with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
         choices = engine.pursue(
             inputs,

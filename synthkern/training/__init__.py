@@ -3,18 +3,27 @@
 from synthkern.training.config import TrainingConfig
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
+from synthkern.training.runner import SyntheticSAERunner, SyntheticSAERunnerResult
+from synthkern.training.runner_config import LoggingConfig, SyntheticSAERunnerConfig
 from synthkern.training.scaler import ActivationScaler
-from synthkern.training.train import train_sae
+from synthkern.training.toy import train_toy_sae
+from synthkern.training.train import TrainingResult, train_sae
 from synthkern.training.trainer import NonFiniteLossError, SAETrainer
 
 __all__ = [
     "ActivationScaler",
     "Logger",
+    "LoggingConfig",
     "NonFiniteLossError",
     "SAETrainer",
+    "SyntheticSAERunner",
+    "SyntheticSAERunnerConfig",
+    "SyntheticSAERunnerResult",
     "TensorBoardLogger",
     "TrainingConfig",
     "TrainingHistory",
+    "TrainingResult",
     "WandbLogger",
     "train_sae",
+    "train_toy_sae",
 ]

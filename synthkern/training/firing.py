@@ -61,3 +61,8 @@ def firings(step_output: Any, d_sae: int) -> torch.Tensor:
 
 def _at(indices: torch.Tensor, d_sae: int) -> torch.Tensor:
     return torch.bincount(indices, minlength=d_sae)
+
+
+def log_sparsity(rates: torch.Tensor) -> torch.Tensor:
+    """Logarithm to base 10 of firing rates [M], 1e-10 added, on the CPU."""
+    return (rates + 1e-10).log10().cpu()

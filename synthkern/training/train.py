@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ from synthkern.synthetic_model import SyntheticModel
 from synthkern.synthetic_stream import SyntheticStream
 from synthkern.training.checkpoint import Checkpoint, read_checkpoint
 from synthkern.training.config import TrainingConfig
+from synthkern.training.firing import log_sparsity
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger
 from synthkern.training.loop import Loop
@@ -32,6 +33,27 @@ Evaluator: TypeAlias = Callable[[Any, ActivationScaler], Mapping[str, float]]
 EVALUATION_START = 2**63
 
 
+@dataclass
+class TrainingResult:
+    """What a training gives.
+
+    Attributes:
+        sae: the SAE that was trained.
+        history: the training curves.
+        feature_sparsity: share of the last window's samples in which each latent fired, float32
+            [M] on the CPU.
+    """
+
+    sae: Any
+    history: TrainingHistory
+    feature_sparsity: torch.Tensor
+
+    @property
+    def log_feature_sparsity(self) -> torch.Tensor:
+        """Logarithm to base 10 of the share, 1e-10 added, [M]."""
+        return log_sparsity(self.feature_sparsity)
+
+
 def train_sae(
     sae: Any,
     source: Source,
@@ -41,7 +63,7 @@ def train_sae(
     evaluator: Evaluator | None = None,
     snapshot_fn: Callable[[SAETrainer], None] | None = None,
     logger: Logger | None = None,
-) -> TrainingHistory:
+) -> TrainingResult:
     """Train an SAE, in place, on the device that it is on.
 
     Adam; the schedules of the learning rate and the coefficients are functions of the step. A bar
@@ -68,7 +90,7 @@ def train_sae(
         logger: takes the rows of the training curves as well.
 
     Returns:
-        the training curves.
+        the training curves, and how often each latent fired at the end.
 
     Raises:
         NonFiniteLossError: where a loss is NaN or infinite; it names the step, the samples and
@@ -111,7 +133,8 @@ def train_sae(
         logger=logger,
         saved=saved,
     )
-    return loop.run(_batches(source, stream, trainer))
+    history = loop.run(_batches(source, stream, trainer))
+    return TrainingResult(sae, history, trainer.feature_sparsity.cpu())
 
 
 def _with_seed(cfg: TrainingConfig, saved: Checkpoint | None) -> TrainingConfig:

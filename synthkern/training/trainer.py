@@ -12,7 +12,7 @@ from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.step import TrainStepInput
 from synthkern.sae.trainable import trainable_parameters
 from synthkern.training.config import TrainingConfig
-from synthkern.training.firing import FiringRecord, firings
+from synthkern.training.firing import FiringRecord, firings, log_sparsity
 from synthkern.training.scaler import ActivationScaler
 from synthkern.training.schedule import learning_rate, warmed_up
 
@@ -103,7 +103,7 @@ class SAETrainer:
     @property
     def log_feature_sparsity(self) -> torch.Tensor:
         """Logarithm to base 10 of the share, 1e-10 added, [M] on the CPU."""
-        return (self.feature_sparsity + 1e-10).log10().cpu()
+        return log_sparsity(self.feature_sparsity)
 
     def get_coefficients(self) -> dict[str, float]:
         """What the SAE's losses are multiplied by at the next step, by name."""

@@ -1,0 +1,100 @@
+"""An evaluation on disk: figures as JSON, a row per latent as CSV."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthkern.evaluation.classification import ClassificationMetrics
+from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
+from synthkern.files import blaming, read_json, write_atomically, write_json
+
+EVAL_STATS_FILENAME = "eval_stats.json"
+PER_LATENT_FILENAME = "eval_per_latent.csv"
+
+_COLUMNS = ("matched_feature", "cosine", "precision", "recall", "f1_score", "rate")
+
+#: After the name of a column that holds another's standard errors.
+_ERROR = "_standard_error"
+
+
+def write_evaluation(folder: Path, result: SyntheticDataEvalResult) -> None:
+    """Write a result's figures, and a table of its latents where it has one.
+
+    What is not a number in the result is null in the JSON, and "nan" in the CSV.
+    """
+    write_json(folder / EVAL_STATS_FILENAME, _without_nan(result.to_dict()))
+    latents = result.per_latent
+    if latents is None:
+        (folder / PER_LATENT_FILENAME).unlink(missing_ok=True)
+        return
+    columns = {name: getattr(latents, name) for name in _COLUMNS}
+    columns |= {f"{name}{_ERROR}": values for name, values in latents.standard_errors.items()}
+    table = np.column_stack([np.arange(len(latents.rate)), *columns.values()])
+    write_atomically(
+        folder / PER_LATENT_FILENAME,
+        lambda path: np.savetxt(
+            path,
+            table,
+            # As many digits as tell two numbers apart.
+            fmt=["%d", "%d"] + ["%.17g"] * (len(columns) - 1),
+            delimiter=",",
+            header=",".join(["latent", *columns]),
+            comments="",
+        ),
+    )
+
+
+def read_evaluation(folder: Path) -> SyntheticDataEvalResult:
+    """The result that :func:`write_evaluation` wrote.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: naming the file that is something else.
+    """
+    stats, table = folder / EVAL_STATS_FILENAME, folder / PER_LATENT_FILENAME
+    data = read_json(stats)
+    wanted = {f.name for f in fields(SyntheticDataEvalResult)} - {"per_latent"}
+    with blaming(stats):
+        if not isinstance(data, dict) or not wanted <= data.keys():
+            raise ValueError(f"this must be an evaluation with {', '.join(sorted(wanted))}")
+        values = {name: _with_nan(data[name]) for name in wanted}
+        values["classification"] = ClassificationMetrics(**values["classification"])
+    return SyntheticDataEvalResult(**values, per_latent=_read_table(table))
+
+
+def _read_table(path: Path) -> PerLatent | None:
+    if not path.exists():
+        return None
+    with blaming(path):
+        names = path.read_text(encoding="utf-8").partition("\n")[0].split(",")
+        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+        columns: dict[str, Any] = dict(zip(names, table.reshape(-1, len(names)).T, strict=True))
+        missing = [name for name in _COLUMNS if name not in columns]
+        if missing:
+            raise ValueError(f"this must be a table of latents with {', '.join(missing)}")
+    matched = columns["matched_feature"].astype(np.int64)
+    errors = {
+        name.removesuffix(_ERROR): values
+        for name, values in columns.items()
+        if name.endswith(_ERROR)
+    }
+    return PerLatent(
+        matched, **{name: columns[name] for name in _COLUMNS[1:]}, standard_errors=errors
+    )
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_nan(inner) for name, inner in value.items()}
+    return math.nan if value is None else value

@@ -1,0 +1,188 @@
+"""A whole run: world, SAE, training, evaluation, outputs."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
+from synthkern.evaluation.files import write_evaluation
+from synthkern.files import save_tensors, write_json
+from synthkern.sae.config import TrainingSAEConfig
+from synthkern.sae.registry import make_sae
+from synthkern.stream import fresh_seed
+from synthkern.synthetic_model import SyntheticModel
+from synthkern.training.history import TrainingHistory
+from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
+from synthkern.training.runner_config import SyntheticSAERunnerConfig
+from synthkern.training.train import EVALUATION_START, TrainingResult, train_sae
+from synthkern.training.trainer import SAETrainer
+
+RUNNER_CONFIG_FILENAME = "runner_config.json"
+SPARSITY_FILENAME = "sparsity.safetensors"
+TRAINING_HISTORY_FILENAME = "training_history.json"
+
+#: Where, in the folder of outputs, a run can be continued from, and the model may be saved.
+CHECKPOINT_FOLDER = "checkpoint"
+SYNTHETIC_MODEL_FOLDER = "synthetic_model"
+
+
+@dataclass
+class SyntheticSAERunnerResult:
+    """What a run gives.
+
+    Attributes:
+        sae: the trained SAE.
+        synthetic_model: the model whose samples it was trained on.
+        final_eval: None where none was asked for.
+        output_path: None where nothing was written.
+        history: the training curves.
+    """
+
+    sae: Any
+    synthetic_model: SyntheticModel
+    final_eval: SyntheticDataEvalResult | None
+    output_path: Path | None
+    history: TrainingHistory = field(default_factory=TrainingHistory)
+
+
+class SyntheticSAERunner:
+    """Trains, evaluates and saves an SAE.
+
+    Args:
+        cfg: what is to be done. An SAE's config of another width than the model's gets that, with
+            a warning.
+        override_synthetic_model: a model in place of the config's.
+        override_sae: an SAE in place of one made from the config: any module with the field's
+            training interface.
+
+    Raises:
+        ValueError: for a config whose SAE is not of this package, without ``override_sae``.
+        TypeError: for a value of a wrong type.
+    """
+
+    def __init__(
+        self,
+        cfg: SyntheticSAERunnerConfig,
+        override_synthetic_model: SyntheticModel | None = None,
+        override_sae: Any = None,
+    ) -> None:
+        if not isinstance(cfg, SyntheticSAERunnerConfig):
+            raise TypeError(f"cfg must be a SyntheticSAERunnerConfig, got {cfg!r}")
+        if override_sae is None and not isinstance(cfg.sae, TrainingSAEConfig):
+            raise ValueError(
+                "override_sae must be given where the config's sae is of another package, got "
+                f"{type(cfg.sae).__name__}"
+            )
+        self.cfg = cfg
+        self.synthetic_model = (
+            SyntheticModel.load_from_source(cfg.synthetic_model, cfg.device)
+            if override_synthetic_model is None
+            else override_synthetic_model
+        )
+        width = self.synthetic_model.cfg.hidden_dim
+        if cfg.sae.d_in != width:
+            warnings.warn(
+                f"sae.d_in is set to the model's hidden_dim {width}, it was {cfg.sae.d_in}",
+                stacklevel=2,
+            )
+            cfg.sae.d_in = width
+        self.sae: Any = make_sae(cfg.sae) if override_sae is None else override_sae
+        self.sae.to(cfg.device)
+
+    def run(self) -> SyntheticSAERunnerResult:
+        """Train, evaluate, save.
+
+        Raises:
+            NonFiniteLossError: where the training fails.
+            OSError: where something cannot be written; the error names it.
+        """
+        cfg = self.cfg
+        output = None if cfg.output_path is None else Path(cfg.output_path)
+        if output is not None:
+            # Whatever cannot be written is better known before than after.
+            output.mkdir(parents=True, exist_ok=True)
+            self._write_config(output)
+            if not cfg.resume:
+                shutil.rmtree(output / CHECKPOINT_FOLDER, ignore_errors=True)
+        logger = self._logger(output)
+        training = cfg.training
+        try:
+            trained = train_sae(
+                self.sae,
+                self.synthetic_model,
+                training,
+                checkpoint_dir=None if output is None else output / CHECKPOINT_FOLDER,
+                snapshot_fn=self._save_checkpoint,
+                logger=logger,
+            )
+            result = self._evaluate()
+            if logger is not None and result is not None:
+                logger.log(result.to_log_dict("final/"), training.training_steps)
+        finally:
+            if logger is not None:
+                logger.close()
+        if cfg.save_final_checkpoint:
+            self._save_sae(f"final_{training.training_steps * training.batch_size}")
+        if output is not None:
+            self._save(output, trained, result)
+        return SyntheticSAERunnerResult(
+            self.sae, self.synthetic_model, result, output, trained.history
+        )
+
+    def _evaluate(self) -> SyntheticDataEvalResult | None:
+        cfg, model = self.cfg, self.synthetic_model
+        if not cfg.run_final_eval or not cfg.eval_samples:
+            return None
+        return eval_sae_on_synthetic_data(
+            self.sae,
+            model.feature_dict,
+            model.activation_generator,
+            cfg.eval_samples,
+            cfg.batch_size,
+            seed=fresh_seed() if cfg.seed is None else cfg.seed,
+            start=EVALUATION_START,
+        )
+
+    def _save(
+        self, output: Path, trained: TrainingResult, result: SyntheticDataEvalResult | None
+    ) -> None:
+        self.sae.save_inference_model(output)
+        save_tensors(output / SPARSITY_FILENAME, {"sparsity": trained.log_feature_sparsity})
+        trained.history.save(output / TRAINING_HISTORY_FILENAME)
+        if self.cfg.save_synthetic_model:
+            self.synthetic_model.save(output / SYNTHETIC_MODEL_FOLDER)
+        if result is not None:
+            write_evaluation(output, result)
+
+    def _save_checkpoint(self, trainer: SAETrainer) -> None:
+        folder = self._save_sae(str(trainer.n_training_samples))
+        save_tensors(folder / SPARSITY_FILENAME, {"sparsity": trainer.log_feature_sparsity})
+
+    def _save_sae(self, name: str) -> Path:
+        assert self.cfg.checkpoint_path is not None
+        folder = Path(self.cfg.checkpoint_path) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        self.sae.save_model(folder)
+        self._write_config(folder)
+        return folder
+
+    def _write_config(self, folder: Path) -> None:
+        write_json(folder / RUNNER_CONFIG_FILENAME, self.cfg.to_dict())
+
+    def _logger(self, output: Path | None) -> Logger | None:
+        settings = self.cfg.logger
+        if settings.log_to_wandb:
+            return WandbLogger(
+                settings.wandb_project,
+                entity=settings.wandb_entity,
+                name=settings.run_name,
+                run_id=settings.wandb_id,
+                config=self.cfg.to_dict(),
+            )
+        if getattr(settings, "log_to_tensorboard", False):
+            return TensorBoardLogger((output or Path()) / "tensorboard")
+        return None

@@ -1,0 +1,80 @@
+"""The field's one-line training of an SAE on a dictionary and a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from synthkern._checks import as_bool
+from synthkern.activation_generator import ActivationGenerator
+from synthkern.activation_iterator import SyntheticActivationIterator
+from synthkern.feature_dictionary import FeatureDictionary
+from synthkern.training.config import TrainingConfig
+from synthkern.training.train import TrainingResult, train_sae
+from synthkern.training.trainer import SAETrainer
+
+#: What the field's trainer clips the norm of the gradients to.
+FIELD_MAX_GRAD_NORM = 1.0
+
+
+def train_toy_sae(
+    sae: Any,
+    feature_dict: FeatureDictionary,
+    activations_generator: ActivationGenerator,
+    training_samples: int = 10_000_000,
+    batch_size: int = 1024,
+    lr: float = 3e-4,
+    lr_warm_up_steps: int = 0,
+    lr_decay_steps: int = 0,
+    device: str | torch.device = "cpu",
+    n_snapshots: int = 0,
+    snapshot_fn: Callable[[SAETrainer], None] | None = None,
+    autocast_sae: bool = False,
+    autocast_data: bool = False,
+) -> TrainingResult:
+    """Train an SAE on a generator's samples, in place, with the field's usual settings.
+
+    Adam with a constant rate, gradients clipped to a norm of 1; samples follow from torch's global
+    generator. See :func:`train_sae` for everything else, and for checkpoints.
+
+    Args:
+        sae: any module with the field's training interface; it is moved to ``device``.
+        feature_dict: the dictionary, D wide.
+        activations_generator: a generator of as many features.
+        training_samples: at least 0.
+        batch_size: samples of a step, at least 1.
+        lr: the learning rate, above 0.
+        lr_warm_up_steps: in which it grows from 0.
+        lr_decay_steps: in which it falls to 0 at the end.
+        device: where the SAE is trained.
+        n_snapshots: evenly spaced calls of ``snapshot_fn``.
+        snapshot_fn: called with the :class:`SAETrainer`, which has ``sae``, ``n_training_steps``
+            and ``n_training_samples``.
+        autocast_sae: whether the SAE's forward pass runs under torch.autocast to bfloat16.
+        autocast_data: as ``autocast`` of :class:`SyntheticActivationIterator`.
+
+    Returns:
+        the training curves, and how often each latent fired at the end.
+
+    Raises:
+        ValueError: for a value out of range, or snapshots without a function.
+        TypeError: for a value of a wrong type.
+    """
+    cfg = TrainingConfig(
+        training_samples=training_samples,
+        batch_size=batch_size,
+        lr=lr,
+        lr_warm_up_steps=lr_warm_up_steps,
+        lr_decay_steps=lr_decay_steps,
+        lr_end=lr,
+        max_grad_norm=FIELD_MAX_GRAD_NORM,
+        autocast=as_bool("autocast_sae", autocast_sae),
+        n_snapshots=n_snapshots,
+    )
+    batches = SyntheticActivationIterator(
+        feature_dict, activations_generator, batch_size, autocast_data
+    )
+    sae.to(device)
+    return train_sae(sae, batches, cfg, snapshot_fn=snapshot_fn)
