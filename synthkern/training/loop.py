@@ -102,6 +102,7 @@ class Loop:
             shows = time.monotonic() - getattr(bar, "shown_at", 0.0) > _BAR_SECONDS
             if logs or shows:
                 figures = trainer.figures(output)
+            if shows:
                 bar.set_postfix(loss=f"{figures['loss']:.4g}", L0=f"{figures['l0']:.1f}")
                 bar.shown_at = time.monotonic()
             if logs:

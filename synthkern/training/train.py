@@ -220,7 +220,7 @@ def _recipe(sae: Any, cfg: TrainingConfig, stream: SyntheticStream | None) -> di
         del settings[name]
     recipe: dict[str, Any] = {"training": settings, "sae": type(sae).__name__}
     if callable(getattr(sae.cfg, "to_dict", None)):
-        recipe["sae config"] = sae.cfg.to_dict()
+        recipe["sae config"] = {**sae.cfg.to_dict(), "metadata": None}
     if stream is not None:
         assert isinstance(stream.source, SyntheticModel)
         recipe["stream"] = stream.state_dict()

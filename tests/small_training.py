@@ -1,0 +1,79 @@
+"""A small world and small SAEs of every architecture, for tests of training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+import synthkern as synthetic
+from synthkern.sae import (
+    BatchTopKTrainingSAEConfig,
+    GatedTrainingSAEConfig,
+    JumpReLUTrainingSAEConfig,
+    MatchingPursuitTrainingSAEConfig,
+    MatryoshkaBatchTopKTrainingSAEConfig,
+    StandardTrainingSAEConfig,
+    TopKTrainingSAEConfig,
+    TrainingSAE,
+    TrainingSAEConfig,
+    make_sae,
+)
+
+D, M, BATCH = 12, 20, 64
+
+ARCHITECTURES = (
+    "standard",
+    "topk",
+    "batchtopk",
+    "matryoshka_batchtopk",
+    "jumprelu",
+    "gated",
+    "matching_pursuit",
+)
+
+
+def small_world() -> synthetic.SyntheticModel:
+    cfg = synthetic.SyntheticModelConfig(
+        num_features=24,
+        hidden_dim=D,
+        firing_probability=synthetic.ConstantFiringProbabilityConfig(0.1),
+        seed=3,
+    )
+    return synthetic.SyntheticModel(cfg)
+
+
+def small_config(architecture: str, **changes: Any) -> TrainingSAEConfig:
+    made: dict[str, Any] = {
+        "standard": lambda **c: StandardTrainingSAEConfig(D, M, **{"l1_coefficient": 0.1, **c}),
+        "topk": lambda **c: TopKTrainingSAEConfig(D, M, k=3, **c),
+        "batchtopk": lambda **c: BatchTopKTrainingSAEConfig(D, M, k=2.5, **c),
+        "matryoshka_batchtopk": lambda **c: MatryoshkaBatchTopKTrainingSAEConfig(
+            D, M, k=3, matryoshka_widths=[5, M], **c
+        ),
+        "jumprelu": lambda **c: JumpReLUTrainingSAEConfig(
+            D, M, l0_coefficient=0.1, l0_warm_up_steps=4, pre_act_loss_coefficient=1e-3, **c
+        ),
+        "gated": lambda **c: GatedTrainingSAEConfig(D, M, l1_coefficient=0.1, **c),
+        "matching_pursuit": lambda **c: MatchingPursuitTrainingSAEConfig(
+            D, M, max_iterations=3, **c
+        ),
+    }
+    cfg: TrainingSAEConfig = made[architecture](**changes)
+    return cfg
+
+
+def small_sae(architecture: str, **changes: Any) -> TrainingSAE:
+    torch.manual_seed(1)
+    return make_sae(small_config(architecture, **changes))
+
+
+def state(sae: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in sae.state_dict().items()}
+
+
+def assert_same_state(sae: Any, expected: dict[str, torch.Tensor]) -> None:
+    got = sae.state_dict()
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(got[name], value), name
