@@ -56,6 +56,7 @@ def kernel_names() -> set[str]:
 def _calls() -> Iterator[tuple[str, Callable[[], object]]]:
     yield from _of_sampler()
     yield from _of_dictionary()
+    yield from _of_selections()
     for dtype in _FLOATS:
         yield from _of_forests(dtype)
     twice = [hierarchy_modifier(_tree(exclusive=True)), hierarchy_modifier(_later_tree())]
@@ -141,6 +142,24 @@ def _of_dictionary() -> Iterator[tuple[str, Callable[[], object]]]:
                 f"values' gradient, {kind}",
                 partial(kernels.gather_grad_values, entries, vectors, grad),
             )
+
+
+def _of_selections() -> Iterator[tuple[str, Callable[[], object]]]:
+    steps = kernels.BACKEND.sparse_steps
+    for dtype in _FLOATS:
+        pre, bounds = torch.ones(8, 4096, dtype=dtype), torch.ones(4096, dtype=dtype)
+        kind = str(dtype).removeprefix("torch.")
+        yield f"above bounds, {kind}", partial(steps.select_above, pre, bounds)
+    for width, note in ((4096, ""), (16_384, ", 16,384 latents"), (32_768, ", 32,768 latents")):
+        pre, scale = torch.ones(8, width), torch.ones(width)
+        yield f"of a sample{note}", partial(steps.select_topk, pre, None, 25, True)
+        if not note:
+            yield "of a sample, scaled", partial(steps.select_topk, pre, scale, 25, True)
+            yield "of a sample, any sign", partial(steps.select_topk, pre, None, 25, False)
+            yield "of a batch", partial(steps.select_batch_topk, pre, None, 200)
+            yield "of a batch, scaled", partial(steps.select_batch_topk, pre, scale, 200)
+            odd = torch.ones(8, 333)
+            yield "of a sample, odd M", partial(steps.select_topk, odd, None, 25, True)
 
 
 def _of_forests(dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], object]]]:

@@ -363,9 +363,7 @@ def _like(scale: torch.Tensor | None, pre: torch.Tensor) -> torch.Tensor | None:
 
 
 def _sparse_steps(device: torch.device) -> SparseSteps:
-    steps = backend_for(device).sparse_steps or backend_named("reference").sparse_steps
-    assert steps is not None
-    return steps
+    return backend_for(device).sparse_steps
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:

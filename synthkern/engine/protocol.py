@@ -198,10 +198,7 @@ class SparseSteps:
 
 @dataclass(frozen=True)
 class Backend:
-    """One implementation of the engine; arguments are those of the engine's functions.
-
-    Where there are no sparse steps, the reference's serve, which run on any device.
-    """
+    """One implementation of the engine; arguments are those of the engine's functions."""
 
     name: str
     sample: SampleFn
@@ -212,7 +209,7 @@ class Backend:
     gather: GatherFn
     gather_grad_vectors: GradVectorsFn
     gather_grad_values: GradValuesFn
-    sparse_steps: SparseSteps | None = None
+    sparse_steps: SparseSteps
 
 
 def as_gather_mode(name: str, value: Any) -> GatherMode:

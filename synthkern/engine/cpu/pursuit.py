@@ -25,7 +25,6 @@ def pursue(
     if not bool(torch.isfinite(gram.diagonal().sum())):
         # There NaN is chosen first, so that it shows.
         steps = reference.BACKEND.sparse_steps
-        assert steps is not None
         return steps.pursue(inputs, vectors, residual_threshold, iterations, stop_on_repeat)
     arrays = _core.pursue(
         view(inputs),

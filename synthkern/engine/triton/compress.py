@@ -1,4 +1,4 @@
-"""Dense activations to CSR form on the GPU.
+"""Dense activations to CSR form on the GPU: those that are not zero, or those above bounds.
 
 The floor: the B * N numbers are read twice, to count and to fill, from memory where they do not
 fit the L2; what is written is 8 bytes for each entry.
@@ -19,30 +19,38 @@ _WARPS = 4
 
 
 @triton.jit
-def _chunk(activations, num_features, chunks, CHUNK: tl.constexpr):
-    """This program's part of a row: the features [CHUNK] and their activations, 0 past the end."""
+def _chunk(activations, bounds, num_features, chunks, CHUNK: tl.constexpr):
+    """This program's part of a row: features [CHUNK], their activations, and which are entries."""
     part = tl.program_id(0).to(tl.int64)
     feature = (part % chunks) * CHUNK + tl.arange(0, CHUNK)
     place = activations + (part // chunks) * num_features + feature
-    return feature, tl.load(place, mask=feature < num_features, other=0)
+    inside = feature < num_features
+    x = tl.load(place, mask=inside, other=0)
+    if bounds is None:
+        kept = x != 0
+    else:
+        kept = inside & ~(x <= tl.load(bounds + feature, mask=inside, other=0))
+    return feature, x, kept
 
 
 @triton.jit
 def count_kernel(
     activations,  # [B, N] float32 or float64
+    bounds,  # [N] of the same dtype, or None
     counts,  # [B * chunks] int32
     num_features,
     chunks,
     CHUNK: tl.constexpr,
 ):
-    """Counts the entries of a part of a row that are not zero."""
-    _, x = _chunk(activations, num_features, chunks, CHUNK)
-    tl.store(counts + tl.program_id(0), tl.sum((x != 0).to(tl.int32), 0))
+    """Counts the entries of a part of a row: what is not zero, or not at most its bound."""
+    _, _, kept = _chunk(activations, bounds, num_features, chunks, CHUNK)
+    tl.store(counts + tl.program_id(0), tl.sum(kept.to(tl.int32), 0))
 
 
 @triton.jit
 def fill_kernel(
     activations,  # [B, N] float32 or float64
+    bounds,  # [N] of the same dtype, or None
     before,  # [B * chunks + 1] int64
     indices,  # [nnz] int32
     values,  # [nnz] of the activations' dtype
@@ -51,8 +59,7 @@ def fill_kernel(
     CHUNK: tl.constexpr,
 ):
     """Writes them, in order, behind those of all parts before."""
-    feature, x = _chunk(activations, num_features, chunks, CHUNK)
-    kept = x != 0
+    feature, x, kept = _chunk(activations, bounds, num_features, chunks, CHUNK)
     start = tl.load(before + tl.program_id(0))
     place = tl.cumsum(kept.to(tl.int32), 0) - 1
     tl.store(indices + start + place, feature.to(tl.int32), mask=kept)
@@ -65,6 +72,15 @@ def compress(activations: torch.Tensor, /) -> SparseActivations:
     -0 is a zero, NaN an entry. Waits for the device once, for the number of entries, which the
     result's size needs.
     """
+    return _entries(activations, None)
+
+
+def select_above(pre: torch.Tensor, bounds: torch.Tensor, /) -> SparseActivations:
+    """All pre-activations [B, M] above their latent's bound [M], and NaN; waits as well."""
+    return _entries(pre, bounds.detach().contiguous())
+
+
+def _entries(activations: torch.Tensor, bounds: torch.Tensor | None) -> SparseActivations:
     batch, num_features = activations.shape
     device, dense = activations.device, activations.detach().contiguous()
     chunks = triton.cdiv(num_features, _CHUNK)
@@ -74,6 +90,7 @@ def compress(activations: torch.Tensor, /) -> SparseActivations:
         count_kernel,
         (batch * chunks,),
         dense,
+        bounds,
         counts,
         num_features,
         chunks,
@@ -88,6 +105,7 @@ def compress(activations: torch.Tensor, /) -> SparseActivations:
         fill_kernel,
         (batch * chunks,),
         dense,
+        bounds,
         before,
         indices,
         values,
