@@ -3,6 +3,7 @@
 from synthkern.sae.base import TrainingSAE
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.gated import GatedTrainingSAE, GatedTrainingSAEConfig
 from synthkern.sae.jumprelu import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
 from synthkern.sae.matching_pursuit import (
@@ -21,6 +22,8 @@ from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
 from synthkern.sae.trainable import trainable_parameters
 
 __all__ = [
+    "SAE_CFG_FILENAME",
+    "SAE_WEIGHTS_FILENAME",
     "BatchTopKTrainingSAE",
     "BatchTopKTrainingSAEConfig",
     "GatedTrainingSAE",

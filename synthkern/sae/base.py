@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
 
-from synthkern._checks import as_dtype, check_tensor
+from synthkern._checks import as_dtype, as_float, check_tensor
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.config_file import inference_dict, training_dict
+from synthkern.sae.files import read_sae, write_sae
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
+
+_SAE = TypeVar("_SAE", bound="TrainingSAE")
 
 
 class TrainingSAE(nn.Module, ABC):
@@ -32,6 +37,9 @@ class TrainingSAE(nn.Module, ABC):
     """
 
     config_class: ClassVar[type[TrainingSAEConfig]]
+    #: Names of the tensors [M] in the unit of the pre-activations, where latents, reconstructions
+    #: aside, scale with these and W_enc; None where that is not known.
+    latent_vectors: ClassVar[tuple[str, ...] | None] = None
 
     cfg: TrainingSAEConfig
 
@@ -109,6 +117,110 @@ class TrainingSAE(nn.Module, ABC):
             losses=losses,
             pre=hidden_pre,
         )
+
+    def save_model(self, directory: Path | str) -> tuple[Path, Path]:
+        """Save as the field's ``cfg.json`` and ``sae_weights.safetensors``, to train on.
+
+        All parameters and buffers with the whole config. The two files appear together, replacing
+        such a pair whole; whatever else is in the directory stays.
+
+        Args:
+            directory: made where it is missing.
+
+        Returns:
+            The paths of the weights and of the config.
+        """
+        config = training_dict(self.cfg, self.W_dec.dtype)
+        return write_sae(directory, config, self.state_dict())
+
+    def save_inference_model(self, directory: Path | str) -> tuple[Path, Path]:
+        """Save as :meth:`save_model` does, for inference by the field's ``SAE.load_from_disk``.
+
+        BatchTopK and Matryoshka BatchTopK become JumpReLU SAEs, whose thresholds are the learnt
+        one; where activations are rescaled by the decoder's norms, the files hold a decoder of
+        unit rows and an encoder scaled by the norms.
+        """
+        config = inference_dict(self.cfg, self.W_dec.dtype)
+        return write_sae(directory, config, self.inference_state())
+
+    @classmethod
+    def load_from_disk(
+        cls: type[_SAE],
+        directory: Path | str,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | str | None = None,
+    ) -> _SAE:
+        """Load what :meth:`save_model` or :meth:`save_inference_model` wrote, or the field's own.
+
+        Files for inference give an SAE of the same name to train on: what they lack are the
+        defaults. Torch's global generator is left as it is.
+
+        Args:
+            directory: with the two files.
+            device: of the parameters.
+            dtype: of the parameters; None for the config's.
+
+        Raises:
+            ValueError: naming the file: for an unknown architecture, or one that is not this
+                class's; for keys, values, tensors or shapes that such an SAE has not; for NaN and
+                infinity; where it is cut off or something else.
+            OSError: where a file is missing.
+        """
+        return read_sae(directory, cls, device, dtype)
+
+    def inference_state(self) -> dict[str, torch.Tensor]:
+        """The tensors of the SAE for inference, by name."""
+        state: dict[str, torch.Tensor] = self.state_dict()
+        return state
+
+    @torch.no_grad()
+    def fold_activation_norm_scaling_factor(self, factor: float) -> None:
+        """Take the scaling of the inputs into the weights: unscaled ones then give the same.
+
+        Latents stay what they are, or, where they are in the input's unit (rescaled by the
+        decoder's norms, or matching pursuit's), become as much smaller as the inputs. The config's
+        ``normalize_activations`` becomes "none".
+
+        Args:
+            factor: what inputs were multiplied by; finite and above 0.
+        """
+        self._fold_input_scale(as_float("factor", factor, low=0, open_low=True))
+        self.cfg.normalize_activations = "none"
+
+    def fold_W_dec_norm(self) -> None:
+        """Give the decoder's rows norm 1, and the latents what these were; outputs stay.
+
+        A row of zeros stays, and its latent becomes 0.
+
+        Raises:
+            NotImplementedError: where that would change which latents are active.
+        """
+        self.load_state_dict(self.folded_state())
+
+    @torch.no_grad()
+    def folded_state(self) -> dict[str, torch.Tensor]:
+        """The tensors by name, with the decoder's norms moved into the encoder."""
+        if self.latent_vectors is None:
+            raise NotImplementedError(
+                f"the decoder's norms can be folded only where latents scale with the encoder, "
+                f"which is not known of {type(self).__name__}: it has no latent_vectors"
+            )
+        state: dict[str, torch.Tensor] = self.state_dict()
+        norms = torch.linalg.vector_norm(state["W_dec"], dim=-1)
+        state["W_dec"] = state["W_dec"] / norms.where(norms > 0, 1)[:, None]
+        for name in ("W_enc", *self.latent_vectors):
+            state[name] = state[name] * norms
+        return state
+
+    def _fold_input_scale(self, factor: float) -> None:
+        if not isinstance(self.W_enc, nn.Parameter):
+            raise NotImplementedError(
+                f"a scale can be folded only into an encoder of its own, which "
+                f"{type(self).__name__} has not"
+            )
+        self.W_enc.mul_(factor)
+        self.W_dec.div_(factor)
+        self.b_dec.div_(factor)
 
     @property
     def input_bias(self) -> nn.Parameter | None:

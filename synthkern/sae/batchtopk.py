@@ -37,6 +37,11 @@ class BatchTopKTrainingSAEConfig(TopKTrainingSAEConfig):
         """The name "batchtopk"."""
         return "batchtopk"
 
+    @classmethod
+    def inference_architecture(cls) -> str:
+        """The name "jumprelu": what is active does not depend on a batch there."""
+        return "jumprelu"
+
 
 class BatchTopKTrainingSAE(TopKTrainingSAE):
     """A BatchTopK SAE (Bussmann et al. 2024, "BatchTopK Sparse Autoencoders").
@@ -60,6 +65,19 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
     def select(self, pre: torch.Tensor, scale: torch.Tensor | None) -> SparseActivations:
         """Which pre-activations [B, M] are kept."""
         return engine.select_batch_topk(pre, int(self.cfg.k * pre.shape[0]), scale=scale)
+
+    def inference_state(self) -> dict[str, torch.Tensor]:
+        """The tensors for inference by name: a JumpReLU's, whose thresholds are the learnt one."""
+        state = super().inference_state()
+        threshold = state.pop("topk_threshold")
+        dtype = torch.promote_types(self.W_dec.dtype, torch.float32)
+        state["threshold"] = threshold.to(dtype).expand(self.cfg.d_sae)
+        return state
+
+    def _fold_input_scale(self, factor: float) -> None:
+        super()._fold_input_scale(factor)
+        if self.cfg.rescale_acts_by_decoder_norm:
+            self.topk_threshold /= factor
 
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """As TopK's; moves the threshold too, which is among the metrics."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 
@@ -45,6 +45,11 @@ class TrainingSAEConfig(ABC):
         ValueError: for a value outside its range.
     """
 
+    #: Names of the fields that inference does not need.
+    training_only: ClassVar[frozenset[str]] = frozenset({"decoder_init_norm"})
+    #: Values of fields that a file for inference leaves out, where they are not the defaults here.
+    inference_defaults: ClassVar[Mapping[str, Any]] = {}
+
     d_in: int
     d_sae: int
     dtype: str = "float32"
@@ -73,6 +78,11 @@ class TrainingSAEConfig(ABC):
     def architecture(cls) -> str:
         """The name that stands for this class in a dictionary."""
 
+    @classmethod
+    def inference_architecture(cls) -> str:
+        """The name of the architecture that such an SAE is once it is trained."""
+        return cls.architecture()
+
     def to_dict(self) -> dict[str, Any]:
         """The fields and ``architecture``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -86,13 +96,11 @@ class TrainingSAEConfig(ABC):
         Raises:
             ValueError: for an unknown architecture or key, or another class's architecture.
         """
-        from synthkern.sae.registry import get_architecture
-
         if not isinstance(data, Mapping):
             raise TypeError(f"data must be a mapping, got {data!r}")
         found: type[Any] = cls
         if "architecture" in data:
-            found = get_architecture(data["architecture"]).config_class
+            found = architecture_class(data["architecture"]).config_class
         if not issubclass(found, cls):
             raise ValueError(
                 f"architecture must stand for a {cls.__name__}, got {data['architecture']!r}"
@@ -101,6 +109,13 @@ class TrainingSAEConfig(ABC):
         check_keys("data", values, {f.name for f in fields(found)})
         config: _Config = found(**values)
         return config
+
+
+def architecture_class(name: str) -> type[Any]:
+    """The SAE class that ``name`` stands for, once all of them are imported."""
+    from synthkern.sae.registry import get_architecture
+
+    return get_architecture(name)
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -9,9 +9,11 @@ from torch import nn
 
 from synthkern._checks import as_float, as_int
 from synthkern.sae.active import active
-from synthkern.sae.base import TrainingSAE, reconstruction_loss, total
+from synthkern.sae.base import reconstruction_loss, total
+from synthkern.sae.bounded import BoundedTrainingSAE
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sparse import SparseActivations
 
 
 @dataclass
@@ -22,6 +24,11 @@ class GatedTrainingSAEConfig(TrainingSAEConfig):
         l1_coefficient: of the penalty of the gates.
         l1_warm_up_steps: in which the coefficient grows from 0.
     """
+
+    training_only = TrainingSAEConfig.training_only | {
+        "l1_coefficient",
+        "l1_warm_up_steps",
+    }
 
     l1_coefficient: float = 1.0
     l1_warm_up_steps: int = 0
@@ -37,7 +44,7 @@ class GatedTrainingSAEConfig(TrainingSAEConfig):
         return "gated"
 
 
-class GatedTrainingSAE(TrainingSAE):
+class GatedTrainingSAE(BoundedTrainingSAE):
     """A gated SAE (Rajamanoharan et al. 2024, "Improving Dictionary Learning with Gated SAEs").
 
     The paths share the encoder: a gate is open where ``h + b_gate > 0`` and the magnitude is
@@ -51,6 +58,7 @@ class GatedTrainingSAE(TrainingSAE):
     """
 
     config_class = GatedTrainingSAEConfig
+    latent_vectors = ("b_gate", "b_mag")
 
     cfg: GatedTrainingSAEConfig
     b_gate: nn.Parameter
@@ -74,6 +82,23 @@ class GatedTrainingSAE(TrainingSAE):
         """``(x - b_dec) @ W_enc``, what both paths share: [..., M] of [..., D]."""
         return nn.functional.linear(self.centred(x), self.W_enc.T)
 
+    @property
+    def bounds(self) -> torch.Tensor:
+        """[M], above which gates are open."""
+        return -self.b_gate
+
+    @property
+    def encoder_bias(self) -> None:
+        """None: each path adds its own."""
+        return None
+
+    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+        """Activations of the latents, in CSR form, of inputs [B, D]."""
+        shared = super().encode_entries(x)
+        scale, shift = self.r_mag.exp()[shared.indices], self.b_mag[shared.indices]
+        found = shared.with_values((shared.values * scale + shift).relu())
+        return found if bool(found.values.all()) else found.drop_zeros()
+
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Activations and the magnitudes before their ReLU, both [..., M], of inputs [..., D]."""
         shared = self.pre_activations(x)
@@ -83,7 +108,7 @@ class GatedTrainingSAE(TrainingSAE):
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: two reconstructions and the gates' penalty."""
         sae_in = step_input.sae_in
-        found = active(self, sae_in, None, -self.b_gate)
+        found = active(self, sae_in, self.encoder_bias, self.bounds)
         gates = (found.values + found.of_latents(self.b_gate)).relu()
         scale = self.r_mag.exp()
         magnitudes = found.values * found.of_latents(scale) + found.of_latents(self.b_mag)

@@ -11,7 +11,8 @@ from torch import nn
 
 from synthkern._checks import as_bool, as_float, as_int
 from synthkern.sae.active import Active, active
-from synthkern.sae.base import TrainingSAE, reconstruction_loss, total
+from synthkern.sae.base import reconstruction_loss, total
+from synthkern.sae.bounded import BoundedTrainingSAE
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig, check_choice
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.straight_through import jumprelu, step
@@ -35,6 +36,18 @@ class JumpReLUTrainingSAEConfig(TrainingSAEConfig):
             alone.
         target_l0: of "quadratic" alone.
     """
+
+    training_only = TrainingSAEConfig.training_only | {
+        "jumprelu_init_threshold",
+        "jumprelu_bandwidth",
+        "jumprelu_sparsity_loss_mode",
+        "l0_coefficient",
+        "l0_warm_up_steps",
+        "pre_act_loss_coefficient",
+        "jumprelu_tanh_scale",
+        "jumprelu_ste_to_input",
+        "target_l0",
+    }
 
     jumprelu_init_threshold: float = 0.01
     jumprelu_bandwidth: float = 0.05
@@ -68,7 +81,7 @@ class JumpReLUTrainingSAEConfig(TrainingSAEConfig):
         return "jumprelu"
 
 
-class JumpReLUTrainingSAE(TrainingSAE):
+class JumpReLUTrainingSAE(BoundedTrainingSAE):
     """A JumpReLU SAE (Rajamanoharan et al. 2024, "Jumping Ahead").
 
     A latent passes where it exceeds its threshold. The sparsity loss is the L0 as published
@@ -82,6 +95,7 @@ class JumpReLUTrainingSAE(TrainingSAE):
     """
 
     config_class = JumpReLUTrainingSAEConfig
+    latent_vectors = ("b_enc", "threshold")
 
     cfg: JumpReLUTrainingSAEConfig
     threshold: nn.Parameter
@@ -104,11 +118,15 @@ class JumpReLUTrainingSAE(TrainingSAE):
         """The coefficient "l0"."""
         return {"l0": TrainCoefficientConfig(self.cfg.l0_coefficient, self.cfg.l0_warm_up_steps)}
 
+    @property
+    def bounds(self) -> torch.Tensor:
+        """The thresholds [M], as the pre-activations are compared with them."""
+        return self.threshold.to(self.W_dec.dtype)
+
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Activations and pre-activations, both [..., M], of inputs [..., D]."""
         pre = self.pre_activations(x)
-        threshold = self.threshold.to(pre.dtype).expand_as(pre)
-        return jumprelu(pre, threshold, *self._estimator), pre
+        return jumprelu(pre, self.bounds.expand_as(pre), *self._estimator), pre
 
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: of the reconstruction, and of the sparsity.

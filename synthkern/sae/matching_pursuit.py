@@ -124,6 +124,17 @@ class MatchingPursuitTrainingSAE(EntriesTrainingSAE):
             self._add_metrics(output)
         return output
 
+    def folded_state(self) -> dict[str, torch.Tensor]:
+        """Refused: the decoder is the encoder too, whose norms decide what is chosen."""
+        raise NotImplementedError(
+            "the decoder's norms cannot be folded in matching pursuit: its decoder is the encoder "
+            "too, and others would be chosen"
+        )
+
+    def _fold_input_scale(self, factor: float) -> None:
+        self.b_dec.div_(factor)
+        self.cfg.residual_threshold /= factor
+
     @property
     def _output_bias(self) -> torch.Tensor:
         return torch.zeros_like(self.b_dec) if self.input_bias is None else self.input_bias

@@ -8,7 +8,8 @@ import torch
 
 from synthkern._checks import as_float, as_int
 from synthkern.sae.active import active
-from synthkern.sae.base import TrainingSAE, reconstruction_loss, total
+from synthkern.sae.base import reconstruction_loss, total
+from synthkern.sae.bounded import BoundedTrainingSAE
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 
@@ -22,6 +23,12 @@ class StandardTrainingSAEConfig(TrainingSAEConfig):
         lp_norm: which norm of a sample's activations is the penalty; above 0.
         l1_warm_up_steps: in which the coefficient grows from 0.
     """
+
+    training_only = TrainingSAEConfig.training_only | {
+        "l1_coefficient",
+        "lp_norm",
+        "l1_warm_up_steps",
+    }
 
     l1_coefficient: float = 1.0
     lp_norm: float = 1.0
@@ -39,7 +46,7 @@ class StandardTrainingSAEConfig(TrainingSAEConfig):
         return "standard"
 
 
-class StandardTrainingSAE(TrainingSAE):
+class StandardTrainingSAE(BoundedTrainingSAE):
     """A ReLU SAE with an L1 penalty (Bricken et al. 2023, "Towards Monosemanticity").
 
     An activation counts in the penalty times the norm of its decoder row, so that shrinking one
@@ -47,12 +54,18 @@ class StandardTrainingSAE(TrainingSAE):
     """
 
     config_class = StandardTrainingSAEConfig
+    latent_vectors = ("b_enc",)
 
     cfg: StandardTrainingSAEConfig
 
     def get_coefficients(self) -> dict[str, float | TrainCoefficientConfig]:
         """The coefficient "l1"."""
         return {"l1": TrainCoefficientConfig(self.cfg.l1_coefficient, self.cfg.l1_warm_up_steps)}
+
+    @property
+    def bounds(self) -> torch.Tensor:
+        """Zeros [M]."""
+        return torch.zeros_like(self.b_enc)
 
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Activations and pre-activations, both [..., M], of inputs [..., D]."""
@@ -62,8 +75,7 @@ class StandardTrainingSAE(TrainingSAE):
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: of the reconstruction, and the penalty."""
         sae_in, p = step_input.sae_in, self.cfg.lp_norm
-        zeros = torch.zeros_like(self.b_enc)
-        found = active(self, sae_in, self.b_enc, zeros, may_be_sparse=p == 1)
+        found = active(self, sae_in, self.b_enc, self.bounds, may_be_sparse=p == 1)
         acts = found.values.relu()
         sae_out = found.decode(acts, self.W_dec, self.b_dec)
         norms = torch.linalg.vector_norm(self.W_dec, dim=1)

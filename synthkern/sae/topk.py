@@ -29,6 +29,12 @@ class TopKTrainingSAEConfig(TrainingSAEConfig):
             rows had norm 1.
     """
 
+    training_only = TrainingSAEConfig.training_only | {
+        "use_sparse_activations",
+        "aux_loss_coefficient",
+    }
+    inference_defaults = {"rescale_acts_by_decoder_norm": False}  # noqa: RUF012
+
     k: float = 100
     use_sparse_activations: bool = False
     aux_loss_coefficient: float = 1.0
@@ -80,6 +86,7 @@ class TopKTrainingSAE(EntriesTrainingSAE):
     """
 
     config_class = TopKTrainingSAEConfig
+    latent_vectors = ("b_enc",)
 
     cfg: TopKTrainingSAEConfig
 
@@ -125,6 +132,19 @@ class TopKTrainingSAE(EntriesTrainingSAE):
         """Reconstructions [..., D] of activations [..., M]."""
         norms = self.decoder_norms
         return super().decode(feature_acts if norms is None else feature_acts / norms)
+
+    def folded_state(self) -> dict[str, torch.Tensor]:
+        """The tensors by name, with the decoder's norms moved into the encoder."""
+        if not self.cfg.rescale_acts_by_decoder_norm:
+            raise NotImplementedError(
+                "the decoder's norms can be folded only with rescale_acts_by_decoder_norm: else "
+                "they have no say in which latents are kept, and would get one"
+            )
+        return super().folded_state()
+
+    def inference_state(self) -> dict[str, torch.Tensor]:
+        """The tensors for inference by name, with a decoder of unit rows where they compete."""
+        return self.folded_state() if self.cfg.rescale_acts_by_decoder_norm else self.state_dict()
 
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: of the reconstruction, and the auxiliary one."""
