@@ -118,6 +118,63 @@ def test_nan_is_chosen_first(backend: str) -> None:
     assert int(engine.select_above(pre, torch.full((60,), 2.0)).values.isnan().sum()) == 20
 
 
+#: Both zeros, both infinities, NaN of both signs, subnormals and the largest numbers.
+ODD = [0.0, -0.0, torch.inf, -torch.inf, torch.nan, -torch.nan, 1e-45, -1e-45, 3e38, -3e38, 1, -1]
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered in multiply")
+@pytest.mark.parametrize("scaled", [False, True])
+def test_numbers_that_no_sort_gets_right_by_itself(backend: str, scaled: bool) -> None:
+    """The reference is what says, bit for bit."""
+    generator = torch.Generator().manual_seed(3)
+    pre = torch.tensor(ODD)[torch.randint(len(ODD), (6, 37), generator=generator)]
+    scale = torch.tensor([1.0, 2.0, 0.0])[torch.arange(37) % 3] if scaled else None
+    bounds = torch.tensor(ODD)[torch.arange(37) % len(ODD)]
+    steps = engine.backend_named(backend).sparse_steps
+    reference = engine.backend_named("reference").sparse_steps
+    for k, positive in ((1, True), (9, True), (37, True), (1, False), (20, False)):
+        wanted = reference.select_topk(pre, scale, k, positive)
+        assert_same(steps.select_topk(pre, scale, k, positive), wanted)
+    for count in (1, 60, 222):
+        wanted = reference.select_batch_topk(pre, scale, count)
+        assert_same(steps.select_batch_topk(pre, scale, count), wanted)
+    assert_same(steps.select_above(pre, bounds), reference.select_above(pre, bounds))
+
+
+def assert_same(found: SparseActivations, wanted: SparseActivations) -> None:
+    assert found.shape == wanted.shape
+    for name in ("offsets", "indices"):
+        one, other = getattr(found, name), getattr(wanted, name)
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other), name
+    assert found.dtype == wanted.dtype
+    assert torch.equal(found.values.view(torch.int32), wanted.values.view(torch.int32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_chosen_from_as_float32(backend: str, dtype: torch.dtype) -> None:
+    pre, scale = numbers(3, 70, dtype), (torch.arange(70) % 3 + 0.3).to(dtype)
+    wide = pre.float(), scale.float()
+    assert_same(
+        engine.select_topk(pre, 9, scale=scale), engine.select_topk(wide[0], 9, scale=wide[1])
+    )
+    assert_same(
+        engine.select_batch_topk(pre, 30, scale=scale),
+        engine.select_batch_topk(wide[0], 30, scale=wide[1]),
+    )
+    assert_same(engine.select_above(pre, scale), engine.select_above(*wide))
+
+
+def test_what_is_not_laid_out_row_by_row(backend: str) -> None:
+    pre = numbers(41, 6, torch.float32, ties=True)
+    assert_same(engine.select_topk(pre.T, 9), engine.select_topk(pre.T.contiguous(), 9))
+    assert_same(
+        engine.select_batch_topk(pre.T, 50), engine.select_batch_topk(pre.T.contiguous(), 50)
+    )
+    bounds = torch.zeros(82)[::2]
+    assert_same(engine.select_above(pre.T, bounds), engine.select_above(pre.T.contiguous(), bounds))
+
+
 def test_every_instruction_set_chooses_the_same(instruction_set: str) -> None:
     pre, scale = numbers(64, 1023, torch.float32), torch.rand(1023) + 0.5
     reference = engine.backend_named("reference").sparse_steps
@@ -126,6 +183,4 @@ def test_every_instruction_set_chooses_the_same(instruction_set: str) -> None:
         (engine.select_batch_topk(pre, 77), reference.select_batch_topk(pre, None, 77)),
         (engine.select_above(pre, scale), reference.select_above(pre, scale)),
     ):
-        assert torch.equal(found.indices, other.indices)
-        assert torch.equal(found.values, other.values)
-        assert torch.equal(found.offsets, other.offsets)
+        assert_same(found, other)

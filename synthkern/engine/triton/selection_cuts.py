@@ -12,10 +12,10 @@ from synthkern.engine.triton.launch import launch
 from synthkern.engine.triton.selection_keys import load_keys
 from synthkern.sparse import SparseActivations
 
-#: Latents of one sample that a program looks at at a time, at most 2**15: 16 numbers a lane.
-#: Reasoned, not measured.
-TILE = 1024
-WARPS = 4
+#: Latents that a program looks at at a time, at most 2**15: 8 numbers a lane, as the sums over
+#: them take 122 registers (sm_90). Reasoned, not measured.
+_TILE = 1024
+_WARPS = 4
 
 
 class Cuts(NamedTuple):
@@ -35,6 +35,11 @@ class Cuts(NamedTuple):
     def empty(cls, batch: int, device: torch.device) -> Cuts:
         """Room for them."""
         return cls(*torch.empty(3, batch, dtype=torch.int32, device=device))
+
+
+def tile_of(width: int, most: int) -> int:
+    """Latents of a tile: all of few, and a number for each lane of four warps at least."""
+    return min(most, max(128, triton.next_power_of_2(width)))
 
 
 @triton.jit
@@ -94,8 +99,8 @@ def kept(
         indices,
         values,
         width,
-        TILE=TILE,
-        num_warps=WARPS,
+        TILE=tile_of(width, _TILE),
+        num_warps=_WARPS,
     )
     nnz = int(offsets[-1])
     return SparseActivations(offsets, indices[:nnz], values[:nnz], width, validate=False)

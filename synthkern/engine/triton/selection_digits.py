@@ -15,11 +15,14 @@ import triton
 import triton.language as tl
 
 from synthkern.engine.triton.launch import launch, processors
-from synthkern.engine.triton.selection_cuts import TILE, WARPS, Cuts
+from synthkern.engine.triton.selection_cuts import Cuts, tile_of
 from synthkern.engine.triton.selection_keys import LEAST, load_keys
 
 _BITS, _PASSES = 8, 4
-#: Programs on a multiprocessor, of 16 of its warps' 64. Reasoned, not measured.
+#: Latents that a program looks at at a time, 16 numbers a lane, and programs on a multiprocessor,
+#: half of its 64 warps. Reasoned, not measured.
+_TILE = 2048
+_WARPS = 4
 _PROGRAMS = 8
 
 
@@ -120,7 +123,8 @@ def cut_groups(
     (batch, width), device = pre.shape, pre.device
     groups = batch // rows
     counts = torch.zeros(groups, _PASSES, 2**_BITS, dtype=torch.int64, device=device)
-    tiles = rows * triton.cdiv(width, TILE)
+    tile = tile_of(width, _TILE)
+    tiles = rows * triton.cdiv(width, tile)
     programs = min(tiles, triton.cdiv(_PROGRAMS * processors(device), groups))
     for passes in range(_PASSES):
         launch(
@@ -134,8 +138,8 @@ def cut_groups(
             count,
             passes,
             POSITIVE=positive,
-            TILE=TILE,
-            num_warps=WARPS,
+            TILE=tile,
+            num_warps=_WARPS,
         )
     cuts = Cuts.empty(batch, device)
     launch(
@@ -149,7 +153,7 @@ def cut_groups(
         rows,
         count,
         POSITIVE=positive,
-        TILE=TILE,
-        num_warps=WARPS,
+        TILE=tile,
+        num_warps=_WARPS,
     )
     return cuts

@@ -11,13 +11,13 @@ LEAST = tl.constexpr(-(2**31))
 
 @triton.jit
 def load_keys(pre, scale, row, latent, width):
-    """The pre-activations of a row at ``latent`` [T], and the keys of ``pre * scale``, int32.
+    """The pre-activations of rows at ``latent``, and the keys of ``pre * scale``, int32.
 
-    Keys are ordered as the numbers are, 0 and -0 are both 0, and NaN is infinity. ``row`` is
-    int64; ``scale`` may be None; past ``width`` keys are LEAST.
+    Keys are ordered as the numbers are, 0 and -0 are both 0, and NaN is infinity; past ``width``
+    they are LEAST. ``row`` is int64, of a shape that broadcasts with latent's; scale may be None.
     """
     inside = latent < width
-    x = tl.load(pre + row * width + latent, mask=inside, other=0.0)
+    x = tl.load(pre + (row * width + latent), mask=inside, other=0.0)
     number = x
     if scale is not None:
         number = x * tl.load(scale + latent, mask=inside, other=0.0)
