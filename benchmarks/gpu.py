@@ -39,6 +39,7 @@ SECTIONS = {
     "tuning": "tuning",
     "generation": "generation",
     "graph": "graph",
+    "selections": "selections",
 }
 
 

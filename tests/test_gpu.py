@@ -17,7 +17,7 @@ from zoo import Place
 
 import synthkern as synthetic
 from synthkern import engine
-from synthkern.engine import cpu
+from synthkern.engine import cpu, reference
 from synthkern.engine.triton import BACKEND, sampler
 from synthkern.engine.triton.launch import position_on
 
@@ -149,6 +149,55 @@ def test_dictionaries_and_their_gradients(count: int, dim: int, dtype: torch.dty
     exact = (vectors[wanted.indices.long()].double() * grad[wanted.row_indices()]).sum(dim=1)
     size = (vectors[wanted.indices.long()].double() * grad[wanted.row_indices()]).abs().sum(dim=1)
     assert bool(((of_values - exact).abs() <= dim * torch.finfo(dtype).eps * size).all())
+
+
+# ---- which latents are active --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["normal", "many equal", "none above 0", "odd"])
+@pytest.mark.parametrize(
+    ("count", "width"),
+    [(1, 1), (33, 31), (400, 1024), (33, 4096), (33, 5000), (33, 16_384), (9, 16_385), (9, 65_537)],
+)
+def test_selections_have_the_references_bits(count: int, width: int, kind: str) -> None:
+    generator = torch.Generator().manual_seed(count + width)
+    pre = torch.randn(count, width, generator=generator)
+    if kind == "many equal":
+        pre = (2 * pre).round()
+    elif kind == "none above 0":
+        pre = -pre.abs()
+    elif kind == "odd":
+        numbers = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 1e-45, -1e-45, 1.0])
+        pre = numbers[torch.randint(len(numbers), pre.shape, generator=generator)]
+    there = pre.to(DEVICE)
+    wanted, found = reference.BACKEND.sparse_steps, BACKEND.sparse_steps
+    bounds = torch.linspace(-1, 2, width)
+    assert_same_features(
+        found.select_above(there, bounds.to(DEVICE)).to("cpu"), wanted.select_above(pre, bounds)
+    )
+    for scale in (None, torch.linspace(0.5, 1.5, width)):
+        scaled = None if scale is None else scale.to(DEVICE)
+        for k in {1, min(25, width), width // 2 + 1, width}:
+            assert_same_features(
+                found.select_batch_topk(there, scaled, k * count).to("cpu"),
+                wanted.select_batch_topk(pre, scale, k * count),
+            )
+            for positive in (True, False):
+                assert_same_features(
+                    found.select_topk(there, scaled, k, positive).to("cpu"),
+                    wanted.select_topk(pre, scale, k, positive),
+                )
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)], ids=str)
+def test_selections_of_nothing(shape: tuple[int, int]) -> None:
+    pre = torch.zeros(shape, device=DEVICE)
+    for found in (
+        engine.select_topk(pre, 3),
+        engine.select_batch_topk(pre, 3),
+        engine.select_above(pre, torch.zeros(shape[1], device=DEVICE)),
+    ):
+        assert (found.shape, found.nnz, found.device) == (shape, 0, DEVICE)
 
 
 # ---- streams, devices, graphs --------------------------------------------------------------------

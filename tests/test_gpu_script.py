@@ -45,12 +45,14 @@ def test_a_smoke_run_goes_through_every_section_and_gives_no_figures(tmp_path: P
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "found.json").read_text())
     assert report["note"] == "interpreter: no figures"
-    assert list(report["sections"]) == ["first-calls", "equality", "generation", "graph"]
+    sections = ["first-calls", "equality", "generation", "graph", "selections"]
+    assert list(report["sections"]) == sections
     for section in report["sections"].values():
         assert section["notes"][0] == "interpreter: no figures"
         assert section["requirements"] == []
     assert "bit for bit" in report["sections"]["equality"]["checks"][0]
     assert "samples from there on" in report["sections"]["graph"]["checks"][0]
+    assert len(report["sections"]["selections"]["checks"]) == 2
     tables = done.stdout.split("\n")
     assert any(line.startswith("hidden  ") and "no figure" in line for line in tables)
     assert "samples/s required" not in done.stdout

@@ -35,6 +35,10 @@ UNFUSED = {
     "fill_kernel",
     "walk_dense_kernel",
     "walk_lists_kernel",
+    "rows_kernel",
+    "digits_kernel",
+    "cuts_kernel",
+    "kept_kernel",
 }
 # A correctly rounded float division on AMD: so many fused steps, by LLVM's expansion.
 AMD_STEPS_OF_DIVISION = 5
