@@ -77,6 +77,14 @@ def as_dtype(name: str, value: Any) -> torch.dtype:
     return DTYPES[text]
 
 
+def as_device(name: str, value: Any) -> torch.device:
+    """Return the device that ``value`` (a torch.device or its name) stands for."""
+    try:
+        return torch.device(value)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{name} must be a device such as 'cpu', got {value!r}") from error
+
+
 def as_vector(
     name: str,
     value: Any,

@@ -290,6 +290,8 @@ def test_another_classs_files(folder: Path) -> None:
 def test_arguments_are_checked_first(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"dtype must be one of .* got 'int8'"):
         saes.TrainingSAE.load_from_disk(tmp_path / "missing", dtype="int8")
+    with pytest.raises(ValueError, match=r"device must be a device .* got 'gpu'"):
+        saes.TrainingSAE.load_from_disk(tmp_path / "missing", device="gpu")
     with pytest.raises(FileNotFoundError, match="missing"):
         saes.TrainingSAE.load_from_disk(tmp_path / "missing")
 

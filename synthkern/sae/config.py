@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-import torch
-
-from synthkern._checks import as_bool, as_dtype, as_float, as_int, check_keys
+from synthkern._checks import as_bool, as_device, as_dtype, as_float, as_int, check_keys
 
 _Config = TypeVar("_Config", bound="TrainingSAEConfig")
 
@@ -64,7 +62,7 @@ class TrainingSAEConfig(ABC):
         as_int("d_in", self.d_in, low=1)
         as_int("d_sae", self.d_sae, low=1, high=2**31 - 1)
         as_dtype("dtype", self.dtype)
-        torch.device(self.device)
+        as_device("device", self.device)
         as_bool("apply_b_dec_to_input", self.apply_b_dec_to_input)
         check_choice("normalize_activations", self.normalize_activations, _NORMALIZATIONS)
         check_choice("reshape_activations", self.reshape_activations, _RESHAPES)

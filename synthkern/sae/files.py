@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from synthkern._checks import as_dtype, check_finite
+from synthkern._checks import as_device, as_dtype, check_finite
 from synthkern.files import blaming, read_json, save_tensors, write_json
 from synthkern.sae.config import TrainingSAEConfig, architecture_class
 from synthkern.sae.config_file import config_of
@@ -45,7 +45,7 @@ def read_sae(
     directory: Path | str, owner: type[_SAE], device: torch.device | str, dtype: Any
 ) -> _SAE:
     """Read an SAE's files; see :meth:`synthkern.sae.TrainingSAE.load_from_disk`."""
-    place = torch.device(device)
+    place = as_device("device", device)
     kind = None if dtype is None else as_dtype("dtype", dtype)
     return read_steadily(directory, lambda folder: _read(folder, owner, place, kind))
 
@@ -75,7 +75,7 @@ def _read(folder: Path, owner: type[_SAE], device: torch.device, dtype: torch.dt
                 check_finite(name, value)
     # Copies into the parameters, which stay laid out as they are.
     sae.load_state_dict(state)
-    cfg.device = str(device)
+    sae.cfg.device = str(device)
     return sae.to(device)
 
 
