@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -52,7 +53,8 @@ class TrainingSAE(nn.Module, ABC):
         super().__init__()
         if not isinstance(cfg, self.config_class):
             raise TypeError(f"cfg must be a {self.config_class.__name__}, got {cfg!r}")
-        self.cfg = cfg
+        # A copy: training changes it, and one config serves many SAEs.
+        self.cfg = copy.deepcopy(cfg)
         self.initialize_weights()
 
     def initialize_weights(self) -> None:
