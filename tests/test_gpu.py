@@ -200,6 +200,30 @@ def test_selections_of_nothing(shape: tuple[int, int]) -> None:
         assert (found.shape, found.nnz, found.device) == (shape, 0, DEVICE)
 
 
+@pytest.mark.parametrize("stop", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (33, 24, 131), (200, 768, 4096)], ids=str)
+def test_pursuit_chooses_what_the_core_does(shape: tuple[int, int, int], stop: bool) -> None:
+    count, dim, width = shape
+    generator = torch.Generator().manual_seed(dim)
+    x = torch.randn(count, dim, generator=generator)
+    vectors = torch.randn(width, dim, generator=generator)
+    vectors /= vectors.norm(dim=1, keepdim=True)
+    wanted = cpu.BACKEND.sparse_steps.pursue(x, vectors, 0.01, 8, stop)
+    steps, there = BACKEND.sparse_steps, (x.to(DEVICE), vectors.to(DEVICE))
+    found = steps.pursue(*there, 0.01, 8, stop)
+    assert torch.equal(found.offsets.cpu(), wanted.offsets)
+    assert torch.equal(found.indices.cpu(), wanted.indices)
+    torch.testing.assert_close(found.values.cpu(), wanted.values)
+    grad = torch.randn(wanted.nnz, generator=generator)
+    ours = steps.pursue_grad(*there, found, grad.to(DEVICE))
+    for one, other in zip(
+        ours, cpu.BACKEND.sparse_steps.pursue_grad(x, vectors, wanted, grad), strict=True
+    ):
+        torch.testing.assert_close(one.cpu(), other, rtol=1e-4, atol=1e-4)
+    for one, other in zip(ours, steps.pursue_grad(*there, found, grad.to(DEVICE)), strict=True):
+        assert torch.equal(one, other)
+
+
 # ---- streams, devices, graphs --------------------------------------------------------------------
 
 

@@ -39,6 +39,8 @@ UNFUSED = {
     "digits_kernel",
     "cuts_kernel",
     "kept_kernel",
+    "pursue_kernel",
+    "shares_kernel",
 }
 # A correctly rounded float division on AMD: so many fused steps, by LLVM's expansion.
 AMD_STEPS_OF_DIVISION = 5

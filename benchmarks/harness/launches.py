@@ -57,6 +57,7 @@ def _calls() -> Iterator[tuple[str, Callable[[], object]]]:
     yield from _of_sampler()
     yield from _of_dictionary()
     yield from _of_selections()
+    yield from _of_pursuit()
     for dtype in _FLOATS:
         yield from _of_forests(dtype)
     twice = [hierarchy_modifier(_tree(exclusive=True)), hierarchy_modifier(_later_tree())]
@@ -160,6 +161,20 @@ def _of_selections() -> Iterator[tuple[str, Callable[[], object]]]:
             yield "of a batch, scaled", partial(steps.select_batch_topk, pre, scale, 200)
             odd = torch.ones(8, 333)
             yield "of a sample, odd M", partial(steps.select_topk, odd, None, 25, True)
+
+
+def _of_pursuit() -> Iterator[tuple[str, Callable[[], object]]]:
+    steps, inputs = kernels.BACKEND.sparse_steps, torch.ones(8, 768)
+    for width, stops in ((4096, True), (4096, False), (16_384, True)):
+        vectors = torch.ones(width, 768)
+        ends = "until a repeat" if stops else "repeats"
+        yield (
+            f"pursuit, {width:,} latents, {ends}",
+            partial(steps.pursue, inputs, vectors, 0.1, 25, stops),
+        )
+    choices = SparseActivations.from_dense(torch.ones(8, _FEATURES))
+    vectors, grad = torch.ones(_FEATURES, 768), torch.ones(choices.nnz)
+    yield "pursuit's gradient", partial(steps.pursue_grad, inputs, vectors, choices, grad)
 
 
 def _of_forests(dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], object]]]:

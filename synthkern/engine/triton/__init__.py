@@ -7,11 +7,11 @@ activations are those of the other backends, bit for bit.
 
 from synthkern.engine.protocol import Backend, SparseSteps
 from synthkern.engine.reference.counts import count_fires
-from synthkern.engine.reference.pursuit import pursue, pursue_grad
 from synthkern.engine.triton.compress import compress, select_above
 from synthkern.engine.triton.dictionary import gather
 from synthkern.engine.triton.dictionary_gradients import gather_grad_values, gather_grad_vectors
 from synthkern.engine.triton.forest import apply_forest_dense, apply_forest_sparse
+from synthkern.engine.triton.pursuit import pursue, pursue_grad
 from synthkern.engine.triton.sampler import sample, sample_hidden_at
 from synthkern.engine.triton.selection import select_batch_topk, select_topk
 
@@ -25,7 +25,7 @@ BACKEND = Backend(
     gather=gather,
     gather_grad_vectors=gather_grad_vectors,
     gather_grad_values=gather_grad_values,
-    # Matching pursuit and the counts are the reference's, which run on any device.
+    # Counts are the reference's, which run on any device.
     sparse_steps=SparseSteps(
         select_topk=select_topk,
         select_batch_topk=select_batch_topk,
