@@ -12,20 +12,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from trained_saes import CASES, D, M, inputs, trained
+from trained_saes import CASES, D, M, bits, inputs, trained
 
 from synthkern import sae as saes
 from synthkern.sae import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME, registry
 
 #: Of what goes through float32 sums of some ten products of numbers around 1.
 CLOSE: dict[str, float] = {"rtol": 1e-5, "atol": 1e-5}
-
-
-def bits(sae: torch.nn.Module) -> dict[str, list[int]]:
-    return {
-        name: value.cpu().contiguous().view(-1).view(torch.uint8).tolist()
-        for name, value in sae.state_dict().items()
-    }
 
 
 # ---- round trips ---------------------------------------------------------------------------------
@@ -111,6 +104,15 @@ def test_another_dtype(dtype: Any, tmp_path: Path) -> None:
     assert torch.equal(loaded.W_dec, sae.W_dec.to(wanted))
 
 
+def test_another_device(tmp_path: Path) -> None:
+    sae = trained("jumprelu", {})
+    sae.save_model(tmp_path)
+    loaded = saes.TrainingSAE.load_from_disk(tmp_path, device="meta")
+    assert loaded.cfg.device == "meta"
+    assert {p.device.type for p in loaded.parameters()} == {"meta"}
+    assert loaded.W_enc.T.is_contiguous()
+
+
 def test_the_config_says_the_dtype_that_the_parameters_have(tmp_path: Path) -> None:
     sae = trained("standard", {}).to(torch.bfloat16)
     sae.save_model(tmp_path)
@@ -162,19 +164,6 @@ def test_an_architecture_of_ones_own(save: str, tmp_path: Path) -> None:
     assert loaded.cfg.power == 3
     assert bits(loaded) == bits(sae)
     assert torch.equal(loaded(inputs()), sae(inputs()))
-
-
-@pytest.mark.usefixtures("_twice")
-def test_what_cannot_be_folded_says_why() -> None:
-    for sae, reason in (
-        (trained("twice", {}), "not known of TwiceSAE"),
-        (trained("topk", {"rescale_acts_by_decoder_norm": False, "k": 3}), "which latents"),
-        (trained("matching_pursuit", {}), "decoder is the encoder"),
-    ):
-        before = bits(sae)
-        with pytest.raises(NotImplementedError, match=reason):
-            sae.fold_W_dec_norm()
-        assert bits(sae) == before
 
 
 # ---- what is refused -----------------------------------------------------------------------------
@@ -312,106 +301,3 @@ def test_a_topk_for_inference_that_says_nothing_of_norms_has_none(tmp_path: Path
     change(tmp_path / SAE_CFG_FILENAME, rescale_acts_by_decoder_norm="gone")
     loaded = saes.TrainingSAE.load_from_disk(tmp_path)
     assert torch.equal(loaded.encode(inputs()), sae.encode(inputs()))
-
-
-# ---- folding -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("name", "fields"), CASES)
-@pytest.mark.parametrize("apply_b_dec_to_input", [True, False])
-def test_a_folded_scale(name: str, fields: dict[str, Any], apply_b_dec_to_input: bool) -> None:
-    factor, x = 1.7, inputs()
-    fields = {
-        **fields,
-        "apply_b_dec_to_input": apply_b_dec_to_input,
-        "normalize_activations": "expected_average_only_in",
-    }
-    sae = trained(name, fields)
-    latents, output = sae.encode(x * factor), sae(x * factor)
-    threshold = getattr(sae, "topk_threshold", None)
-    sae.fold_activation_norm_scaling_factor(factor)
-    rescaled = name == "matching_pursuit" or fields.get(
-        "rescale_acts_by_decoder_norm", "topk" in name
-    )
-    unit = factor if rescaled else 1.0
-    torch.testing.assert_close(sae.encode(x) * unit, latents, **CLOSE)
-    torch.testing.assert_close(sae(x) * factor, output, **CLOSE)
-    assert sae.cfg.normalize_activations == "none"
-    assert sae.W_enc.T.is_contiguous()
-    if threshold is not None:
-        assert float(sae.topk_threshold) == pytest.approx(0.123456789 / unit, rel=1e-15)
-    if name == "matching_pursuit":
-        assert sae.cfg.residual_threshold == pytest.approx(0.5 / factor)
-
-
-@pytest.mark.parametrize("factor", [0, -1.0, float("nan"), float("inf"), "2"])
-def test_factors_that_are_refused(factor: Any) -> None:
-    sae = trained("standard", {"normalize_activations": "expected_average_only_in"})
-    before = bits(sae)
-    with pytest.raises((ValueError, TypeError), match="factor must be"):
-        sae.fold_activation_norm_scaling_factor(factor)
-    assert bits(sae) == before
-    assert sae.cfg.normalize_activations == "expected_average_only_in"
-
-
-@pytest.mark.parametrize("name", ["standard", "topk", "batchtopk", "jumprelu", "gated"])
-def test_folded_norms(name: str) -> None:
-    sae = trained(name, {"k": 4} if "topk" in name else {})
-    norms = sae.W_dec.detach().norm(dim=1)
-    latents, output = sae.encode(inputs()), sae(inputs())
-    sae.fold_W_dec_norm()
-    # Rescaled latents are in that unit already.
-    expected = latents if "topk" in name else latents * norms
-    torch.testing.assert_close(sae.encode(inputs()), expected, **CLOSE)
-    torch.testing.assert_close(sae(inputs()), output, **CLOSE)
-    torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(M), **CLOSE)
-    assert sae.W_enc.T.is_contiguous()
-
-
-# ---- entries -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["standard", "jumprelu", "gated"])
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
-def test_entries_are_the_dense_activations(name: str, share: float, backend: str) -> None:
-    sae = trained(name, {})
-    x = inputs()
-    with torch.no_grad():
-        shared = torch.nn.functional.linear(sae.centred(x), sae.W_enc.T)
-        ends = shared.min() - 1, shared.max() + 1
-        bound = {0.0: ends[1], 1.0: ends[0]}.get(share, shared.quantile(1 - share))
-        if name == "gated":
-            sae.b_gate.fill_(-bound)
-        else:
-            sae.b_enc.fill_(-bound)
-        if name == "jumprelu":
-            sae.threshold.mul_(0.1)
-    dense = sae.encode(x)
-    entries = sae.encode_entries(x)
-    found = entries.to_dense()
-    assert torch.equal(found != 0, dense != 0)
-    assert bool((entries.values != 0).all())
-    torch.testing.assert_close(found, dense, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(sae.decode_entries(entries), sae.decode(dense), **CLOSE)
-    gradients = []
-    for out in (sae.decode_entries(entries), sae.decode(dense)):
-        out.square().sum().backward()
-        gradients.append({k: v.grad for k, v in sae.named_parameters() if k != "threshold"})
-        sae.zero_grad()
-    for key, gradient in gradients[0].items():
-        expected = gradients[1][key]
-        if gradient is None or expected is None:
-            assert expected is None or not expected.any()
-            continue
-        scale = float(expected.abs().max())
-        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 * scale + 1e-6)
-
-
-@pytest.mark.parametrize("name", ["standard", "jumprelu", "gated"])
-def test_entries_of_nothing_and_of_a_wrong_width(name: str) -> None:
-    sae = trained(name, {})
-    entries = sae.encode_entries(torch.empty(0, D))
-    assert tuple(entries.shape) == (0, M)
-    assert sae.decode_entries(entries).shape == (0, D)
-    with pytest.raises(ValueError, match=rf"x must have shape \[..., {D}\]"):
-        sae.encode_entries(torch.zeros(3, D + 1))

@@ -46,3 +46,11 @@ def trained(name: str, fields: dict[str, Any]) -> Any:
     sae = saes.make_sae(saes.get_architecture(name).config_class(d_in=D, d_sae=M, **fields))
     shake(sae)
     return sae
+
+
+def bits(sae: torch.nn.Module) -> dict[str, list[int]]:
+    """Every tensor's bytes, by name."""
+    return {
+        name: value.cpu().contiguous().view(-1).view(torch.uint8).tolist()
+        for name, value in sae.state_dict().items()
+    }

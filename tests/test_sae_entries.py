@@ -1,0 +1,56 @@
+"""Activations as entries, of the SAEs whose latents are active above bounds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from trained_saes import D, M, inputs, trained
+
+#: Of what goes through float32 sums of some ten products of numbers around 1.
+CLOSE: dict[str, float] = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.mark.parametrize("name", ["standard", "jumprelu", "gated"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
+def test_entries_are_the_dense_activations(name: str, share: float, backend: str) -> None:
+    sae = trained(name, {})
+    x = inputs()
+    with torch.no_grad():
+        shared = torch.nn.functional.linear(sae.centred(x), sae.W_enc.T)
+        ends = shared.min() - 1, shared.max() + 1
+        bound = {0.0: ends[1], 1.0: ends[0]}.get(share, shared.quantile(1 - share))
+        if name == "gated":
+            sae.b_gate.fill_(-bound)
+        else:
+            sae.b_enc.fill_(-bound)
+        if name == "jumprelu":
+            sae.threshold.mul_(0.1)
+    dense = sae.encode(x)
+    entries = sae.encode_entries(x)
+    found = entries.to_dense()
+    assert torch.equal(found != 0, dense != 0)
+    assert bool((entries.values != 0).all())
+    torch.testing.assert_close(found, dense, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(sae.decode_entries(entries), sae.decode(dense), **CLOSE)
+    gradients = []
+    for out in (sae.decode_entries(entries), sae.decode(dense)):
+        out.square().sum().backward()
+        gradients.append({k: v.grad for k, v in sae.named_parameters() if k != "threshold"})
+        sae.zero_grad()
+    for key, gradient in gradients[0].items():
+        expected = gradients[1][key]
+        if gradient is None or expected is None:
+            assert expected is None or not expected.any()
+            continue
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 * scale + 1e-6)
+
+
+@pytest.mark.parametrize("name", ["standard", "jumprelu", "gated"])
+def test_entries_of_nothing_and_of_a_wrong_width(name: str) -> None:
+    sae = trained(name, {})
+    entries = sae.encode_entries(torch.empty(0, D))
+    assert tuple(entries.shape) == (0, M)
+    assert sae.decode_entries(entries).shape == (0, D)
+    with pytest.raises(ValueError, match=rf"x must have shape \[..., {D}\]"):
+        sae.encode_entries(torch.zeros(3, D + 1))
