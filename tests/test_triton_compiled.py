@@ -18,7 +18,7 @@ from synthkern.engine.triton import launch
 
 TARGETS = {"sm_80", "sm_90", "gfx942"}
 
-# Bytes of spilled registers that a thread's instructions store, 40 at most today and mostly none.
+# Bytes of spilled registers that a thread's instructions store, 68 at most today and mostly none.
 # Those few are of numbers that a tile needs once, and ptxas chooses them anew with every change of
 # the code. 128 bytes are 32 registers: what must not happen is that whole tiles are spilled.
 MOST_STORED = 128
