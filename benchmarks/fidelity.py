@@ -4,8 +4,8 @@
     python benchmarks/fidelity.py --only batchtopk,jumprelu --samples 100000 --seeds 2
 
 Needs sae-lens beside this package. Both train on the same samples of the world
-"synth-sae-bench-1k" (D = 128) with the same settings; weights at the start are
-each package's own, from the same seeds of torch. Both are evaluated by this package, on the same samples. It prints a
+"synth-sae-bench-1k" (D = 128) with the same settings; weights at the start are each package's own,
+from the same seeds of torch. Both are evaluated by this package, on the same samples. It prints a
 table in Markdown: mean ± standard deviation over the seeds, and the difference of the means in
 standard errors of that difference (Welch).
 """

@@ -39,7 +39,11 @@ from synthkern.orthogonalize import (
     orthogonal_initializer,
     orthogonalize_embeddings,
 )
-from synthkern.plots import plot_precision_recall, plot_sae_feature_similarity
+from synthkern.plots import (
+    plot_precision_recall,
+    plot_sae_feature_similarity,
+    plot_training_curves,
+)
 from synthkern.rates import (
     Calibration,
     EffectiveFiringProbabilities,
@@ -252,6 +256,7 @@ __all__ = [
     "orthogonalize_embeddings",
     "plot_precision_recall",
     "plot_sae_feature_similarity",
+    "plot_training_curves",
     "random_firing_probabilities",
     "register_architecture",
     "register_firing_probability",

@@ -16,29 +16,31 @@ import synthkern
 from synthkern import _core
 from synthkern.description import describe_world
 from synthkern.engine import BACKENDS, backend_for
-from synthkern.files import read_json
 from synthkern.shards import WHAT, SampleJob, write_samples
 from synthkern.stream import STREAM_VERSION
 from synthkern.synthetic_model import SyntheticModel
+from synthkern.training_commands import add_commands, named_architecture
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import ABOUT, PRESETS
+from synthkern.world_argument import load_world, world_or_source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        options = _parser(named_architecture(words)).parse_args(words)
         status: int = options.run(options)
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError, ArithmeticError) as error:
         print(f"synthkern: {error}", file=sys.stderr)
         return 2
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(architecture: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="synthkern", description=synthkern.__doc__)
     parser.add_argument("--version", action="version", version=synthkern.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -74,22 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     describe.set_defaults(run=_describe)
 
+    add_commands(commands, architecture)
+
     presets = commands.add_parser("presets", help="list the worlds that have a name")
     presets.set_defaults(run=_presets)
 
     info = commands.add_parser("info", help="print versions, backends and the machine")
     info.set_defaults(run=_info)
     return parser
-
-
-def load_world(name: str) -> SyntheticModelConfig:
-    """The world that a preset's name or a JSON file's path stands for."""
-    if name in PRESETS:
-        return SyntheticModelConfig.preset(name)
-    path = Path(name)
-    if not path.is_file():
-        raise ValueError(f"WORLD must be a JSON file or one of {', '.join(PRESETS)}, got {name!r}")
-    return SyntheticModelConfig.from_dict(read_json(path))
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -107,11 +101,11 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _describe(options: argparse.Namespace) -> int:
-    name = options.world
-    if name in PRESETS or Path(name).is_file():
-        print(describe_world(load_world(name)))
+    world = world_or_source(options.world)
+    if isinstance(world, str):
+        print(SyntheticModel.load_from_source(world).describe())
     else:
-        print(SyntheticModel.load_from_source(name).describe())
+        print(describe_world(world))
     return 0
 
 

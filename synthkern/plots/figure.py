@@ -73,6 +73,9 @@ def finish(figure: Any, path: Path | None, show_plot: bool, scale: float) -> Non
         if path.suffix.lower() == ".html":
             figure.write_html(path)
         else:
-            figure.write_image(path, scale=scale)
+            try:
+                figure.write_image(path, scale=scale)
+            except RuntimeError as error:
+                raise OSError(f"{path} could not be drawn: {error}") from error
     if show_plot:
         figure.show()

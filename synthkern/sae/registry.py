@@ -29,6 +29,11 @@ def get_architecture(name: str) -> type[TrainingSAE]:
     return found
 
 
+def architecture_names() -> list[str]:
+    """The names that are registered, sorted."""
+    return _REGISTRY.names
+
+
 def make_sae(cfg: TrainingSAEConfig) -> TrainingSAE:
     """An SAE of the config's architecture, with weights from torch's global generator."""
     return get_architecture(cfg.architecture())(cfg)

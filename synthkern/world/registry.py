@@ -77,15 +77,19 @@ class Registry(Generic[_Config]):
         if name in self._classes:
             raise ValueError(
                 f"name must be a {self._kind} that is not registered yet, got {name!r}; "
-                f"known are {sorted(self._classes)}"
+                f"known are {self.names}"
             )
         self._classes[name] = config_class
+
+    @property
+    def names(self) -> list[str]:
+        """The names, sorted."""
+        return sorted(self._classes)
 
     def get(self, name: str) -> type[_Config]:
         """The class that ``name`` stands for."""
         if not isinstance(name, str) or name not in self._classes:
             raise ValueError(
-                f"name must be a registered {self._kind}, got {name!r}; "
-                f"known are {sorted(self._classes)}"
+                f"name must be a registered {self._kind}, got {name!r}; known are {self.names}"
             )
         return self._classes[name]

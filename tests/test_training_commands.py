@@ -1,0 +1,136 @@
+"""The commands that train, evaluate and draw, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_training import small_world
+
+from synthkern.cli import main
+from synthkern.evaluation.files import read_evaluation
+from synthkern.sae import GatedTrainingSAE, JumpReLUTrainingSAE, TrainingSAE
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> str:
+    path = tmp_path / "world.json"
+    path.write_text(json.dumps(small_world().cfg.to_dict()))
+    return str(path)
+
+
+def train(world: str, out: Path, *words: str) -> int:
+    small = ["--samples", "1.28e3", "--batch-size", "64", "--eval-samples", "200"]
+    return main(["train", world, "--out", str(out), *small, *words])
+
+
+def recipe(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "runner_config.json").read_text())
+    return found
+
+
+BATCHTOPK = ("--architecture", "batchtopk", "--d-sae", "20", "--k", "2.5")
+
+
+def test_train_eval_plot(world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert train(world, out, *BATCHTOPK, "--lr", "0.01", "--eval-frequency", "5") == 0
+    text = capsys.readouterr().out
+    assert f"batchtopk of 20 latents, written to {out}" in text
+    assert "classification/f1_score" in text
+    assert isinstance(TrainingSAE.load_from_disk(out), JumpReLUTrainingSAE)
+    assert main(["eval", str(out), "--samples", "500", "--seed", "3"]) == 0
+    result = read_evaluation(out)
+    assert f"{result.mcc:.4f}" in capsys.readouterr().out
+    assert main(["plot", str(out)]) == 0
+    names = ["training_curves.html", "precision_recall.html", "similarity.html"]
+    assert capsys.readouterr().out.split() == [str(out / name) for name in names]
+    assert all((out / name).stat().st_size > 1000 for name in names)
+
+
+def test_the_same_command_again_gives_the_same_sae(world: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = (*BATCHTOPK, "--seed", "7")
+    assert train(world, out, *words) == 0
+    before = (out / "sae_weights.safetensors").read_bytes()
+    assert train(world, out, *words) == 0
+    assert train(world, tmp_path / "other", *words) == 0
+    for place in (out, tmp_path / "other"):
+        assert (place / "sae_weights.safetensors").read_bytes() == before
+
+
+def test_a_config_file_says_everything_and_options_the_last_word(
+    world: str, tmp_path: Path
+) -> None:
+    first = tmp_path / "first"
+    words = ("--architecture", "gated", "--d-sae", "20", "--l1-coefficient", "0.3")
+    assert train(world, first, *words, "--adam-beta1", "0.5", "--no-run-final-eval") == 0
+    assert not (first / "eval_stats.json").exists()
+    second = tmp_path / "second"
+    file = str(first / "runner_config.json")
+    assert main(["train", "--config", file, "--out", str(second), "--l1-coefficient", "0.4"]) == 0
+    before, after = recipe(first), recipe(second)
+    assert isinstance(TrainingSAE.load_from_disk(second), GatedTrainingSAE)
+    assert (before["sae"]["l1_coefficient"], after["sae"]["l1_coefficient"]) == (0.3, 0.4)
+    assert after["adam_beta1"] == 0.5
+    assert after["training_samples"] == 1280
+
+
+def test_a_target_l0_is_the_controllers_or_the_quadratic_losss(world: str, tmp_path: Path) -> None:
+    words = ("--architecture", "jumprelu", "--d-sae", "20", "--target-l0", "3")
+    assert train(world, tmp_path / "a", *words) == 0
+    found = recipe(tmp_path / "a")
+    assert (found["target_l0"], found["sae"]["target_l0"]) == (3, None)
+    words = (*words, "--jumprelu-sparsity-loss-mode", "quadratic")
+    assert train(world, tmp_path / "b", *words) == 0
+    found = recipe(tmp_path / "b")
+    assert (found["target_l0"], found["sae"]["target_l0"]) == (None, 3)
+
+
+def test_lists_and_their_help(
+    world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--architecture", "matryoshka_batchtopk", "--d-sae", "20", "--k", "3")
+    assert train(world, tmp_path / "run", *words, "--matryoshka-widths", "5,10,20") == 0
+    assert recipe(tmp_path / "run")["sae"]["matryoshka_widths"] == [5, 10, 20]
+    with pytest.raises(SystemExit):
+        main(["train", "--architecture", "matching_pursuit", "--help"])
+    text = capsys.readouterr().out
+    assert "--max-iterations" in text
+    assert "--lr-warm-up-steps" in text
+    assert "--matryoshka-widths" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "--architecture must be given"),
+        (("--architecture", "topk"), "--d-sae must be given"),
+        ((*BATCHTOPK, "--lr", "-1"), "lr must be"),
+        ((*BATCHTOPK, "--target-l0", "3"), "target_l0 must be None for an SAE without one"),
+    ],
+)
+def test_mistakes_are_told(
+    words: tuple[str, ...],
+    message: str,
+    world: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train(world, tmp_path / "run", *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_options_are_told(
+    world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (("--k", "3"), ("--architecture", "cube"), (*BATCHTOPK, "--l1-coefficient", "1")):
+        with pytest.raises(SystemExit):
+            train(world, tmp_path / "run", *words)
+        assert words[-2] in capsys.readouterr().err
+    assert main(["train", "--out", str(tmp_path / "run"), *BATCHTOPK]) == 2
+    assert "WORLD must be given" in capsys.readouterr().err
+    assert main(["eval", str(tmp_path)]) == 2
+    assert "cfg.json" in capsys.readouterr().err
