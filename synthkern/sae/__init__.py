@@ -1,6 +1,6 @@
 """Sparse autoencoders: architectures of the field, with steps that cost what is active."""
 
-from synthkern.sae.base import TrainingSAE
+from synthkern.sae.base import EntriesTrainingSAE, TrainingSAE
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
@@ -26,6 +26,7 @@ __all__ = [
     "SAE_WEIGHTS_FILENAME",
     "BatchTopKTrainingSAE",
     "BatchTopKTrainingSAEConfig",
+    "EntriesTrainingSAE",
     "GatedTrainingSAE",
     "GatedTrainingSAEConfig",
     "JumpReLUTrainingSAE",
