@@ -32,6 +32,7 @@ from sections import (
     prefetch,
     rates,
     sae_steps,
+    training,
 )
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
@@ -44,6 +45,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "prefetch": prefetch.run,
     "evaluation": evaluation.run,
     "sae_steps": sae_steps.run,
+    "training": training.run,
 }
 
 

@@ -5,9 +5,9 @@
 prints one JSON object on standard output. NAME is ``import-torch`` or ``import`` (what a process
 holds before it does anything), ``million`` (building 1,048,576 features and sampling them),
 ``wide-sample`` or ``wide-features`` (65,536 samples at once), ``load`` (loading saved models from
-the directories one after the other; the sizes are those of the last), or ``evaluation`` (an SAE of
-4,096 latents over 16,384 features). The sections "memory", "persistence" and "evaluation" of
-compare.py run them all.
+the directories one after the other; the sizes are those of the last), ``evaluation`` or
+``training`` (an SAE of 4,096 latents over 16,384 features). The sections "memory", "persistence",
+"evaluation" and "training" of compare.py run them all.
 """
 
 from __future__ import annotations
@@ -117,6 +117,29 @@ def _evaluation() -> Sizes:
     return {"before": before, "growth": growth, "peak_was_reset": int(was_reset)}
 
 
+def _training() -> Sizes:
+    """Growth over a built model while an SAE is made and trained."""
+    from harness import worlds
+
+    import synthkern
+
+    batch, latents = 1024, 4096
+    world = worlds.build("synth-sae-bench-16k")
+    world.sample(batch, seed=worlds.SEED)
+    width = world.cfg.hidden_dim
+    was_reset = resident.reset_peak()
+    before = resident.resident_bytes()
+    sae = synthkern.BatchTopKTrainingSAE(synthkern.BatchTopKTrainingSAEConfig(width, latents, k=25))
+    synthkern.train_sae(sae, world, synthkern.TrainingConfig(30 * batch, batch, seed=worlds.SEED))
+    return {
+        "before": before,
+        "growth": resident.peak_bytes() - before,
+        "parameters": sum(_bytes(parameter) for parameter in sae.parameters()),
+        "activations": 4 * batch * latents,
+        "peak_was_reset": int(was_reset),
+    }
+
+
 def _bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
@@ -133,6 +156,7 @@ CASES: dict[str, Callable[..., Sizes]] = {
     "wide-features": lambda: _wide(features=True),
     "load": _load,
     "evaluation": _evaluation,
+    "training": _training,
 }
 
 

@@ -96,9 +96,10 @@ template <class T>
 class Best {
   public:
     Best(int64_t k, bool positive)
-        : k_(size_t(k)), bound_(positive ? T(0) : -std::numeric_limits<T>::infinity()) {}
+        : k_(size_t(k)), bound_(positive ? T(0) : std::numeric_limits<T>::quiet_NaN()) {}
 
-    // What comes later must exceed this: of equal keys the first stays.
+    // What comes later must exceed this: of equal keys the first stays. Until there are k keys it
+    // is 0 or NaN, which everything exceeds here, minus infinity too.
     T bound() const { return bound_; }
 
     void add(T key, int32_t index) { entries_.push_back({key, index}); }

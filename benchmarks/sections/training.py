@@ -1,0 +1,71 @@
+"""A whole training run: what generation takes of it, and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+from functools import partial
+from typing import Any
+
+import torch
+from harness import memory_case, worlds
+from harness.report import Requirement, Section, Table, mib, timing_table
+from harness.timing import Case, Settings, interleave
+
+import synthkern
+
+_PRESET, _LATENTS, _K, _BATCH, _STEPS = "synth-sae-bench-16k", 4096, 25, 1024, 10
+_GENERATED, _GIVEN = "from the world", "from one batch in memory"
+
+
+def run(settings: Settings) -> Section:
+    """Time runs of some steps whose batches are generated, and whose batch is always the same."""
+    section = Section("training")
+    world = worlds.build(_PRESET)
+    torch.manual_seed(worlds.SEED)
+    width = world.cfg.hidden_dim
+    cfg = synthkern.BatchTopKTrainingSAEConfig(width, _LATENTS, k=_K)
+    sae = synthkern.BatchTopKTrainingSAE(cfg)
+    batch = world.sample(_BATCH, seed=worlds.SEED)
+    _train(sae, world)
+    cases = [
+        Case(_GENERATED, partial(_train, sae, world), _STEPS * _BATCH, slow=True),
+        Case(_GIVEN, lambda: _train(sae, itertools.repeat(batch)), _STEPS * _BATCH, slow=True),
+    ]
+    timings = interleave("training", cases, settings)
+    title = f"{_PRESET}, BatchTopK of {_LATENTS:,} latents, k = {_K}, {_STEPS} steps of {_BATCH:,}"
+    section.tables.append(timing_table(title, timings, _GIVEN, "sample"))
+    section.data["timings"] = [timing.to_dict() for timing in timings.values()]
+    share = 1 - 1 / timings[_GENERATED].times(timings[_GIVEN]).median
+    section.requirements.append(
+        Requirement("generation's share of a training step", share, 0.15, at_least=False, unit="")
+    )
+    _memory(section)
+    return section
+
+
+def _train(sae: Any, source: Any) -> None:
+    cfg = synthkern.TrainingConfig(_STEPS * _BATCH, _BATCH, seed=worlds.SEED)
+    with contextlib.redirect_stderr(io.StringIO()):  # the bar
+        synthkern.train_sae(sae, source, cfg)
+
+
+def _memory(section: Section) -> None:
+    sizes = memory_case.measure("training")
+    section.data["memory"] = sizes
+    bound = 4 * sizes["parameters"] + 2 * sizes["activations"]
+    rows = [
+        ("peak beyond the model", mib(sizes["growth"])),
+        ("parameters", mib(sizes["parameters"])),
+        ("the batch's [B, M]", mib(sizes["activations"])),
+    ]
+    section.tables.append(Table("resident memory", ("what", "size"), rows))
+    section.requirements.append(
+        Requirement(
+            "training: peak beyond the model over parameters x 4 + 2 x [B, M]",
+            sizes["growth"] / bound,
+            1.0,
+            at_least=False,
+        )
+    )
