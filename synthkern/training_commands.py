@@ -192,7 +192,8 @@ def runner_config(options: argparse.Namespace) -> SyntheticSAERunnerConfig:
     if "samples" in given:
         data["training_samples"] = given["samples"]
     # A seed, so that the same command goes on with the same samples and prints the same figures.
-    data.setdefault("seed", 0)
+    if data.get("seed") is None:
+        data["seed"] = 0
     data["output_path"], data["resume"] = str(given["out"]), True
     if "checkpoint_path" not in given:
         data["checkpoint_path"] = str(given["out"] / "copies")

@@ -61,6 +61,17 @@ def test_the_same_command_again_gives_the_same_sae(world: str, tmp_path: Path) -
         assert (place / "sae_weights.safetensors").read_bytes() == before
 
 
+def test_other_settings_in_a_folder_that_is_taken_change_nothing_there(
+    world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert train(world, out, *BATCHTOPK) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert train(world, out, *BATCHTOPK, "--lr", "0.5") == 2
+    assert "training.lr = 0.0003, got 0.5: give another directory" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
 def test_a_config_file_says_everything_and_options_the_last_word(
     world: str, tmp_path: Path
 ) -> None:

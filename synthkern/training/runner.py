@@ -105,9 +105,11 @@ class SyntheticSAERunner:
         if output is not None:
             # Whatever cannot be written is better known before than after.
             output.mkdir(parents=True, exist_ok=True)
-            self._write_config(output)
             if not cfg.resume:
                 shutil.rmtree(output / CHECKPOINT_FOLDER, ignore_errors=True)
+            # A run that is there already may be of another config, and is then refused.
+            if not (output / CHECKPOINT_FOLDER).exists():
+                self._write_config(output)
         logger = self._logger(output)
         training = cfg.training
         try:
@@ -150,6 +152,7 @@ class SyntheticSAERunner:
     def _save(
         self, output: Path, trained: TrainingResult, result: SyntheticDataEvalResult | None
     ) -> None:
+        self._write_config(output)
         self.sae.save_inference_model(output)
         save_tensors(output / SPARSITY_FILENAME, {"sparsity": trained.log_feature_sparsity})
         trained.history.save(output / TRAINING_HISTORY_FILENAME)

@@ -72,7 +72,6 @@ class SyntheticSAERunnerConfig:
 
     training_samples: int = 100_000_000
     batch_size: int = 1024
-    seed: int | None = None
     lr: float = 3e-4
     lr_warm_up_steps: int = 0
     lr_decay_steps: int = 0
@@ -81,6 +80,7 @@ class SyntheticSAERunnerConfig:
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     n_restart_cycles: int = 1
+    seed: int | None = None
     max_grad_norm: float | None = 1.0
     target_l0: float | None = None
 
