@@ -119,6 +119,7 @@ def _evaluation() -> Sizes:
 
 def _training() -> Sizes:
     """Growth over a built model while an SAE is made and trained."""
+    import torch
     from harness import worlds
 
     import synthkern
@@ -127,6 +128,8 @@ def _training() -> Sizes:
     world = worlds.build("synth-sae-bench-16k")
     world.sample(batch, seed=worlds.SEED)
     width = world.cfg.hidden_dim
+    # The first optimizer makes torch import its compiler: 140 MiB of modules, whoever trains.
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
     was_reset = resident.reset_peak()
     before = resident.resident_bytes()
     sae = synthkern.BatchTopKTrainingSAE(synthkern.BatchTopKTrainingSAEConfig(width, latents, k=25))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from synthkern import _core
 if not torch.cuda.is_available():
     # Triton's interpreter runs the kernels; it is chosen when they are imported.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+# A shell's background jobs are started deaf to Ctrl-C; the tests of it need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
