@@ -399,7 +399,10 @@ def test_settings_round_trip() -> None:
 
 def test_the_trainer_is_what_snapshots_look_at(world: synthetic.SyntheticModel) -> None:
     trainer = SAETrainer(small_sae("topk"), settings())
-    trainer.step(world.sample(BATCH, seed=5))
+    output = trainer.step(world.sample(BATCH, seed=5))
+    assert output.feature_acts.count_nonzero() == 3 * BATCH
+    with pytest.raises(RuntimeError, match="pre-activations were let go"):
+        _ = output.hidden_pre
     assert (trainer.n_training_steps, trainer.n_training_samples) == (1, BATCH)
     assert trainer.feature_sparsity.sum() == pytest.approx(3, abs=1e-6)
     expected = (trainer.feature_sparsity + 1e-10).log10()

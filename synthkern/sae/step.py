@@ -58,6 +58,12 @@ class TrainStepOutput:
         default_factory=dict
     )
 
+    _released: bool = field(default=False, init=False, repr=False)
+
+    def release_pre(self) -> None:
+        """Let go of the pre-activations, which gradients do not need and [B, M] numbers are."""
+        self.pre, self._released = None, True
+
     @property
     def feature_acts(self) -> torch.Tensor:
         """The latents as a dense tensor [B, M]; made when asked for where they are sparse."""
@@ -66,7 +72,13 @@ class TrainStepOutput:
 
     @property
     def hidden_pre(self) -> torch.Tensor:
-        """Pre-activations [B, M], scaled and shifted; zeros where the architecture has none."""
+        """Pre-activations [B, M], scaled and shifted; zeros where the architecture has none.
+
+        Raises:
+            RuntimeError: where they were let go.
+        """
+        if self._released:
+            raise RuntimeError("the step's pre-activations were let go to save memory")
         if self.pre is None:
             return torch.zeros_like(self.feature_acts)
         scaled = self.pre if self.scale is None else self.pre * self.scale

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from synthkern.sae.sparsity_controller import SparsityController
-from synthkern.sae.step import TrainStepInput
+from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.trainable import trainable_parameters
 from synthkern.training.config import TrainingConfig
 from synthkern.training.firing import FiringRecord, firings, log_sparsity
@@ -63,6 +63,8 @@ class SAETrainer:
     def step(self, batch: torch.Tensor, *, is_logging_step: bool = False) -> Any:
         """Train on a batch [B, D] as it is sampled; gives the SAE's TrainStepOutput.
 
+        The pre-activations of one of this package's are not in it: the backward pass does without.
+
         Raises:
             NonFiniteLossError: where the loss is not finite, before anything has changed. On a GPU
                 :meth:`check_losses` says so later.
@@ -81,6 +83,8 @@ class SAETrainer:
                     is_logging_step=is_logging_step,
                 )
             )
+        if isinstance(output, TrainStepOutput):
+            output.release_pre()
         self._note(output.loss.detach())
         output.loss.backward()
         if self.cfg.max_grad_norm is not None:
