@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,11 +33,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def save_tensors(
-    path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file; an error names it."""
+    """Write a safetensors file of tensors of any layout and device; an error names it."""
+    ready = _separate(tensors)
     try:
-        write_atomically(path, lambda to: safetensors.torch.save_file(tensors, to, metadata))
+        write_atomically(path, lambda to: safetensors.torch.save_file(ready, to, metadata))
     except safetensors.SafetensorError as error:
         raise OSError(f"{path} could not be written: {error}") from error
 
@@ -75,6 +76,18 @@ def blaming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{path}: what it says is nested too deep") from error
+
+
+def _separate(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as the format takes them: on the CPU, contiguous, none in another's memory."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        ready = tensor.detach().cpu().contiguous()
+        memory = ready.untyped_storage().data_ptr()
+        found[name] = ready.clone() if memory in seen else ready
+        seen.add(memory)
+    return found
 
 
 def _write_text(path: Path, text: str) -> None:

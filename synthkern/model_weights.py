@@ -64,8 +64,7 @@ def write_weights(
     }
     if generator.low_rank_correlation is not None:
         weights.update(generator.low_rank_correlation._asdict())
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    save_tensors(path, tensors, {_SPARSE: "true" if generator.use_sparse_tensors else "false"})
+    save_tensors(path, weights, {_SPARSE: "true" if generator.use_sparse_tensors else "false"})
 
 
 def read_weights(path: Path, cfg: SyntheticModelConfig) -> Weights:

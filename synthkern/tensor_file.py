@@ -95,6 +95,13 @@ class TensorFile:
             done += count
         return tensor
 
+    def read_all(self) -> dict[str, torch.Tensor]:
+        """Every tensor, by name; see :meth:`read`."""
+        return {
+            name: self.read(name, floating=stored.dtype in _FLOATING)
+            for name, stored in self.tensors.items()
+        }
+
 
 @contextmanager
 def open_tensors(path: Path) -> Iterator[TensorFile]:

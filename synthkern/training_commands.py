@@ -169,18 +169,23 @@ def _counts(text: str) -> list[int]:
 
 
 def _train(options: argparse.Namespace) -> int:
-    cfg = runner_config(options)
-    if cfg.seed is not None:
-        torch.manual_seed(cfg.seed)
-    result = SyntheticSAERunner(cfg).run()
+    cfg, model = described_run(options)
+    assert cfg.seed is not None
+    torch.manual_seed(cfg.seed)
+    result = SyntheticSAERunner(cfg, model).run()
     print(f"{cfg.sae.architecture()} of {cfg.sae.d_sae:,} latents, written to {options.out}")
     if result.final_eval is not None:
         print(table(result.final_eval))
     return 0
 
 
-def runner_config(options: argparse.Namespace) -> SyntheticSAERunnerConfig:
-    """The run that the command line and its config file describe; the former has the last word."""
+def described_run(
+    options: argparse.Namespace,
+) -> tuple[SyntheticSAERunnerConfig, SyntheticModel | None]:
+    """The run that the command line and its config file describe; the former has the last word.
+
+    A world that is a saved model's is loaded, as the SAE's width follows from it.
+    """
     given = vars(options)
     data: dict[str, Any] = dict(read_json(given["config"])) if "config" in given else {}
     if given.get("world") is not None:
@@ -199,16 +204,17 @@ def runner_config(options: argparse.Namespace) -> SyntheticSAERunnerConfig:
         data["checkpoint_path"] = str(given["out"] / "copies")
     if "log" in given:
         data["logger"] = {**data.get("logger", {}), f"log_to_{given['log']}": True}
-    data["sae"] = _sae_config(data.get("sae"), given, data)
+    world, device = data["synthetic_model"], data.get("device", "cpu")
+    model = SyntheticModel.load_from_source(world, device) if isinstance(world, str) else None
+    width = world["hidden_dim"] if model is None else model.cfg.hidden_dim
+    data["sae"] = {**_sae_config(data.get("sae"), given), "d_in": width, "device": device}
     if data["sae"].get("jumprelu_sparsity_loss_mode") == "quadratic" and "target_l0" in given:
         # That loss has a target of its own.
         data["sae"]["target_l0"] = data.pop("target_l0")
-    return SyntheticSAERunnerConfig.from_dict(data)
+    return SyntheticSAERunnerConfig.from_dict(data), model
 
 
-def _sae_config(
-    saved: dict[str, Any] | None, given: dict[str, Any], data: dict[str, Any]
-) -> dict[str, Any]:
+def _sae_config(saved: dict[str, Any] | None, given: dict[str, Any]) -> dict[str, Any]:
     saved = dict(saved or {})
     architecture = given.get("architecture", _architecture_in({"sae": saved}))
     if architecture is None:
@@ -220,10 +226,7 @@ def _sae_config(
     saved |= {name: value for name, value in given.items() if name in names}
     if "d_sae" not in saved:
         raise ValueError("--d-sae must be given, or a --config that has it")
-    world = data["synthetic_model"]
-    if isinstance(world, str):
-        world = SyntheticModel.load_from_source(world).cfg.to_dict()
-    return {**saved, "d_in": world["hidden_dim"], "device": data.get("device", "cpu")}
+    return saved
 
 
 def _architecture_in(data: Any) -> str | None:

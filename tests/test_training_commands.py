@@ -61,6 +61,14 @@ def test_the_same_command_again_gives_the_same_sae(world: str, tmp_path: Path) -
         assert (place / "sae_weights.safetensors").read_bytes() == before
 
 
+def test_a_saved_model_is_a_world_too(tmp_path: Path) -> None:
+    small_world().save(tmp_path / "model")
+    out = tmp_path / "run"
+    assert train(str(tmp_path / "model"), out, *BATCHTOPK) == 0
+    assert TrainingSAE.load_from_disk(out).cfg.d_in == 12
+    assert main(["eval", str(out), "--samples", "100"]) == 0
+
+
 def test_other_settings_in_a_folder_that_is_taken_change_nothing_there(
     world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +128,7 @@ def test_lists_and_their_help(
         ((), "--architecture must be given"),
         (("--architecture", "topk"), "--d-sae must be given"),
         ((*BATCHTOPK, "--lr", "-1"), "lr must be"),
+        ((*BATCHTOPK, "--device", "abacus"), "device must be a device such as 'cpu'"),
         ((*BATCHTOPK, "--target-l0", "3"), "target_l0 must be None for an SAE without one"),
     ],
 )

@@ -29,14 +29,9 @@ def write_sae(
     directory: Path | str, config: dict[str, Any], state: Mapping[str, torch.Tensor]
 ) -> tuple[Path, Path]:
     """Write the two files of an SAE, together or not at all; gives (weights path, cfg path)."""
-    # Copies, as a safetensors file holds no two tensors that share memory.
-    tensors = {
-        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, value in state.items()
-    }
     target = Path(directory)
     with staged_directory(target, (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME)) as folder:
-        save_tensors(folder / SAE_WEIGHTS_FILENAME, tensors)
+        save_tensors(folder / SAE_WEIGHTS_FILENAME, state)
         write_json(folder / SAE_CFG_FILENAME, config)
     return target / SAE_WEIGHTS_FILENAME, target / SAE_CFG_FILENAME
 

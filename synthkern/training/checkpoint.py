@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
 
 from synthkern.files import blaming, read_json, save_tensors, write_json
 from synthkern.staged_directory import clear_leftovers, staged_directory
+from synthkern.steady_read import read_steadily
+from synthkern.tensor_file import open_tensors
 from synthkern.training.history import TrainingHistory, check_rows
 
 _TENSORS, _VALUES = "training_state.safetensors", "training_state.json"
@@ -40,7 +40,7 @@ class Checkpoint(NamedTuple):
 def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in place of the one before."""
     with staged_directory(directory, (_TENSORS, _VALUES)) as folder:
-        save_tensors(folder / _TENSORS, _separate(checkpoint.tensors))
+        save_tensors(folder / _TENSORS, checkpoint.tensors)
         write_json(
             folder / _VALUES,
             {
@@ -62,9 +62,13 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
     """
     if directory.parent.is_dir():
         clear_leftovers(directory)
-    values = directory / _VALUES
-    if not values.exists():
+    if not (directory / _VALUES).exists():
         return None
+    return read_steadily(directory, _read)
+
+
+def _read(folder: Path) -> Checkpoint:
+    values = folder / _VALUES
     data = read_json(values)
     with blaming(values):
         if not isinstance(data, dict) or data.get("version") != _VERSION:
@@ -73,20 +77,6 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
         if missing:
             raise ValueError(f"{sorted(missing)} must be there")
         history = TrainingHistory(check_rows(data["history"]))
-    weights = directory / _TENSORS
-    try:
-        tensors = safetensors.torch.load_file(weights)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{weights} must be a whole safetensors file, but {error}") from error
+    with open_tensors(folder / _TENSORS) as file:
+        tensors = file.read_all()
     return Checkpoint(data["recipe"], data["values"], tensors, history, data["progress"])
-
-
-def _separate(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors as a file takes them: contiguous, and none in memory of another."""
-    seen: set[int] = set()
-    found = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().contiguous()
-        found[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
-        seen.add(tensor.data_ptr())
-    return found

@@ -70,7 +70,6 @@ class Loop:
             unit=" samples",
             unit_scale=True,
         )
-        self._row_samples = trainer.n_training_samples
         try:
             with bar:
                 self._duties()

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-import torch
-
-from synthkern._checks import as_bool, as_int, check_keys
+from synthkern._checks import as_bool, as_device, as_int, check_keys
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.training.config import TrainingConfig
 from synthkern.world.config import SyntheticModelConfig
@@ -115,7 +113,7 @@ class SyntheticSAERunnerConfig:
         for name in ("architecture", "d_in", "d_sae"):
             if not hasattr(self.sae, name):
                 raise TypeError(f"sae must be an SAE's config, got {self.sae!r}")
-        torch.device(self.device)
+        as_device("device", self.device)
         for name in (
             "autocast_data",
             "save_final_checkpoint",
@@ -136,14 +134,8 @@ class SyntheticSAERunnerConfig:
                 raise TypeError(f"{name} must be a string or None, got {getattr(self, name)!r}")
         _check_logger(self.logger)
         self.lr_end = self.training.lr_end
-        if self.run_name is None:
+        if self.logger.run_name is None:
             self.logger.run_name = f"{self.sae.architecture()}-{self.sae.d_sae}-lr-{self.lr}"
-
-    @property
-    def run_name(self) -> str | None:
-        """The logger's name of the run."""
-        name: str | None = self.logger.run_name
-        return name
 
     @property
     def training(self) -> TrainingConfig:
