@@ -25,7 +25,7 @@ from synthkern.sae.registry import architecture_names
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.training import SyntheticSAERunner, SyntheticSAERunnerConfig, TrainingHistory
 from synthkern.training.runner import RUNNER_CONFIG_FILENAME, TRAINING_HISTORY_FILENAME
-from synthkern.training.train import EVALUATION_START
+from synthkern.training.training import EVALUATION_START
 from synthkern.world_argument import world_or_source
 
 #: Fields of the runner's config that the command line says otherwise.

@@ -7,8 +7,9 @@ from synthkern.training.runner import SyntheticSAERunner, SyntheticSAERunnerResu
 from synthkern.training.runner_config import LoggingConfig, SyntheticSAERunnerConfig
 from synthkern.training.scaler import ActivationScaler
 from synthkern.training.toy import train_toy_sae
-from synthkern.training.train import TrainingResult, train_sae
+from synthkern.training.train import train_sae
 from synthkern.training.trainer import NonFiniteLossError, SAETrainer
+from synthkern.training.training import TrainingResult
 
 __all__ = [
     "ActivationScaler",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,11 @@ class Loop:
         snapshot_fn: called with the trainer.
         logger: takes rows.
         saved: the checkpoint that the trainer comes from.
+        title: what the bar is called.
+
+    Attributes:
+        seconds: spent in steps, those before a checkpoint too; who samples the batches adds what
+            that took.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Loop:
         snapshot_fn: Callable[[SAETrainer], None] | None,
         logger: Logger | None,
         saved: Checkpoint | None,
+        title: str,
     ) -> None:
         self._trainer = trainer
         self._recipe = recipe
@@ -52,21 +58,26 @@ class Loop:
         self._evaluator = evaluator
         self._snapshot_fn = snapshot_fn
         self._logger = logger
+        self._title = title
         progress = {} if saved is None else saved.progress
         self._history = TrainingHistory() if saved is None else saved.history
         self._evaluated_step: int = progress.get("evaluated_step", 0)
         self._snapshots: int = progress.get("snapshots", 0)
         self._saved_step: int | None = None if saved is None else trainer.n_training_steps
-        self._saved_at = self._row_at = time.monotonic()
-        self._row_samples = trainer.n_training_samples
+        self._saved_at = time.monotonic()
+        self.seconds: float = progress.get("seconds", 0.0)
+        self._row_samples, self._row_seconds = trainer.n_training_samples, self.seconds
 
-    def run(self, batches: Iterator[torch.Tensor]) -> TrainingHistory:
-        """Train to the end; gives the training curves."""
+    def course(self) -> Generator[None, torch.Tensor, TrainingHistory]:
+        """Train to the end on the batches that are sent; gives the training curves.
+
+        ``next`` comes first; whatever interrupts the sender is thrown in here.
+        """
         trainer, cfg = self._trainer, self._trainer.cfg
         bar = tqdm(
             total=cfg.training_steps * cfg.batch_size,
             initial=trainer.n_training_samples,
-            desc="training",
+            desc=self._title,
             unit=" samples",
             unit_scale=True,
         )
@@ -74,7 +85,7 @@ class Loop:
             with bar:
                 self._duties()
                 while trainer.n_training_steps < cfg.training_steps:
-                    self._step(batches, bar)
+                    self._step((yield), bar)
                     self._duties()
             trainer.check_losses()
         except KeyboardInterrupt:
@@ -86,14 +97,9 @@ class Loop:
         self._finish()
         return self._history
 
-    def _step(self, batches: Iterator[torch.Tensor], bar: Any) -> None:
+    def _step(self, batch: torch.Tensor, bar: Any) -> None:
         trainer, cfg = self._trainer, self._trainer.cfg
-        batch = next(batches, None)
-        if batch is None:
-            raise RuntimeError(
-                f"source ended after {trainer.n_training_samples:,} samples, which must be "
-                f"{cfg.training_samples:,}"
-            )
+        began = time.monotonic()
         done = trainer.n_training_steps + 1
         logs = done % cfg.log_every == 0 or done == cfg.training_steps
         with deferred_interrupt():
@@ -104,15 +110,16 @@ class Loop:
             if shows:
                 bar.set_postfix(loss=f"{figures['loss']:.4g}", L0=f"{figures['l0']:.1f}")
                 bar.shown_at = time.monotonic()
+            self.seconds += time.monotonic() - began
             if logs:
                 trainer.check_losses()
                 self._add_row(figures)
         bar.update(len(batch))
 
     def _add_row(self, figures: dict[str, float]) -> None:
-        samples, now = self._trainer.n_training_samples, time.monotonic()
-        speed = (samples - self._row_samples) / max(now - self._row_at, 1e-9)
-        self._row_samples, self._row_at = samples, now
+        samples, seconds = self._trainer.n_training_samples, self.seconds
+        speed = (samples - self._row_samples) / max(seconds - self._row_seconds, 1e-9)
+        self._row_samples, self._row_seconds = samples, seconds
         self._log({**figures, "samples_per_second": speed})
 
     def _log(self, figures: Mapping[str, float]) -> None:
@@ -134,12 +141,10 @@ class Loop:
         if not every or step % every or step <= self._evaluated_step:
             return
         assert self._evaluator is not None
-        began = time.monotonic()
         figures = self._evaluator(self._trainer.sae, self._trainer.activation_scaler)
         with deferred_interrupt():
             self._log({f"eval/{name}": value for name, value in figures.items()})
             self._evaluated_step = step
-        self._row_at += time.monotonic() - began
 
     def _take_snapshots(self) -> None:
         """Snapshot k of n when more than k (n + 1)ths of the samples are done."""
@@ -155,7 +160,11 @@ class Loop:
         trainer = self._trainer
         if self._directory is not None and self._saved_step != trainer.n_training_steps:
             trainer.check_losses()
-            progress = {"evaluated_step": self._evaluated_step, "snapshots": self._snapshots}
+            progress = {
+                "evaluated_step": self._evaluated_step,
+                "snapshots": self._snapshots,
+                "seconds": self.seconds,
+            }
             write_checkpoint(
                 self._directory,
                 Checkpoint(

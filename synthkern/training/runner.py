@@ -18,8 +18,9 @@ from synthkern.synthetic_model import SyntheticModel
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
 from synthkern.training.runner_config import SyntheticSAERunnerConfig
-from synthkern.training.train import EVALUATION_START, TrainingResult, train_sae
+from synthkern.training.together import train_together
 from synthkern.training.trainer import SAETrainer
+from synthkern.training.training import EVALUATION_START, Training, TrainingResult
 
 RUNNER_CONFIG_FILENAME = "runner_config.json"
 SPARSITY_FILENAME = "sparsity.safetensors"
@@ -92,6 +93,8 @@ class SyntheticSAERunner:
             cfg.sae.d_in = width
         self.sae: Any = make_sae(cfg.sae) if override_sae is None else override_sae
         self.sae.to(cfg.device)
+        self._output = None if cfg.output_path is None else Path(cfg.output_path)
+        self._logger: Logger | None = None
 
     def run(self) -> SyntheticSAERunnerResult:
         """Train, evaluate, save.
@@ -100,8 +103,17 @@ class SyntheticSAERunner:
             NonFiniteLossError: where the training fails.
             OSError: where something cannot be written; the error names it.
         """
-        cfg = self.cfg
-        output = None if cfg.output_path is None else Path(cfg.output_path)
+        try:
+            (outcome,) = train_together([self.begin()])
+            if isinstance(outcome, Exception):
+                raise outcome
+            return self.complete(outcome)
+        finally:
+            self.close()
+
+    def begin(self) -> Training:
+        """The training, from its checkpoint where it is to be resumed."""
+        cfg, output = self.cfg, self._output
         if output is not None:
             # Whatever cannot be written is better known before than after.
             output.mkdir(parents=True, exist_ok=True)
@@ -110,30 +122,35 @@ class SyntheticSAERunner:
             # A run that is there already may be of another config, and is then refused.
             if not (output / CHECKPOINT_FOLDER).exists():
                 self._write_config(output)
-        logger = self._logger(output)
-        training = cfg.training
-        try:
-            trained = train_sae(
-                self.sae,
-                self.synthetic_model,
-                training,
-                checkpoint_dir=None if output is None else output / CHECKPOINT_FOLDER,
-                snapshot_fn=self._save_checkpoint,
-                logger=logger,
-            )
-            result = self._evaluate()
-            if logger is not None and result is not None:
-                logger.log(result.to_log_dict("final/"), training.training_steps)
-        finally:
-            if logger is not None:
-                logger.close()
-        if cfg.save_final_checkpoint:
+        self._logger = self._make_logger()
+        return Training(
+            self.sae,
+            self.synthetic_model,
+            cfg.training,
+            checkpoint_dir=None if output is None else output / CHECKPOINT_FOLDER,
+            snapshot_fn=self._save_checkpoint,
+            logger=self._logger,
+        )
+
+    def complete(self, trained: TrainingResult) -> SyntheticSAERunnerResult:
+        """Evaluate and save what was trained."""
+        training, output = self.cfg.training, self._output
+        result = self._evaluate()
+        if self._logger is not None and result is not None:
+            self._logger.log(result.to_log_dict("final/"), training.training_steps)
+        if self.cfg.save_final_checkpoint:
             self._save_sae(f"final_{training.training_steps * training.batch_size}")
         if output is not None:
             self._save(output, trained, result)
         return SyntheticSAERunnerResult(
             self.sae, self.synthetic_model, result, output, trained.history
         )
+
+    def close(self) -> None:
+        """Close the logger."""
+        if self._logger is not None:
+            self._logger.close()
+            self._logger = None
 
     def _evaluate(self) -> SyntheticDataEvalResult | None:
         cfg, model = self.cfg, self.synthetic_model
@@ -176,7 +193,7 @@ class SyntheticSAERunner:
     def _write_config(self, folder: Path) -> None:
         write_json(folder / RUNNER_CONFIG_FILENAME, self.cfg.to_dict())
 
-    def _logger(self, output: Path | None) -> Logger | None:
+    def _make_logger(self) -> Logger | None:
         settings = self.cfg.logger
         if settings.log_to_wandb:
             return WandbLogger(
@@ -187,5 +204,5 @@ class SyntheticSAERunner:
                 config=self.cfg.to_dict(),
             )
         if getattr(settings, "log_to_tensorboard", False):
-            return TensorBoardLogger((output or Path()) / "tensorboard")
+            return TensorBoardLogger((self._output or Path()) / "tensorboard")
         return None

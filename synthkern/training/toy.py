@@ -12,8 +12,9 @@ from synthkern.activation_generator import ActivationGenerator
 from synthkern.activation_iterator import SyntheticActivationIterator
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.training.config import TrainingConfig
-from synthkern.training.train import TrainingResult, train_sae
+from synthkern.training.train import train_sae
 from synthkern.training.trainer import SAETrainer
+from synthkern.training.training import TrainingResult
 
 #: What the field's trainer clips the norm of the gradients to.
 FIELD_MAX_GRAD_NORM = 1.0

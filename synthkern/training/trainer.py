@@ -13,6 +13,7 @@ from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.trainable import trainable_parameters
 from synthkern.training.config import TrainingConfig
 from synthkern.training.firing import FiringRecord, firings, log_sparsity
+from synthkern.training.random_states import random_states, set_random_states
 from synthkern.training.scaler import ActivationScaler
 from synthkern.training.schedule import learning_rate, warmed_up
 
@@ -173,10 +174,7 @@ class SAETrainer:
             found |= {f"adam.{index}.{name}": value for name, value in state.items()}
         found["firing.steps_since_fired"] = self.firing.steps_since_fired
         found["firing.counts"] = self.firing.counts
-        found["rng.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            found["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        return found
+        return found | {f"rng.{name}": state for name, state in random_states(self.device).items()}
 
     def values(self) -> dict[str, Any]:
         """The rest of it, as JSON has it."""
@@ -205,9 +203,7 @@ class SAETrainer:
         self.activation_scaler.scaling_factor = values["scaling_factor"]
         if self.controller is not None:
             self.controller.load_state_dict(values["controller"])
-        torch.set_rng_state(tensors["rng.cpu"])
-        if "rng.cuda" in tensors and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+        set_random_states(self.device, _below("rng.", tensors))
 
 
 def _check(sae: Any) -> None:
