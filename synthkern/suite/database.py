@@ -1,0 +1,336 @@
+"""The runs of a benchmark directory: one row each in an SQLite database."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synthkern.training.history import Row, TrainingHistory
+
+DATABASE_FILENAME = "suite.sqlite"
+
+#: What a run can be.
+STATES = ("pending", "running", "done", "failed")
+
+#: Columns of a latents table: the numbers of each latent that an evaluation gives.
+LATENT_COLUMNS = ("matched_feature", "cosine", "precision", "recall", "f1_score", "rate")
+
+#: Seconds to wait for another process that writes.
+_PATIENCE = 60.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS suites (
+    name TEXT PRIMARY KEY,
+    description TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS runs (
+    key TEXT PRIMARY KEY,
+    suite TEXT NOT NULL,
+    world TEXT NOT NULL,
+    sae TEXT NOT NULL,
+    l0 REAL,
+    seed INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    replaced INTEGER NOT NULL DEFAULT 0,
+    state TEXT NOT NULL DEFAULT 'pending',
+    config TEXT NOT NULL,
+    code_version TEXT,
+    stream_version INTEGER,
+    hardware TEXT,
+    metrics TEXT,
+    standard_errors TEXT,
+    seconds REAL,
+    training_seconds REAL,
+    samples_per_second REAL,
+    error TEXT
+);
+CREATE INDEX IF NOT EXISTS runs_by_place ON runs (suite, world, sae, l0, seed);
+CREATE TABLE IF NOT EXISTS curves (key TEXT PRIMARY KEY, rows BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS latents (key TEXT PRIMARY KEY, columns BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that a suite wants.
+
+    Attributes:
+        key: stands for everything that decides the outcome.
+        suite: the suite's name.
+        world: the world's, in the suite.
+        sae: the SAE's, in the suite.
+        l0: the L0 that is asked for, or None.
+        seed: of the weights and the samples.
+        config: of a :class:`SyntheticSAERunnerConfig`, as JSON types.
+    """
+
+    key: str
+    suite: str
+    world: str
+    sae: str
+    l0: float | None
+    seed: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run(PlannedRun):
+    """A run as the database has it.
+
+    Attributes:
+        state: of :data:`STATES`.
+        code_version: of the package that did it; None before it began, as all that follows.
+        stream_version: of the samples.
+        hardware: what did it, by name.
+        metrics: the figures of its evaluation, by their names in a log; None where not finite.
+        standard_errors: of these.
+        seconds: that it took, evaluation included, in the process that finished it.
+        training_seconds: in sampling and steps, over all processes.
+        samples_per_second: in training.
+        error: traceback of what ended it.
+    """
+
+    state: str
+    code_version: str | None
+    stream_version: int | None
+    hardware: dict[str, Any]
+    metrics: dict[str, float | None]
+    standard_errors: dict[str, float | None]
+    seconds: float | None
+    training_seconds: float | None
+    samples_per_second: float | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run leaves in the database; see :class:`Run`.
+
+    Attributes:
+        metrics: not finite where they are not.
+        standard_errors: of these.
+        history: the training curves.
+        latents: columns [M] by :data:`LATENT_COLUMNS`.
+        seconds: of the whole.
+        training_seconds: of the training.
+        samples_per_second: in training.
+    """
+
+    metrics: Mapping[str, float]
+    standard_errors: Mapping[str, float]
+    history: TrainingHistory
+    latents: Mapping[str, npt.NDArray[Any]]
+    seconds: float
+    training_seconds: float
+    samples_per_second: float
+
+
+class RunDatabase:
+    """The runs of a directory.
+
+    Any number of processes may use it at once; every change is whole or not there.
+
+    Args:
+        directory: where the file is, or will be with ``create``.
+        create: whether it is made where it is missing.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        OSError: naming the file, where it cannot be read or written, as all methods do.
+    """
+
+    def __init__(self, directory: Path | str, *, create: bool = False) -> None:
+        self.path = Path(directory) / DATABASE_FILENAME
+        if create:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._changes() as connection:
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+        elif not self.path.is_file():
+            raise FileNotFoundError(
+                f"{self.path.parent} must be a directory of 'synthkern bench', but it has no "
+                f"{DATABASE_FILENAME}"
+            )
+
+    def add(self, name: str, description: Mapping[str, Any], runs: Sequence[PlannedRun]) -> None:
+        """Note a suite and its runs; what is known of these stays.
+
+        Runs in the same place of the suite with another config are out of date from then on.
+        """
+        with self._changes() as connection:
+            connection.execute(
+                "INSERT INTO suites VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET description = excluded.description",
+                (name, _json(description)),
+            )
+            for position, run in enumerate(runs):
+                place = (run.suite, run.world, run.sae, run.l0, run.seed)
+                connection.execute(
+                    "UPDATE runs SET replaced = 1 WHERE suite = ? AND world = ? AND sae = ? "
+                    "AND l0 IS ? AND seed = ?",
+                    place,
+                )
+                connection.execute(
+                    "INSERT INTO runs (key, suite, world, sae, l0, seed, position, config) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                    "replaced = 0, suite = excluded.suite, world = excluded.world, "
+                    "sae = excluded.sae, position = excluded.position, config = excluded.config",
+                    (run.key, *place, position, _json(run.config)),
+                )
+
+    def suites(self) -> dict[str, dict[str, Any]]:
+        """The suites' descriptions, by name."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT name, description FROM suites ORDER BY rowid")
+            return {row["name"]: json.loads(row["description"]) for row in rows}
+
+    def runs(self, suite: str | None = None, *, state: str | None = None) -> list[Run]:
+        """The runs that are not out of date, in the suites' order.
+
+        Args:
+            suite: of this one alone.
+            state: that are in this state alone.
+        """
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT * FROM runs WHERE NOT replaced AND suite = coalesce(?, suite) "
+                "AND state = coalesce(?, state) ORDER BY suite, position, key",
+                (suite, state),
+            )
+            return [_run(row) for row in rows]
+
+    def run(self, key: str) -> Run:
+        """The run of a key.
+
+        Raises:
+            KeyError: where there is none.
+        """
+        with self._reading() as connection:
+            row = connection.execute("SELECT * FROM runs WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise KeyError(key)
+        return _run(row)
+
+    def curves(self, keys: Iterable[str]) -> Iterator[tuple[str, TrainingHistory]]:
+        """The training curves of those that have some."""
+        for key, blob in self._blobs("SELECT rows FROM curves WHERE key = ?", keys):
+            rows: list[Row] = json.loads(zlib.decompress(blob))
+            yield key, TrainingHistory(rows)
+
+    def latents(self, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, npt.NDArray[Any]]]]:
+        """The columns [M] of :data:`LATENT_COLUMNS` of those that have some."""
+        for key, blob in self._blobs("SELECT columns FROM latents WHERE key = ?", keys):
+            with np.load(io.BytesIO(blob), allow_pickle=False) as columns:
+                yield key, {name: columns[name] for name in LATENT_COLUMNS}
+
+    def start(
+        self, key: str, code_version: str, stream_version: int, hardware: Mapping[str, Any]
+    ) -> None:
+        """Note that a run is being done, and by what."""
+        with self._changes() as connection:
+            connection.execute(
+                "UPDATE runs SET state = 'running', code_version = ?, stream_version = ?, "
+                "hardware = ?, error = NULL WHERE key = ?",
+                (code_version, stream_version, _json(hardware), key),
+            )
+
+    def finish(self, key: str, outcome: Outcome) -> None:
+        """Note what a run has given."""
+        with self._changes() as connection:
+            curves = zlib.compress(_json(outcome.history.rows).encode())
+            columns = io.BytesIO()
+            compact = {name: _compact(outcome.latents[name]) for name in LATENT_COLUMNS}
+            np.savez_compressed(columns, **compact)
+            connection.execute("INSERT OR REPLACE INTO curves VALUES (?, ?)", (key, curves))
+            connection.execute(
+                "INSERT OR REPLACE INTO latents VALUES (?, ?)", (key, columns.getvalue())
+            )
+            connection.execute(
+                "UPDATE runs SET state = 'done', metrics = ?, standard_errors = ?, seconds = ?, "
+                "training_seconds = ?, samples_per_second = ?, error = NULL WHERE key = ?",
+                (
+                    _json(_finite(outcome.metrics)),
+                    _json(_finite(outcome.standard_errors)),
+                    outcome.seconds,
+                    outcome.training_seconds,
+                    outcome.samples_per_second,
+                    key,
+                ),
+            )
+
+    def fail(self, key: str, error: str) -> None:
+        """Note what ended a run."""
+        with self._changes() as connection:
+            connection.execute(
+                "UPDATE runs SET state = 'failed', error = ? WHERE key = ?", (error, key)
+            )
+
+    def reset(self, key: str) -> None:
+        """Let a run be done again, from its checkpoint where it has one."""
+        with self._changes() as connection:
+            connection.execute(
+                "UPDATE runs SET state = 'pending', error = NULL WHERE key = ?", (key,)
+            )
+
+    @contextmanager
+    def _changes(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            yield connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own each time, which no other process or thread can come upon."""
+        try:
+            connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+            try:
+                connection.row_factory = sqlite3.Row
+                yield connection
+            finally:
+                # What is not committed is rolled back.
+                connection.close()
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path} could not be used: {error}") from error
+
+    def _blobs(self, query: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        with self._reading() as connection:
+            for key in keys:
+                row = connection.execute(query, (key,)).fetchone()
+                if row is not None:
+                    yield key, row[0]
+
+
+def _run(row: sqlite3.Row) -> Run:
+    values = {name: row[name] for name in row.keys() if name not in ("position", "replaced")}  # noqa: SIM118
+    for name in ("config", "hardware", "metrics", "standard_errors"):
+        values[name] = json.loads(values[name] or "{}")
+    return Run(**values)
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def _compact(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return column.astype(np.int32 if column.dtype.kind in "iu" else np.float32)
