@@ -1,0 +1,160 @@
+"""A directory's runs, summed up over seeds and put beside published values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from synthkern.suite.database import STATES, Run, RunDatabase
+from synthkern.suite.published import Published
+
+#: The figures of tables: their headings, by their names in :attr:`Run.metrics`.
+TABLE_METRICS = {
+    "classification/f1_score": "F1",
+    "mcc": "MCC",
+    "uniqueness": "uniqueness",
+    "explained_variance": "explained variance",
+    "sae_l0": "L0",
+    "dead_latents": "dead latents",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of an SAE, over seeds.
+
+    Attributes:
+        mean: over the runs that have it.
+        std: standard deviation over these (with count - 1), or None for one run.
+        count: how many runs have it; what is not finite is none.
+        published: the same figure as somebody published it, or None.
+    """
+
+    mean: float
+    std: float | None
+    count: int
+    published: Published | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Of the mean from the published one, in published standard deviations.
+
+        None without a published value, or where its standard deviation is 0.
+        """
+        if self.published is None or self.published.std == 0:
+            return None
+        return (self.mean - self.published.mean) / self.published.std
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of a suite that share a world and an L0.
+
+    Attributes:
+        suite: its name.
+        world: its name in the suite.
+        l0: the L0 that was asked for, or None.
+        saes: all figures of each SAE, by its name and then the figure's. Those are not there that
+            no finished run has; an SAE without finished runs has none.
+        states: for each SAE how many runs are in each of :data:`STATES`, 0 included.
+    """
+
+    suite: str
+    world: str
+    l0: float | None
+    saes: dict[str, dict[str, Figure]]
+    states: dict[str, dict[str, int]]
+
+    @property
+    def place(self) -> str:
+        """World and L0 in words."""
+        return place_name(self.world, self.l0)
+
+    @property
+    def sources(self) -> list[str]:
+        """Where the published values beside these figures are from, each once."""
+        figures = (figure for of_sae in self.saes.values() for figure in of_sae.values())
+        return list(dict.fromkeys(each.published.source for each in figures if each.published))
+
+
+def place_name(world: str, l0: float | None) -> str:
+    """A world and the L0 that was asked for, in words: "synth-sae-bench-16k, L0 = 25"."""
+    return world if l0 is None else f"{world}, L0 = {l0:g}"
+
+
+def summarize(runs: Sequence[Run], published: Sequence[Published] = ()) -> list[Group]:
+    """The groups of runs, in the runs' order.
+
+    Args:
+        runs: of any suites.
+        published: values for the worlds and SAEs of these names; of several for one figure the
+            first counts.
+    """
+    values: dict[tuple[str, str, float, str], Published] = {}
+    for each in published:
+        values.setdefault((each.world, each.sae, each.l0, each.metric), each)
+    grouped: dict[tuple[str, str, float | None], dict[str, list[Run]]] = {}
+    for run in runs:
+        group = grouped.setdefault((run.suite, run.world, run.l0), {})
+        group.setdefault(run.sae, []).append(run)
+    return [
+        Group(
+            suite=suite,
+            world=world,
+            l0=l0,
+            saes={
+                sae: {
+                    metric: _figure(
+                        found, None if l0 is None else values.get((world, sae, l0, metric))
+                    )
+                    for metric, found in _values(of_sae).items()
+                }
+                for sae, of_sae in saes.items()
+            },
+            states={
+                sae: {state: sum(run.state == state for run in of_sae) for state in STATES}
+                for sae, of_sae in saes.items()
+            },
+        )
+        for (suite, world, l0), saes in grouped.items()
+    ]
+
+
+def summarize_directory(database: RunDatabase) -> list[Group]:
+    """The groups of all runs of a directory, each suite's beside its own published values."""
+    return [
+        group
+        for name, description in database.suites().items()
+        for group in summarize(database.runs(name), published_values(description))
+    ]
+
+
+def published_values(description: Mapping[str, Any]) -> list[Published]:
+    """The published values of a suite's description as the database has it."""
+    return [Published(**each) for each in description.get("published", ())]
+
+
+def finite_metrics(run: Run) -> Iterator[tuple[str, float]]:
+    """The figures of a finished run that are finite, by name."""
+    if run.state == "done":
+        for metric, value in run.metrics.items():
+            if value is not None:
+                yield metric, value
+
+
+def _values(runs: Sequence[Run]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for metric, value in finite_metrics(run):
+            found.setdefault(metric, []).append(value)
+    return found
+
+
+def _figure(values: Sequence[float], published: Published | None) -> Figure:
+    count = len(values)
+    mean = math.fsum(values) / count
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    std = None if count == 1 else math.sqrt(squares / (count - 1))
+    return Figure(mean, std, count, published)
