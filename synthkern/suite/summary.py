@@ -59,6 +59,7 @@ class Group:
         saes: all figures of each SAE, by its name and then the figure's. Those are not there that
             no finished run has; an SAE without finished runs has none.
         states: for each SAE how many runs are in each of :data:`STATES`, 0 included.
+        failed: the runs that failed, SAE by SAE.
     """
 
     suite: str
@@ -66,6 +67,7 @@ class Group:
     l0: float | None
     saes: dict[str, dict[str, Figure]]
     states: dict[str, dict[str, int]]
+    failed: list[Run]
 
     @property
     def place(self) -> str:
@@ -117,6 +119,7 @@ def summarize(runs: Sequence[Run], published: Sequence[Published] = ()) -> list[
                 sae: {state: sum(run.state == state for run in of_sae) for state in STATES}
                 for sae, of_sae in saes.items()
             },
+            failed=[run for of_sae in saes.values() for run in of_sae if run.state == "failed"],
         )
         for (suite, world, l0), saes in grouped.items()
     ]
@@ -133,7 +136,13 @@ def summarize_directory(database: RunDatabase) -> list[Group]:
 
 def published_values(description: Mapping[str, Any]) -> list[Published]:
     """The published values of a suite's description as the database has it."""
-    return [Published(**each) for each in description.get("published", ())]
+    return [Published(**each) for each in description.get("published") or ()]
+
+
+def last_line(error: str | None) -> str:
+    """What a traceback ends with: the exception and its message."""
+    lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "no traceback"
 
 
 def finite_metrics(run: Run) -> Iterator[tuple[str, float]]:

@@ -1,0 +1,168 @@
+"""The tables of a directory's results, as plain text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+from synthkern.suite.published import Published
+from synthkern.suite.summary import TABLE_METRICS, Figure, Group, last_line
+
+#: Decimals of a figure, where it is not a share.
+_DECIMALS = {"sae_l0": 2, "dead_latents": 1}
+
+#: Widest column of names; a longer name gets a line of its own.
+_NAMES = 24
+
+_GAP = "  "
+_PUBLISHED = "  published"
+_DIFFERENCE = "  difference"
+
+#: A row: its name, and what it says by metric.
+_Row = tuple[str, Mapping[str, str]]
+
+
+def tables(groups: Sequence[Group], *, width: int = 120) -> str:
+    """A table for each world and L0.
+
+    Each has a row per SAE: the figures of :data:`TABLE_METRICS`, mean ± standard deviation over
+    seeds, and below them the published values and how far off they are in published standard
+    deviations ("+0.3 sd"), where there are some. Runs that are not done are counted under it, and
+    those that failed tell why.
+
+    Args:
+        groups: as :func:`synthkern.suite.summary.summarize_directory` gives them.
+        width: columns to keep to, as far as names let it; figures that do not fit beside the
+            others go below them.
+
+    Returns:
+        The tables, or a line that says that there are none.
+    """
+    if not groups:
+        return "no runs"
+    several = len({group.suite for group in groups}) > 1
+    return "\n\n".join(
+        "\n".join(_lines(group, f"{group.suite}: " if several else "", width)) for group in groups
+    )
+
+
+def _lines(group: Group, prefix: str, width: int) -> Iterator[str]:
+    yield f"{prefix}{group.place}"
+    yield from textwrap.wrap(_explanation(group), width)
+    yield ""
+    yield from layout(list(_rows(group)), TABLE_METRICS, width)
+    notes = [f"published: {source}" for source in group.sources]
+    notes += [*_states(group), *_failures(group, width), *_not_finite(group)]
+    if notes:
+        yield ""
+    for note in notes:
+        yield from textwrap.wrap(note, width, subsequent_indent="  ")
+
+
+def _explanation(group: Group) -> str:
+    done = [states["done"] for states in group.states.values()]
+    low, high = min(done), max(done)
+    if high == 0:
+        return "no run is done yet"
+    seeds = f"{low} to {high} seeds" if low != high else f"{high} seed{'s' * (high > 1)}"
+    spread = "mean ± standard deviation over " if high > 1 else ""
+    return f"{spread}{seeds}" + ("; sd: published standard deviations" if group.sources else "")
+
+
+def _rows(group: Group) -> Iterator[_Row]:
+    for sae, figures in group.saes.items():
+        shown = {name: figures[name] for name in TABLE_METRICS if name in figures}
+        missing = dict.fromkeys(TABLE_METRICS, "-")
+        yield sae, missing | {name: _text(name, each) for name, each in shown.items()}
+        published = {name: each.published for name, each in shown.items() if each.published}
+        if published:
+            yield _PUBLISHED, {name: _text(name, each) for name, each in published.items()}
+            off = {name: shown[name].difference for name in published}
+            yield (
+                _DIFFERENCE,
+                {name: f"{sds:+.1f} sd" for name, sds in off.items() if sds is not None},
+            )
+
+
+def _text(metric: str, figure: Figure | Published) -> str:
+    decimals = _DECIMALS.get(metric, 4)
+    spread = "" if figure.std is None else f" ± {figure.std:,.{decimals}f}"
+    return f"{figure.mean:,.{decimals}f}{spread}"
+
+
+def layout(rows: Sequence[_Row], headings: Mapping[str, str], width: int) -> Iterator[str]:
+    """Rows under headings of up to two lines, in as many blocks as the width needs.
+
+    Args:
+        rows: a name and texts by column.
+        headings: by column, in their order.
+        width: columns of the terminal.
+    """
+    names = max((len(name) for name, _ in rows if len(name) <= _NAMES), default=0)
+    widths = {
+        column: max(*map(len, heading.split()), *(len(texts.get(column, "")) for _, texts in rows))
+        for column, heading in headings.items()
+    }
+    block: list[str] = []
+    blocks = [block]
+    left = width - names
+    for column in headings:
+        needed = len(_GAP) + widths[column]
+        if needed > left and block:
+            block = []
+            blocks.append(block)
+            left = width - names
+        block.append(column)
+        left -= needed
+    for number, block in enumerate(blocks):
+        if number:
+            yield ""
+        yield from _block(rows, {column: headings[column] for column in block}, names, widths)
+
+
+def _block(
+    rows: Sequence[_Row], headings: Mapping[str, str], names: int, widths: Mapping[str, int]
+) -> Iterator[str]:
+    def line(name: str, texts: Sequence[str]) -> str:
+        cells = [f"{text:>{widths[column]}}" for column, text in zip(headings, texts, strict=True)]
+        return _GAP.join([f"{name:<{names}}", *cells]).rstrip()
+
+    parts = [heading.split(maxsplit=1) for heading in headings.values()]
+    if any(len(part) > 1 for part in parts):
+        yield line("", [part[0] if len(part) > 1 else "" for part in parts])
+    yield line("", [part[-1] for part in parts])
+    for name, texts in rows:
+        shown = [texts.get(column, "") for column in headings]
+        if not any(shown):
+            continue
+        if len(name) > names:
+            yield name
+            name = ""
+        yield line(name, shown)
+
+
+def _states(group: Group) -> Iterator[str]:
+    for sae, states in group.states.items():
+        total = sum(states.values())
+        if states["done"] < total:
+            others = [f"{count} {state}" for state, count in states.items() if count]
+            yield f"{sae}: of {total} runs {', '.join(others)}"
+
+
+def _failures(group: Group, width: int) -> Iterator[str]:
+    """Who failed and why, failures with the same message together."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for run in group.failed:
+        seeds.setdefault((run.sae, last_line(run.error)), []).append(run.seed)
+    for (sae, message), of_message in seeds.items():
+        named = f"seed{'s' * (len(of_message) > 1)} {', '.join(map(str, of_message))}"
+        yield f"{sae}, {named}, failed: {textwrap.shorten(message, 3 * width)}"
+
+
+def _not_finite(group: Group) -> Iterator[str]:
+    for sae, figures in group.saes.items():
+        done = group.states[sae]["done"]
+        for metric, heading in TABLE_METRICS.items():
+            count = figures[metric].count if metric in figures else 0
+            if figures and count < done:
+                yield f"{sae}: {heading} is finite in {count} of {done} runs"
