@@ -14,6 +14,7 @@ import torch
 
 import synthkern
 from synthkern import _core
+from synthkern.compare_command import add_compare_command
 from synthkern.description import describe_world
 from synthkern.engine import BACKENDS, backend_for
 from synthkern.shards import WHAT, SampleJob, write_samples
@@ -77,6 +78,7 @@ def _parser(architecture: str | None) -> argparse.ArgumentParser:
     describe.set_defaults(run=_describe)
 
     add_commands(commands, architecture)
+    add_compare_command(commands)
 
     presets = commands.add_parser("presets", help="list the worlds that have a name")
     presets.set_defaults(run=_presets)

@@ -50,7 +50,8 @@ def _lines(group: Group, prefix: str, width: int) -> Iterator[str]:
     yield f"{prefix}{group.place}"
     yield from textwrap.wrap(_explanation(group), width)
     yield ""
-    yield from layout(list(_rows(group)), TABLE_METRICS, width)
+    headings = {name: heading.replace(" ", "\n") for name, heading in TABLE_METRICS.items()}
+    yield from layout(list(_rows(group)), headings, width)
     notes = [f"published: {source}" for source in group.sources]
     notes += [*_states(group), *_failures(group, width), *_not_finite(group)]
     if notes:
@@ -91,7 +92,7 @@ def _text(metric: str, figure: Figure | Published) -> str:
 
 
 def layout(rows: Sequence[_Row], headings: Mapping[str, str], width: int) -> Iterator[str]:
-    """Rows under headings of up to two lines, in as many blocks as the width needs.
+    """Rows under headings, of one line or two, in as many blocks as the width needs.
 
     Args:
         rows: a name and texts by column.
@@ -100,7 +101,9 @@ def layout(rows: Sequence[_Row], headings: Mapping[str, str], width: int) -> Ite
     """
     names = max((len(name) for name, _ in rows if len(name) <= _NAMES), default=0)
     widths = {
-        column: max(*map(len, heading.split()), *(len(texts.get(column, "")) for _, texts in rows))
+        column: max(
+            *map(len, heading.split("\n")), *(len(texts.get(column, "")) for _, texts in rows)
+        )
         for column, heading in headings.items()
     }
     block: list[str] = []
@@ -127,7 +130,7 @@ def _block(
         cells = [f"{text:>{widths[column]}}" for column, text in zip(headings, texts, strict=True)]
         return _GAP.join([f"{name:<{names}}", *cells]).rstrip()
 
-    parts = [heading.split(maxsplit=1) for heading in headings.values()]
+    parts = [heading.split("\n") for heading in headings.values()]
     if any(len(part) > 1 for part in parts):
         yield line("", [part[0] if len(part) > 1 else "" for part in parts])
     yield line("", [part[-1] for part in parts])
