@@ -16,7 +16,10 @@ import torch
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` make a file under a temporary name beside ``path``, then rename it."""
+    """Let ``write`` make a file under a temporary name beside ``path``, then rename it.
+
+    Errors of the system that name no file, such as of a full disk, name ``path``.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
     try:
@@ -27,8 +30,10 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         # mkstemp makes files that only their owner may read.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -1,0 +1,118 @@
+"""A directory's runs as CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthkern.files import write_atomically
+from synthkern.suite.database import Run, RunDatabase
+from synthkern.suite.summary import last_line
+
+_FIRST = ("suite", "world", "sae", "architecture", "l0", "seed", "state")
+_MIDDLE = (
+    "seconds",
+    "training_seconds",
+    "samples_per_second",
+    "code_version",
+    "stream_version",
+)
+_LAST = ("error", "key", "config")
+
+
+def write_csv(path: Path, runs: Sequence[Run]) -> None:
+    """Write a table of runs, a line each under a line of headings.
+
+    Columns: ``suite``, ``world``, ``sae``, ``architecture``, ``l0``, ``seed``, ``state``; every
+    figure that some run has, by its name in a log; their standard errors as
+    ``standard_errors/<name>``; ``seconds``, ``training_seconds``, ``samples_per_second``,
+    ``code_version``, ``stream_version``; ``hardware/<name>``; ``error`` (the last line of the
+    traceback), ``key``, and ``config`` as JSON. What a run does not have, or is not finite, is
+    empty.
+
+    Raises:
+        OSError: where the file cannot be written; what was there stays.
+    """
+    rows = [_row(run) for run in runs]
+    columns = [
+        *_FIRST,
+        *_names(run.metrics for run in runs),
+        *(f"standard_errors/{name}" for name in _names(run.standard_errors for run in runs)),
+        *_MIDDLE,
+        *_names(dict(_flat("hardware", run.hardware)) for run in runs),
+        *_LAST,
+    ]
+
+    def write(to: Path) -> None:
+        with to.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_atomically(path, write)
+
+
+def write_json(path: Path, database: RunDatabase) -> None:
+    """Write all of a directory but its latents' figures.
+
+    A mapping of ``suites``, descriptions by name, and ``runs``, a list of the fields of
+    :class:`Run` and ``curves``, the rows of its :class:`TrainingHistory`. What a run does not
+    have, or is not finite, is null; of a run without curves these are empty. A run is a line of
+    the file, and no more than one is in memory with its curves.
+
+    Raises:
+        OSError: where the file cannot be written; what was there stays.
+    """
+    runs = database.runs()
+
+    def write(to: Path) -> None:
+        with to.open("w", encoding="utf-8") as file:
+            file.write(f'{{"suites":{_json(database.suites())},"runs":[')
+            for number, data in enumerate(_with_curves(database, runs)):
+                file.write(f"{',' if number else ''}\n{_json(data)}")
+            file.write("\n]}\n")
+
+    write_atomically(path, write)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    return {
+        **{name: value for name, value in vars(run).items() if name in (*_FIRST, *_MIDDLE, "key")},
+        "architecture": run.config.get("sae", {}).get("architecture"),
+        **run.metrics,
+        **{f"standard_errors/{name}": value for name, value in run.standard_errors.items()},
+        **dict(_flat("hardware", run.hardware)),
+        "error": None if run.error is None else last_line(run.error),
+        "config": _json(run.config),
+    }
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What a nested mapping holds, by the way there: "hardware/gpu/name"."""
+    if isinstance(value, Mapping):
+        for inner, each in value.items():
+            yield from _flat(f"{name}/{inner}", each)
+    else:
+        yield name, _json(value) if isinstance(value, list) else value
+
+
+def _names(mappings: Iterator[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
+
+
+def _with_curves(database: RunDatabase, runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    curves = database.curves([run.key for run in runs])
+    key, history = next(curves, (None, None))
+    for run in runs:
+        rows = []
+        if history is not None and key == run.key:
+            rows = history.rows
+            key, history = next(curves, (None, None))
+        yield {**vars(run), "curves": rows}
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)
