@@ -17,6 +17,7 @@ from synthkern import _core
 from synthkern.compare_command import add_compare_command
 from synthkern.description import describe_world
 from synthkern.engine import BACKENDS, backend_for
+from synthkern.report_command import add_report_command
 from synthkern.shards import WHAT, SampleJob, write_samples
 from synthkern.stream import STREAM_VERSION
 from synthkern.synthetic_model import SyntheticModel
@@ -79,6 +80,7 @@ def _parser(architecture: str | None) -> argparse.ArgumentParser:
 
     add_commands(commands, architecture)
     add_compare_command(commands)
+    add_report_command(commands)
 
     presets = commands.add_parser("presets", help="list the worlds that have a name")
     presets.set_defaults(run=_presets)

@@ -37,6 +37,7 @@ def fill(
     directory: Path,
     *,
     suite: str = "made-up",
+    worlds: Sequence[str] = (WORLD,),
     saes: Sequence[str] = tuple(SAES),
     l0s: Sequence[float | None] = (6.0, 10.0),
     seeds: Sequence[int] = (0, 1, 2),
@@ -51,9 +52,9 @@ def fill(
     database = RunDatabase(directory, create=True)
     planned = [
         PlannedRun(
-            key=f"{suite}-{sae}-{l0}-{seed}".replace(" ", "-").lower(),
+            key=f"{suite}-{world}-{sae}-{l0}-{seed}".replace(" ", "-").lower(),
             suite=suite,
-            world=WORLD,
+            world=world,
             sae=sae,
             l0=l0,
             seed=seed,
@@ -65,6 +66,7 @@ def fill(
                 "seed": seed,
             },
         )
+        for world in worlds
         for l0 in l0s
         for sae in saes
         for seed in seeds

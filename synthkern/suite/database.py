@@ -228,11 +228,13 @@ class RunDatabase:
             rows: list[Row] = json.loads(zlib.decompress(blob))
             yield key, TrainingHistory(rows)
 
-    def latents(self, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, npt.NDArray[Any]]]]:
-        """The columns [M] of :data:`LATENT_COLUMNS` of those that have some."""
+    def latents(
+        self, keys: Iterable[str], columns: Sequence[str] = LATENT_COLUMNS
+    ) -> Iterator[tuple[str, dict[str, npt.NDArray[Any]]]]:
+        """Columns [M] of :data:`LATENT_COLUMNS` of those that have some."""
         for key, blob in self._blobs("SELECT columns FROM latents WHERE key = ?", keys):
-            with np.load(io.BytesIO(blob), allow_pickle=False) as columns:
-                yield key, {name: columns[name] for name in LATENT_COLUMNS}
+            with np.load(io.BytesIO(blob), allow_pickle=False) as found:
+                yield key, {name: found[name] for name in columns}
 
     def start(
         self, key: str, code_version: str, stream_version: int, hardware: Mapping[str, Any]
@@ -250,7 +252,9 @@ class RunDatabase:
         with self._changes() as connection:
             curves = zlib.compress(_json(outcome.history.rows).encode())
             columns = io.BytesIO()
-            compact = {name: _compact(outcome.latents[name]) for name in LATENT_COLUMNS}
+            compact: dict[str, Any] = {
+                name: _compact(outcome.latents[name]) for name in LATENT_COLUMNS
+            }
             np.savez_compressed(columns, **compact)
             connection.execute("INSERT OR REPLACE INTO curves VALUES (?, ?)", (key, curves))
             connection.execute(

@@ -1,0 +1,60 @@
+"""The command ``report``: what a benchmark directory holds, to look at."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from synthkern.suite.export import write_csv, write_json
+from synthkern.suite.report import read_contents, write_images, write_page
+
+#: Files in the directory, where nothing else is asked for.
+PAGE_FILENAME = "report.html"
+FIGURES_DIRECTORY = "figures"
+
+
+def add_report_command(commands: Any) -> None:
+    """Add the command to a parser's commands."""
+    report = commands.add_parser(
+        "report",
+        help="write a page of a benchmark's results",
+        description="Write one HTML file with the tables, figures and runs of a directory of "
+        "'bench'; it opens without a network. Needs the extra 'plots', images the extra 'images'.",
+    )
+    report.add_argument("directory", type=Path, metavar="DIR", help="that 'bench' wrote")
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help=f"the page; default: DIR/{PAGE_FILENAME}"
+    )
+    report.add_argument(
+        "--figures",
+        choices=("png", "svg"),
+        help=f"draw the figures into DIR/{FIGURES_DIRECTORY} as well",
+    )
+    report.add_argument(
+        "--export",
+        choices=("csv", "json"),
+        action="append",
+        default=[],
+        help="write all runs into DIR/runs.csv or DIR/runs.json as well; may be given twice",
+    )
+    report.set_defaults(run=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    contents = read_contents(options.directory)
+    path = options.directory / PAGE_FILENAME if options.out is None else options.out
+    write_page(contents, path)
+    print(path)
+    if options.figures is not None:
+        folder = options.directory / FIGURES_DIRECTORY
+        for drawn in write_images(contents, folder, options.figures):
+            print(drawn)
+    for ending in dict.fromkeys(options.export):
+        path = options.directory / f"runs.{ending}"
+        if ending == "csv":
+            write_csv(path, contents.runs)
+        else:
+            write_json(path, contents.database)
+        print(path)
+    return 0

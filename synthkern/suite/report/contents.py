@@ -1,0 +1,84 @@
+"""What a report is made from: the runs of a directory, grouped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthkern.suite.database import Run, RunDatabase
+from synthkern.suite.summary import Group, published_values, summarize
+
+#: Where runs are that differ in their seeds alone: suite, world, SAE, L0.
+Place = tuple[str, str, str, float | None]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A directory's runs.
+
+    Attributes:
+        directory: of the database.
+        database: for what is read run by run.
+        suites: descriptions by name.
+        runs: in the suites' order.
+        groups: these, summed up over seeds.
+        saes: names, in the order in which they first come; their numbers are those of styles.
+        hardware: what did the runs, in words, likewise.
+    """
+
+    directory: Path
+    database: RunDatabase
+    suites: dict[str, dict[str, Any]]
+    runs: list[Run]
+    groups: list[Group]
+    saes: list[str]
+    hardware: list[str]
+
+    @property
+    def worlds(self) -> list[tuple[str, str]]:
+        """Suites and their worlds."""
+        return list(dict.fromkeys((group.suite, group.world) for group in self.groups))
+
+    def finished(self) -> dict[Place, list[Run]]:
+        """The finished runs, by place."""
+        found: dict[Place, list[Run]] = {}
+        for run in self.runs:
+            if run.state == "done":
+                found.setdefault((run.suite, run.world, run.sae, run.l0), []).append(run)
+        return found
+
+
+def read_contents(directory: Path | str) -> Contents:
+    """The runs of a directory.
+
+    Raises:
+        FileNotFoundError: where it has no database.
+    """
+    database = RunDatabase(directory)
+    suites, runs = database.suites(), database.runs()
+    groups = [
+        group
+        for name, description in suites.items()
+        for group in summarize(
+            [run for run in runs if run.suite == name], published_values(description)
+        )
+    ]
+    return Contents(
+        directory=Path(directory),
+        database=database,
+        suites=suites,
+        runs=runs,
+        groups=groups,
+        saes=list(dict.fromkeys(run.sae for run in runs)),
+        hardware=list(dict.fromkeys(in_words(run.hardware) for run in runs if run.hardware)),
+    )
+
+
+def in_words(hardware: Mapping[str, Any]) -> str:
+    """What a run was done on, in a line."""
+    return ", ".join(
+        str(value) if isinstance(value, str) else f"{name.replace('_', ' ')} {value}"
+        for name, value in hardware.items()
+    )

@@ -1,0 +1,182 @@
+"""What a report's page has in it, as JSON types.
+
+Figures keep 5 significant digits, standard errors 3, seconds and samples per second 4, curves 4,
+shares of latents 2; tables are as exact as the database. The exports round nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from synthkern.suite.database import STATES, Run
+from synthkern.suite.report.contents import Contents, in_words
+from synthkern.suite.report.figure import Figure, short, style
+from synthkern.suite.report.figures import KINDS, figures
+from synthkern.suite.report.pool import Pool, pooled, pooled_configs
+from synthkern.suite.summary import TABLE_METRICS, Group
+from synthkern.suite.summary import Figure as Summed
+
+#: Characters of all tracebacks together, and the fewest of one: its end is kept.
+_ERRORS, _ERROR = 1_000_000, 400
+
+
+def embedded(contents: Contents) -> dict[str, Any]:
+    """All that the page shows."""
+    return {
+        "directory": contents.directory.resolve().name,
+        "suites": [
+            {"name": name, "about": _about(description)}
+            for name, description in contents.suites.items()
+        ],
+        "saes": [style(number, name) for number, name in enumerate(contents.saes)],
+        "hardware": [style(number, name) for number, name in enumerate(contents.hardware)],
+        "names": {"saes": contents.saes, "hardware": contents.hardware},
+        "metrics": [{"name": name, "heading": text} for name, text in TABLE_METRICS.items()],
+        "groups": [_group(group) for group in contents.groups],
+        **_figures(contents),
+        "runs": _runs(contents.runs),
+    }
+
+
+def as_script(data: Any) -> str:
+    """JSON that may stand in an HTML script element: ASCII, without any angle bracket."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    # Outside strings JSON has none of these.
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _about(description: dict[str, Any]) -> str:
+    about = description.get("about")
+    return about if isinstance(about, str) else ""
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "suite": group.suite,
+        "world": group.world,
+        "l0": group.l0,
+        "sources": group.sources,
+        "rows": [
+            {
+                "sae": sae,
+                "states": group.states[sae],
+                "figures": [_summed(figures_.get(name)) for name in TABLE_METRICS],
+            }
+            for sae, figures_ in group.saes.items()
+        ],
+    }
+
+
+def _summed(figure: Summed | None) -> dict[str, Any] | None:
+    if figure is None:
+        return None
+    result: dict[str, Any] = {"mean": figure.mean, "std": figure.std, "count": figure.count}
+    if figure.published is not None:
+        result["published"] = [figure.published.mean, figure.published.std]
+        result["difference"] = figure.difference
+    return result
+
+
+def _figures(contents: Contents) -> dict[str, Any]:
+    """Kinds, figures, and the places along x that many traces share, once each."""
+    shared = Pool()
+    return {
+        "kinds": [
+            {
+                "name": kind.name,
+                "title": kind.title,
+                "caption": kind.caption,
+                "legend": kind.legend,
+                "layers": kind.layers,
+                "axes": kind.axes,
+                "named": kind.named,
+                "by_l0": kind.by_l0,
+            }
+            for kind in KINDS
+        ],
+        "figures": [_figure(figure, shared) for figure in figures(contents)],
+        "shared": shared.values,
+    }
+
+
+def _figure(figure: Figure, shared: Pool) -> dict[str, Any]:
+    return {
+        "kind": figure.kind.name,
+        "suite": figure.suite,
+        "world": figure.world,
+        "l0": figure.l0,
+        "panels": [
+            {
+                "title": panel.title,
+                "log": panel.log,
+                "series": [
+                    [
+                        series.layer,
+                        series.style,
+                        {
+                            name: shared.number(value) if name == "x" else value
+                            for name, value in series.values.items()
+                        },
+                    ]
+                    for series in panel.series
+                ],
+            }
+            for panel in figure.panels
+        ],
+    }
+
+
+def _runs(runs: Sequence[Run]) -> dict[str, Any]:
+    """The runs by column."""
+    names = dict.fromkeys(name for run in runs for name in run.metrics)
+    metrics = [name for name in TABLE_METRICS if name in names]
+    metrics += [name for name in names if name not in TABLE_METRICS]
+    return {
+        "count": len(runs),
+        "states": list(STATES),
+        "state": [STATES.index(run.state) for run in runs],
+        "key": [run.key for run in runs],
+        "suite": pooled(run.suite for run in runs),
+        "world": pooled(run.world for run in runs),
+        "sae": pooled(run.sae for run in runs),
+        "l0": [run.l0 for run in runs],
+        "seed": [run.seed for run in runs],
+        "seconds": _column((run.seconds for run in runs), 4),
+        "samples_per_second": _column((run.samples_per_second for run in runs), 4),
+        "metrics": [
+            {
+                "name": name,
+                "heading": _heading(name),
+                "values": _column((run.metrics.get(name) for run in runs), 5),
+                "errors": _column((run.standard_errors.get(name) for run in runs), 3),
+            }
+            for name in metrics
+        ],
+        "hardware": pooled(run.hardware for run in runs),
+        "hardware_in_words": pooled(in_words(run.hardware) for run in runs),
+        "code_version": pooled(run.code_version for run in runs),
+        "stream_version": pooled(run.stream_version for run in runs),
+        "error": _errors(runs),
+        "config": pooled_configs([run.config for run in runs]),
+    }
+
+
+def _heading(metric: str) -> str:
+    return TABLE_METRICS.get(metric, metric.rpartition("/")[2].replace("_", " "))
+
+
+def _column(values: Iterable[float | None], digits: int) -> list[float | int | None]:
+    return short([float("nan") if value is None else value for value in values], digits)
+
+
+def _errors(runs: Sequence[Run]) -> dict[str, Any]:
+    """Tracebacks; of many long ones the ends."""
+    found = pooled(run.error for run in runs)
+    most = max(_ERROR, _ERRORS // len(found["values"])) if found["values"] else 0
+    found["values"] = [
+        text if text is None or len(text) <= most else "…" + text[-most:]
+        for text in found["values"]
+    ]
+    return found

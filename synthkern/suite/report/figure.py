@@ -1,0 +1,150 @@
+"""Figures as data: the page draws them, and :mod:`synthkern.suite.report.images` does.
+
+What all figures of a kind share is said once, in :class:`Kind`; a figure itself is little more than
+its numbers. :func:`trace` puts the two together, here as in ``figures.js``.
+"""
+
+from __future__ import annotations
+
+import copy
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+#: Colours that can be told apart by most, on a light ground and on a dark one.
+COLORS = (
+    "#3b82c4",
+    "#d9822b",
+    "#2f9e6e",
+    "#c44e8a",
+    "#8a6fd1",
+    "#b8962e",
+    "#1aa3b5",
+    "#d1574d",
+    "#7a8c3a",
+    "#8b8b95",
+)
+
+#: Symbols of points; the next one where the colours begin again.
+SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "star", "pentagon", "hexagram")
+
+#: Opacity of a cell's colour, by its share of the largest value: what is rare can still be seen.
+_OPACITIES = ((0.0, 0.0), (0.0005, 0.15), (0.01, 0.3), (0.1, 0.55), (0.3, 0.75), (1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What figures of a kind have in common.
+
+    Attributes:
+        name: in files' names.
+        title: above the figure.
+        caption: below the title: what is seen.
+        legend: whose colours these are: "saes" or "hardware".
+        layers: attributes of plotly traces, by the names that series choose them by. Texts that
+            begin with "@" stand for a part of a style.
+        axes: attributes of the axes x and y.
+        named: whether each panel is of one SAE, which its title names, so that there is no legend.
+        by_l0: whether there is one for each L0 that was asked for.
+    """
+
+    name: str
+    title: str
+    caption: str
+    layers: Mapping[str, Mapping[str, Any]]
+    axes: tuple[Mapping[str, Any], Mapping[str, Any]]
+    legend: str = "saes"
+    named: bool = False
+    by_l0: bool = False
+
+
+@dataclass(frozen=True)
+class Series:
+    """What one trace has for itself.
+
+    Attributes:
+        layer: of the kind's.
+        style: number of the name whose colour it has.
+        values: attributes of the trace, by dotted paths.
+    """
+
+    layer: str
+    style: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+        title: above it.
+        series: what is drawn, in this order.
+        log: whether the axis y is a logarithm.
+    """
+
+    title: str
+    series: Sequence[Series]
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels of a suite and a world, and an L0 where the kind has one for each."""
+
+    kind: Kind
+    suite: str
+    world: str
+    l0: float | None
+    panels: Sequence[Panel]
+
+
+def style(number: int, name: str) -> dict[str, Any]:
+    """How what has a name is drawn: label, color, symbol, and a scale and a tint of the color."""
+    color = COLORS[number % len(COLORS)]
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return {
+        # plotly's texts are a kind of HTML.
+        "label": html.escape(name, quote=False),
+        "color": color,
+        "symbol": SYMBOLS[number // len(COLORS) % len(SYMBOLS)],
+        "tint": f"rgba({red},{green},{blue},0.18)",
+        "scale": [[at, f"rgba({red},{green},{blue},{opacity})"] for at, opacity in _OPACITIES],
+    }
+
+
+def trace(kind: Kind, series: Series, styles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The attributes of a series' plotly trace."""
+    result: dict[str, Any] = _filled(kind.layers[series.layer], styles[series.style])
+    for path, value in series.values.items():
+        *parents, last = path.split(".")
+        place = result
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return result
+
+
+def short(values: npt.ArrayLike, digits: int = 4) -> list[float | int | None]:
+    """Numbers of so many significant digits, as JSON has them shortest; None what is not finite."""
+    array = np.asarray(values, dtype=np.float64)
+    return [_short(value, digits) for value in array.tolist()]
+
+
+def _short(value: float, digits: int) -> float | int | None:
+    if not np.isfinite(value):
+        return None
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def _filled(attributes: Any, part: Mapping[str, Any]) -> Any:
+    if isinstance(attributes, Mapping):
+        return {name: _filled(value, part) for name, value in attributes.items()}
+    if isinstance(attributes, str) and attributes.startswith("@"):
+        return copy.deepcopy(part[attributes[1:]])
+    return attributes

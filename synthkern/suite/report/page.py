@@ -1,0 +1,47 @@
+"""The report's page: one HTML file with everything in it."""
+
+from __future__ import annotations
+
+import string
+from importlib import resources
+from pathlib import Path
+
+from synthkern.files import write_atomically
+from synthkern.plots.figure import plotly
+from synthkern.suite.report.contents import Contents
+from synthkern.suite.report.embedded import as_script, embedded
+
+#: In the order in which they are run.
+_SCRIPTS = ("elements.js", "tables.js", "results.js", "figures.js", "runs.js", "start.js")
+
+
+def write_page(contents: Contents, path: Path) -> None:
+    """Write the page; it needs nothing besides itself.
+
+    Raises:
+        ImportError: where plotly is not installed; it names the extra.
+        OSError: where the file cannot be written.
+    """
+    text = page(contents)
+
+    def write(to: Path) -> None:
+        to.write_text(text, encoding="utf-8")
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, write)
+
+
+def page(contents: Contents) -> str:
+    """The page's HTML."""
+    library: str = plotly("offline").get_plotlyjs()
+    # What is put in is not looked at again, so that no name can be taken for a placeholder.
+    return string.Template(_read("page.html")).substitute(
+        style=_read("page.css"),
+        library=library,
+        data=as_script(embedded(contents)),
+        script="\n".join(_read(name) for name in _SCRIPTS),
+    )
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,56 @@
+"""How fast the runs trained."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from synthkern.suite.report.contents import Contents, in_words
+from synthkern.suite.report.figure import Kind, Panel, Series, short, style
+
+THROUGHPUT = Kind(
+    name="throughput",
+    title="Throughput",
+    caption="Samples trained on per second, by what did it; bars' ends are means over runs, their "
+    "whiskers standard deviations.",
+    layers={
+        "mean": {
+            "type": "bar",
+            "orientation": "h",
+            "name": "@label",
+            "marker": {"color": "@color"},
+            "error_x": {"type": "data", "thickness": 1.2, "width": 3},
+        }
+    },
+    axes=(
+        {"title": {"text": "samples per second"}, "rangemode": "tozero", "hoverformat": ",.0f"},
+        {"autorange": "reversed", "automargin": True},
+    ),
+    legend="hardware",
+)
+
+
+def throughput_panels(contents: Contents) -> dict[tuple[str, str], list[Panel]]:
+    """For every suite and world with a finished run a panel of samples per second."""
+    speeds: dict[tuple[str, str], dict[int, dict[str, list[float]]]] = {}
+    numbers = {name: number for number, name in enumerate(contents.hardware)}
+    for run in contents.runs:
+        if run.state == "done" and run.samples_per_second is not None:
+            number = numbers[in_words(run.hardware)]
+            of_place = speeds.setdefault((run.suite, run.world), {})
+            of_place.setdefault(number, {}).setdefault(run.sae, []).append(run.samples_per_second)
+    return {
+        place: [Panel("", [_series(number, saes) for number, saes in sorted(of_place.items())])]
+        for place, of_place in speeds.items()
+    }
+
+
+def _series(number: int, saes: dict[str, list[float]]) -> Series:
+    values = {
+        "y": [style(0, sae)["label"] for sae in saes],
+        "x": short([float(np.mean(found)) for found in saes.values()]),
+        "error_x.array": short(
+            [float(np.std(found, ddof=1)) if len(found) > 1 else 0.0 for found in saes.values()],
+            2,
+        ),
+    }
+    return Series("mean", number, values)
