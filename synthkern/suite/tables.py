@@ -149,7 +149,7 @@ def _states(group: Group) -> Iterator[str]:
         total = sum(states.values())
         if states["done"] < total:
             others = [f"{count} {state}" for state, count in states.items() if count]
-            yield f"{sae}: of {total} runs {', '.join(others)}"
+            yield f"{sae}: of {total} run{'s' * (total > 1)} {', '.join(others)}"
 
 
 def _failures(group: Group, width: int) -> Iterator[str]:
@@ -163,9 +163,9 @@ def _failures(group: Group, width: int) -> Iterator[str]:
 
 
 def _not_finite(group: Group) -> Iterator[str]:
+    """Which figures are means over some runs only; one that no run has is a dash in the table."""
     for sae, figures in group.saes.items():
         done = group.states[sae]["done"]
         for metric, heading in TABLE_METRICS.items():
-            count = figures[metric].count if metric in figures else 0
-            if figures and count < done:
-                yield f"{sae}: {heading} is finite in {count} of {done} runs"
+            if metric in figures and figures[metric].count < done:
+                yield f"{sae}: {heading} is finite in {figures[metric].count} of {done} runs"
