@@ -14,6 +14,7 @@ import torch
 
 import synthkern
 from synthkern import _core
+from synthkern.bench_command import add_bench_command
 from synthkern.compare_command import add_compare_command
 from synthkern.description import describe_world
 from synthkern.engine import BACKENDS, backend_for
@@ -79,6 +80,7 @@ def _parser(architecture: str | None) -> argparse.ArgumentParser:
     describe.set_defaults(run=_describe)
 
     add_commands(commands, architecture)
+    add_bench_command(commands)
     add_compare_command(commands)
     add_report_command(commands)
 

@@ -25,6 +25,7 @@ from synthkern.sae.registry import architecture_names
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.training import SyntheticSAERunner, SyntheticSAERunnerConfig, TrainingHistory
 from synthkern.training.runner import RUNNER_CONFIG_FILENAME, TRAINING_HISTORY_FILENAME
+from synthkern.training.runner_config import set_target_l0
 from synthkern.training.training import EVALUATION_START
 from synthkern.world_argument import world_or_source
 
@@ -208,9 +209,8 @@ def described_run(
     model = SyntheticModel.load_from_source(world, device) if isinstance(world, str) else None
     width = world["hidden_dim"] if model is None else model.cfg.hidden_dim
     data["sae"] = {**_sae_config(data.get("sae"), given), "d_in": width, "device": device}
-    if data["sae"].get("jumprelu_sparsity_loss_mode") == "quadratic" and "target_l0" in given:
-        # That loss has a target of its own.
-        data["sae"]["target_l0"] = data.pop("target_l0")
+    if "target_l0" in given:
+        set_target_l0(data, data.pop("target_l0"))
     return SyntheticSAERunnerConfig.from_dict(data), model
 
 

@@ -11,6 +11,9 @@ from synthkern._checks import as_bool, as_device, as_dtype, as_float, as_int, ch
 
 _Config = TypeVar("_Config", bound="TrainingSAEConfig")
 
+#: The number of active latents that a training adjusts a sparsity coefficient to meet.
+TARGET_L0 = "target_l0"
+
 _NORMALIZATIONS = ("none", "expected_average_only_in")
 _RESHAPES = ("none", "hook_z")
 
@@ -47,6 +50,9 @@ class TrainingSAEConfig(ABC):
     training_only: ClassVar[frozenset[str]] = frozenset({"decoder_init_norm"})
     #: Values of fields that a file for inference leaves out, where they are not the defaults here.
     inference_defaults: ClassVar[Mapping[str, Any]] = {}
+    #: What a number of active latents is asked for by: a field here, or TARGET_L0 for the
+    #: training's; None where it cannot be.
+    l0_setting: ClassVar[str | None] = None
 
     d_in: int
     d_sae: int

@@ -11,7 +11,7 @@ from synthkern._checks import as_float, as_int
 from synthkern.sae.active import active
 from synthkern.sae.base import reconstruction_loss, total
 from synthkern.sae.bounded import BoundedTrainingSAE
-from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
 
@@ -25,6 +25,7 @@ class GatedTrainingSAEConfig(TrainingSAEConfig):
         l1_warm_up_steps: in which the coefficient grows from 0.
     """
 
+    l0_setting = TARGET_L0
     training_only = TrainingSAEConfig.training_only | {
         "l1_coefficient",
         "l1_warm_up_steps",

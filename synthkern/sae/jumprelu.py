@@ -13,7 +13,7 @@ from synthkern._checks import as_bool, as_float, as_int
 from synthkern.sae.active import Active, active
 from synthkern.sae.base import reconstruction_loss, total
 from synthkern.sae.bounded import BoundedTrainingSAE
-from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig, check_choice
+from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig, check_choice
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.straight_through import jumprelu, step
 
@@ -37,6 +37,7 @@ class JumpReLUTrainingSAEConfig(TrainingSAEConfig):
         target_l0: of "quadratic" alone.
     """
 
+    l0_setting = TARGET_L0
     training_only = TrainingSAEConfig.training_only | {
         "jumprelu_init_threshold",
         "jumprelu_bandwidth",

@@ -28,6 +28,7 @@ class MatchingPursuitTrainingSAEConfig(TrainingSAEConfig):
             again.
     """
 
+    l0_setting = "max_iterations"
     decoder_init_norm: float | None = 1.0
     residual_threshold: float = 1e-2
     max_iterations: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Any
 
 from synthkern.sae.base import TrainingSAE
@@ -15,6 +16,9 @@ from synthkern.sae.standard import StandardTrainingSAE
 from synthkern.sae.topk import TopKTrainingSAE
 from synthkern.world.registry import Registry
 
+#: The group of entry points by which packages offer architectures.
+ENTRY_POINTS = "synthkern.architectures"
+
 _REGISTRY: Registry[Any] = Registry("architecture", TrainingSAE)
 
 
@@ -24,7 +28,14 @@ def register_architecture(name: str, sae_class: type[TrainingSAE]) -> None:
 
 
 def get_architecture(name: str) -> type[TrainingSAE]:
-    """The class that ``name`` stands for; unknown names are refused."""
+    """The class that ``name`` stands for; unknown names are refused.
+
+    A name that is not registered is looked for among the entry points of installed packages, in
+    the group "synthkern.architectures", where it must lead to a :class:`TrainingSAE`.
+    """
+    if isinstance(name, str) and name not in _REGISTRY.names:
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            _REGISTRY.register(name, entry.load())
     found: type[TrainingSAE] = _REGISTRY.get(name)
     return found
 

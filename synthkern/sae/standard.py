@@ -10,7 +10,7 @@ from synthkern._checks import as_float, as_int
 from synthkern.sae.active import active
 from synthkern.sae.base import reconstruction_loss, total
 from synthkern.sae.bounded import BoundedTrainingSAE
-from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 
 
@@ -24,6 +24,7 @@ class StandardTrainingSAEConfig(TrainingSAEConfig):
         l1_warm_up_steps: in which the coefficient grows from 0.
     """
 
+    l0_setting = TARGET_L0
     training_only = TrainingSAEConfig.training_only | {
         "l1_coefficient",
         "lp_norm",

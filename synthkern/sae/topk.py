@@ -29,6 +29,7 @@ class TopKTrainingSAEConfig(TrainingSAEConfig):
             rows had norm 1.
     """
 
+    l0_setting = "k"
     training_only = TrainingSAEConfig.training_only | {
         "use_sparse_activations",
         "aux_loss_coefficient",

@@ -34,6 +34,7 @@ class Loop:
         logger: takes rows.
         saved: the checkpoint that the trainer comes from.
         title: what the bar is called.
+        make_bar: gives the bar, as tqdm does.
 
     Attributes:
         seconds: spent in steps, those before a checkpoint too; who samples the batches adds what
@@ -50,7 +51,8 @@ class Loop:
         snapshot_fn: Callable[[SAETrainer], None] | None,
         logger: Logger | None,
         saved: Checkpoint | None,
-        title: str,
+        title: str = "training",
+        make_bar: Callable[..., Any] = tqdm,
     ) -> None:
         self._trainer = trainer
         self._recipe = recipe
@@ -59,6 +61,7 @@ class Loop:
         self._snapshot_fn = snapshot_fn
         self._logger = logger
         self._title = title
+        self._make_bar = make_bar
         progress = {} if saved is None else saved.progress
         self._history = TrainingHistory() if saved is None else saved.history
         self._evaluated_step: int = progress.get("evaluated_step", 0)
@@ -74,7 +77,7 @@ class Loop:
         ``next`` comes first; whatever interrupts the sender is thrown in here.
         """
         trainer, cfg = self._trainer, self._trainer.cfg
-        bar = tqdm(
+        bar = self._make_bar(
             total=cfg.training_steps * cfg.batch_size,
             initial=trainer.n_training_samples,
             desc=self._title,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,8 @@ class SyntheticSAERunner:
         finally:
             self.close()
 
-    def begin(self) -> Training:
-        """The training, from its checkpoint where it is to be resumed."""
+    def begin(self, bar: Mapping[str, Any] | None = None) -> Training:
+        """The training, from its checkpoint where it is to be resumed; ``bar`` as its own."""
         cfg, output = self.cfg, self._output
         if output is not None:
             # Whatever cannot be written is better known before than after.
@@ -130,6 +131,7 @@ class SyntheticSAERunner:
             checkpoint_dir=None if output is None else output / CHECKPOINT_FOLDER,
             snapshot_fn=self._save_checkpoint,
             logger=self._logger,
+            bar=bar,
         )
 
     def complete(self, trained: TrainingResult) -> SyntheticSAERunnerResult:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from synthkern._checks import as_bool, as_device, as_int, check_keys
-from synthkern.sae.config import TrainingSAEConfig
+from synthkern.sae.config import TARGET_L0, TrainingSAEConfig
+from synthkern.sae.registry import get_architecture
 from synthkern.training.config import TrainingConfig
 from synthkern.world.config import SyntheticModelConfig
 
@@ -178,6 +179,23 @@ class SyntheticSAERunnerConfig:
             check_keys("data['logger']", values["logger"], {f.name for f in fields(LoggingConfig)})
             values["logger"] = LoggingConfig(**values["logger"])
         return cls(**values)
+
+
+def ask_for_l0(data: dict[str, Any], l0: float) -> None:
+    """Let a run's dictionary ask for ``l0`` active latents, by what its architecture offers."""
+    place = get_architecture(data["sae"]["architecture"]).config_class.l0_setting
+    if place == TARGET_L0:
+        set_target_l0(data, l0)
+    elif place is not None:
+        data["sae"] = {**data["sae"], place: l0}
+
+
+def set_target_l0(data: dict[str, Any], l0: float) -> None:
+    """Set the target of a run's dictionary: the training's, or the loss's that has its own."""
+    if data["sae"].get("jumprelu_sparsity_loss_mode") == "quadratic":
+        data["sae"] = {**data["sae"], TARGET_L0: l0}
+    else:
+        data[TARGET_L0] = l0
 
 
 def _check_logger(logger: Any) -> None:

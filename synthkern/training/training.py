@@ -58,7 +58,11 @@ class TrainingResult:
 
 
 class Training:
-    """A training that is ready to take batches; the arguments are those of :func:`train_sae`.
+    """A training that is ready to take batches.
+
+    Args:
+        sae: as all that are not named here, see :func:`train_sae`.
+        bar: keyword arguments of :class:`Loop` for the bar.
 
     Attributes:
         stream: that it is trained on, or None where the source is an iterable.
@@ -75,7 +79,7 @@ class Training:
         evaluator: Evaluator | None = None,
         snapshot_fn: Callable[[SAETrainer], None] | None = None,
         logger: Logger | None = None,
-        title: str = "training",
+        bar: Mapping[str, Any] | None = None,
     ) -> None:
         cfg = TrainingConfig() if cfg is None else cfg
         if not isinstance(cfg, TrainingConfig):
@@ -110,7 +114,7 @@ class Training:
             snapshot_fn=snapshot_fn,
             logger=logger,
             saved=saved,
-            title=title,
+            **(bar or {}),
         )
         given: Any = source if self.stream is None else ()
         self._given: Iterator[torch.Tensor] = iter(given)

@@ -58,11 +58,7 @@ function layoutOf(kind, panel) {
   };
 }
 
-const PLOT_OPTIONS = {
-  responsive: true,
-  displaylogo: false,
-  modeBarButtonsToRemove: ["pan2d", "select2d", "lasso2d", "zoom2d", "autoScale2d"],
-};
+const PLOT_OPTIONS = { responsive: true, displayModeBar: false };
 
 // Drawn one at a time, so that the page answers meanwhile.
 const waiting = [];

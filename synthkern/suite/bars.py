@@ -1,0 +1,92 @@
+"""The bars of a suite: one for all that is to be done, one for each run at work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from synthkern.suite.database import PlannedRun
+
+
+class Bars:
+    """Draws what workers report.
+
+    Args:
+        runs: that are to be done, by key.
+        total: number of runs of the suite, those that are done already too.
+    """
+
+    def __init__(self, runs: Mapping[str, PlannedRun], total: int) -> None:
+        self._runs = runs
+        self._samples = {key: _samples(run) for key, run in runs.items()}
+        self._done = total - len(runs)
+        self._total = total
+        self._all = self._bar(sum(self._samples.values()), "")
+        self._bars: dict[str, Any] = {}
+        self._count_done(0)
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in self._bars.values():
+            bar.close()
+        self._all.close()
+
+    def begin(self, key: str) -> None:
+        """A run begins."""
+        self._drop(key)
+        run = self._runs[key]
+        asked = "" if run.l0 is None else f", L0 {run.l0:g}"
+        title = f"{run.sae}{asked}, seed {run.seed}, {run.world}"
+        self._bars[key] = self._bar(self._samples[key], title, leave=False)
+
+    def resume(self, key: str, samples: int) -> None:
+        """A run goes on after so many samples."""
+        # What was done before says nothing of the speed.
+        for bar in (self._all, self._bars[key]):
+            bar.initial += samples
+            bar.update(samples)
+
+    def progress(self, key: str, samples: int, text: str) -> None:
+        """A run has come to so many samples."""
+        bar = self._bars[key]
+        # The last batch may go beyond what was asked for.
+        samples = min(samples, self._samples[key])
+        self._all.update(samples - bar.n)
+        bar.set_postfix_str(text, refresh=False)
+        bar.update(samples - bar.n)
+
+    def evaluate(self, key: str) -> None:
+        """A run is trained and is being evaluated."""
+        self._bars[key].set_postfix_str("evaluating")
+
+    def end_of(self, key: str) -> None:
+        """A run is over, well or not."""
+        bar = self._bars.get(key)
+        self._all.update(self._samples[key] - (0 if bar is None else bar.n))
+        self._drop(key)
+        self._count_done(1)
+
+    def world(self, name: str) -> None:
+        """A world is being built or loaded."""
+        self._all.set_postfix_str(f"world {name}")
+
+    def _drop(self, key: str) -> None:
+        bar = self._bars.pop(key, None)
+        if bar is not None:
+            bar.close()
+
+    def _count_done(self, more: int) -> None:
+        self._done += more
+        self._all.set_description(f"{self._done} of {self._total} runs")
+
+    def _bar(self, total: int, title: str, **more: Any) -> Any:
+        return tqdm(total=total, desc=title, unit=" samples", unit_scale=True, **more)
+
+
+def _samples(run: PlannedRun) -> int:
+    samples: int = run.config["training_samples"]
+    return samples

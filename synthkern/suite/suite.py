@@ -1,0 +1,243 @@
+"""Suites as data: worlds, SAEs, L0s and seeds, and how they are trained and evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synthkern._checks import as_float, as_seed, check_keys
+from synthkern.files import blaming, read_json
+from synthkern.suite.own_saes import load_python_file
+from synthkern.suite.published import Published, read_published
+from synthkern.world.presets import PRESETS
+
+#: A Python file with a suite has it under this name, as a Suite or what YAML would hold.
+SUITE_NAME = "SUITE"
+
+_KEYS = {"name", "about", "worlds", "saes", "l0", "seeds", "training", "sae", "published"}
+_SAE_KEYS = {"architecture", "file", "sae", "training"}
+
+
+@dataclass(frozen=True)
+class SuiteSAE:
+    """An SAE of a suite.
+
+    Attributes:
+        architecture: the name it is registered under.
+        file: of Python, that defines it, or None.
+        sae: fields of its config, over the suite's.
+        training: fields of :class:`SyntheticSAERunnerConfig`, over the suite's.
+    """
+
+    architecture: str
+    file: Path | None = None
+    sae: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Worlds x SAEs x L0s x seeds.
+
+    A run asks for its L0 by what its architecture's config says in ``l0_setting``: most often a
+    field of that config, or a target for the training.
+
+    Attributes:
+        name: of the suite.
+        about: a line on it.
+        worlds: from a name to a config's dictionary, or a saved model's directory or
+            REPO[:SUBFOLDER].
+        saes: by name.
+        l0: numbers of active latents to ask for; empty asks for none.
+        seeds: of the weights and the samples.
+        training: fields of :class:`SyntheticSAERunnerConfig` that all runs share.
+        sae: fields of the SAEs' configs that all runs share.
+        published: values that results are put beside.
+    """
+
+    name: str
+    about: str
+    worlds: dict[str, dict[str, Any] | str]
+    saes: dict[str, SuiteSAE]
+    l0: list[float]
+    seeds: list[int]
+    training: dict[str, Any] = field(default_factory=dict)
+    sae: dict[str, Any] = field(default_factory=dict)
+    published: list[Published] = field(default_factory=list)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], folder: Path | None = None) -> Suite:
+        """The suite that a mapping describes.
+
+        Args:
+            data: ``name``; ``worlds``, a list of presets and paths, or a mapping of names to
+                these or to configs; ``saes``, a mapping of names to architectures or to mappings
+                of ``architecture``, ``file``, ``sae`` and ``training``; ``seeds``; and, if
+                wanted, ``about``, ``l0``, ``training``, ``sae`` and ``published`` (see
+                :func:`read_published`).
+            folder: that relative paths start from; None is the working directory.
+
+        Raises:
+            ValueError: naming the part that is wrong.
+        """
+        check_keys("data", data, _KEYS)
+        missing = {"name", "worlds", "saes", "seeds"} - data.keys()
+        if missing:
+            raise ValueError(f"data must have {', '.join(sorted(missing))}, got {sorted(data)}")
+        folder = Path() if folder is None else folder
+        if not isinstance(data["name"], str) or not data["name"]:
+            raise ValueError(f"name must be a string, got {data['name']!r}")
+        return cls(
+            name=data["name"],
+            about=str(data.get("about", "")),
+            worlds=_worlds(data["worlds"], folder),
+            saes={
+                str(name): _sae(f"saes[{name!r}]", given, folder)
+                for name, given in _filled_mapping("saes", data["saes"]).items()
+            },
+            l0=[_l0(value) for value in _list("l0", data.get("l0", []))],
+            seeds=[as_seed("seeds", value) for value in _filled_list("seeds", data["seeds"])],
+            training=_mapping("training", data.get("training", {})),
+            sae=_mapping("sae", data.get("sae", {})),
+            published=read_published(data.get("published", [])),
+        )
+
+    def with_saes(self, saes: Mapping[str, SuiteSAE]) -> Suite:
+        """The same with more SAEs; one of the same name takes the place of the old."""
+        return Suite(**{**vars(self), "saes": {**self.saes, **saes}})
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is told of the suite beside its results, as JSON types."""
+        return {
+            "name": self.name,
+            "about": self.about,
+            "worlds": list(self.worlds),
+            "saes": list(self.saes),
+            "l0": self.l0,
+            "seeds": self.seeds,
+            "published": [value.to_dict() for value in self.published],
+        }
+
+
+def suite_names() -> list[str]:
+    """The suites that come with the package, from the shortest on."""
+    return ["quick", "laptop", "synth-sae-bench-16k"]
+
+
+def load_suite(source: str | Path) -> Suite:
+    """The suite that a name, or the path of a YAML or Python file, stands for.
+
+    Raises:
+        ValueError: naming what is wrong, and in which file.
+        FileNotFoundError: where there is no such file.
+    """
+    if isinstance(source, str) and source in suite_names():
+        text = resources.files("synthkern.suite.suites").joinpath(f"{source}.yaml").read_text()
+        return Suite.from_dict(yaml.safe_load(text))
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml", ".py"):
+        raise ValueError(
+            f"SUITE must be one of {', '.join(suite_names())} or a .yaml or .py file, got "
+            f"{str(source)!r}"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"SUITE must be a file, but there is no {path}")
+    data = _read_python(path) if path.suffix == ".py" else _read_yaml(path)
+    if isinstance(data, Suite):
+        return data
+    with blaming(path):
+        return Suite.from_dict(data, path.parent)
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a YAML file, but {error}") from error
+
+
+def _read_python(path: Path) -> Any:
+    module = load_python_file(path)
+    if not hasattr(module, SUITE_NAME):
+        raise ValueError(f"{path} must define {SUITE_NAME}, but it does not")
+    return getattr(module, SUITE_NAME)
+
+
+def _worlds(data: Any, folder: Path) -> dict[str, dict[str, Any] | str]:
+    if isinstance(data, list):
+        data = {str(world): world for world in data}
+    return {
+        str(name): _world(f"worlds[{name!r}]", world, folder)
+        for name, world in _filled_mapping("worlds", data).items()
+    }
+
+
+def _world(name: str, data: Any, folder: Path) -> dict[str, Any] | str:
+    if isinstance(data, Mapping):
+        return dict(data)
+    if not isinstance(data, str):
+        raise ValueError(f"{name} must be a preset, a path or a mapping, got {data!r}")
+    if data in PRESETS:
+        return PRESETS[data]
+    path = folder / data
+    if path.is_file():
+        return dict(read_json(path))
+    return str(path) if path.is_dir() else data
+
+
+def _sae(name: str, data: Any, folder: Path) -> SuiteSAE:
+    if isinstance(data, str):
+        return SuiteSAE(data)
+    check_keys(name, data, _SAE_KEYS)
+    if not isinstance(data.get("architecture"), str):
+        raise ValueError(f"{name} must have architecture, got {sorted(data)}")
+    file = data.get("file")
+    if file is not None and not isinstance(file, str):
+        raise ValueError(f"{name}.file must be a path, got {file!r}")
+    return SuiteSAE(
+        data["architecture"],
+        None if file is None else folder / file,
+        _mapping(f"{name}.sae", data.get("sae", {})),
+        _mapping(f"{name}.training", data.get("training", {})),
+    )
+
+
+def _l0(value: Any) -> float:
+    as_float("l0", value, low=0, open_low=True)
+    # A whole number stays one: some configs take no other.
+    return int(value) if value == int(value) else value
+
+
+def _mapping(name: str, data: Any) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{name} must be a mapping, got {data!r}")
+    return {str(key): value for key, value in data.items()}
+
+
+def _filled_mapping(name: str, data: Any) -> dict[str, Any]:
+    found = _mapping(name, data)
+    if not found:
+        raise ValueError(f"{name} must not be empty")
+    return found
+
+
+def _list(name: str, data: Any) -> list[Any]:
+    if not isinstance(data, list | tuple | range):
+        raise ValueError(f"{name} must be a list, got {data!r}")
+    values = list(data)
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{name} must have every value once, got {value!r} twice")
+    return values
+
+
+def _filled_list(name: str, data: Any) -> list[Any]:
+    values = _list(name, data)
+    if not values:
+        raise ValueError(f"{name} must not be empty")
+    return values

@@ -1,0 +1,223 @@
+"""Runs a suite in worker processes: what happens to one of them does not end the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import torch
+
+from synthkern._checks import as_bool, as_device, as_int
+from synthkern.suite.bars import Bars
+from synthkern.suite.database import PlannedRun, Run, RunDatabase
+from synthkern.suite.plan import only as chosen_by
+from synthkern.suite.plan import plan_runs
+from synthkern.suite.suite import Suite, load_suite
+from synthkern.suite.worker import Job
+
+#: How often a run may take the worker process with it before it counts as failed.
+_DEATHS = 2
+
+#: A worker's program. It finds modules where this process does.
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from synthkern.suite.worker import main; main()"
+)
+
+
+def run_suite(
+    suite: Suite | str | Path,
+    directory: Path | str,
+    *,
+    only: Iterable[str] = (),
+    jobs: int = 1,
+    device: str = "cpu",
+    share_batches: bool = False,
+    retry_failed: bool = False,
+) -> list[Run]:
+    """Do the runs of a suite that are not done yet; results are in the directory's database.
+
+    The same call goes on where one was cut off, by whatever it was, and ends with the same
+    figures on the same machine with as many ``jobs``. Several processes may work in one directory
+    at once. A run that fails is noted with its traceback, and the others go on.
+
+    Args:
+        suite: a suite, or what :func:`load_suite` takes.
+        directory: of the database, the worlds and a folder for each run.
+        only: words that choose among the runs; see :func:`only`.
+        jobs: worker processes, at least 1, which share the CPU's threads.
+        device: of worlds and SAEs.
+        share_batches: whether SAEs that have world, seed and batch size in common are trained side
+            by side on the same batches: the same results, and batches are sampled once.
+        retry_failed: whether runs that failed before are tried again, from their checkpoints.
+
+    Returns:
+        the chosen runs as they are then, failed ones among them.
+
+    Raises:
+        ValueError: for a suite or an argument that is not valid, before any work.
+        OSError: where the disk takes no more, naming the file; what was written before stays.
+        KeyboardInterrupt: on Ctrl-C, when the workers have written their checkpoints.
+    """
+    suite = suite if isinstance(suite, Suite) else load_suite(suite)
+    jobs = as_int("jobs", jobs, low=1)
+    as_device("device", device)
+    as_bool("share_batches", share_batches)
+    as_bool("retry_failed", retry_failed)
+    planned = plan_runs(suite)
+    chosen = chosen_by(planned, only)
+    directory = Path(directory)
+    database = RunDatabase(directory, create=True)
+    database.add(suite.name, suite.to_dict(), planned)
+    keys = {run.key for run in chosen}
+    states = {run.key: run.state for run in database.runs(suite.name)}
+    if retry_failed:
+        for key in keys:
+            if states[key] == "failed":
+                database.reset(key)
+                states[key] = "pending"
+    todo = [run for run in chosen if states[run.key] in ("pending", "running")]
+    if todo:
+        units = _units(todo, share_batches)
+        files = sorted({sae.file.resolve() for sae in suite.saes.values() if sae.file is not None})
+        jobs = min(jobs, len(units))
+        threads = max(1, torch.get_num_threads() // jobs)
+        job = Job(directory.resolve(), units, files, str(device), threads)
+        with Bars({run.key: run for run in todo}, len(chosen)) as bars:
+            _Supervisor(job, database, bars).run(jobs)
+    return [run for run in database.runs(suite.name) if run.key in keys]
+
+
+def _units(runs: Sequence[PlannedRun], share_batches: bool) -> list[list[PlannedRun]]:
+    """The runs in groups that are done together."""
+    groups: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        stream = [run.config[name] for name in ("synthetic_model", "seed", "batch_size")]
+        groups.setdefault(json.dumps(stream) if share_batches else run.key, []).append(run)
+    return list(groups.values())
+
+
+class _Supervisor:
+    """Starts workers, draws what they report, and replaces those that die."""
+
+    def __init__(self, job: Job, database: RunDatabase, bars: Bars) -> None:
+        self._job = job
+        self._database = database
+        self._bars = bars
+        self._deaths: Counter[str] = Counter()
+        self._workers: dict[Connection, _Process] = {}
+
+    def run(self, jobs: int) -> None:
+        """Work until there is nothing left that no other process does."""
+        with self._ending_workers():
+            for _ in range(jobs):
+                self._start()
+            while self._workers:
+                for connection in wait(list(self._workers)):
+                    assert isinstance(connection, Connection)
+                    self._hear(self._workers[connection])
+
+    def _start(self) -> None:
+        process = _Process(self._job)
+        self._workers[process.connection] = process
+
+    def _hear(self, worker: _Process) -> None:
+        try:
+            what, *values = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            del self._workers[worker.connection]
+            if worker.wait() != 0 or not worker.ended:
+                self._replace(worker)
+            return
+        if what == "fatal":
+            raise OSError(values[0])
+        if what == "end":
+            worker.ended = True
+            return
+        if what == "begin":
+            worker.runs.add(values[0])
+        elif what == "end_of":
+            worker.runs.discard(values[0])
+        getattr(self._bars, what)(*values)
+
+    def _replace(self, worker: _Process) -> None:
+        """Another worker for one that died; a run that it dies of again and again has failed."""
+        for key in worker.runs:
+            self._deaths[key] += 1
+            if self._deaths[key] >= _DEATHS:
+                self._database.fail(
+                    key,
+                    f"the process that did this run {worker.end()}, {_DEATHS} times: often the "
+                    "machine's memory is not enough for it",
+                )
+                self._bars.end_of(key)
+        if not worker.runs:
+            raise RuntimeError(f"a worker process {worker.end()} before it could begin a run")
+        self._start()
+
+    @contextmanager
+    def _ending_workers(self) -> Iterator[None]:
+        """On an error and on Ctrl-C the workers write checkpoints and end."""
+        try:
+            yield
+        finally:
+            for worker in self._workers.values():
+                worker.interrupt()
+            for worker in self._workers.values():
+                worker.wait()
+
+
+class _Process:
+    """A worker process.
+
+    Attributes:
+        connection: its reports come through this; it ends at once where this is closed.
+        runs: keys of those that it is at.
+        ended: whether it said that it has nothing left to do.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.connection, theirs = Pipe()
+        self.runs: set[str] = set()
+        self.ended = False
+        number = theirs.fileno()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(number)],
+            pass_fds=[number],
+            stdin=subprocess.DEVNULL,
+            # The bars are drawn here.
+            env={**os.environ, "TQDM_DISABLE": "1"},
+            # Ctrl-C in a terminal comes to all processes of a session: this one passes it on, once.
+            start_new_session=True,
+        )
+        theirs.close()
+        self.connection.send(job)
+
+    def interrupt(self) -> None:
+        """As Ctrl-C."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
+    def wait(self) -> int:
+        """The exit status, once there is one."""
+        try:
+            return self._process.wait()
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+
+    def end(self) -> str:
+        """How it ended, in words."""
+        status = self._process.returncode
+        if status is not None and status < 0:
+            return f"was killed by {signal.Signals(-status).name}"
+        return f"ended with status {status}"
