@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from synthkern.suite.own_saes import load_architectures
+from synthkern.suite.plan import words_of
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
 from synthkern.suite.summary import summarize
 from synthkern.suite.supervisor import run_suite
@@ -30,7 +31,7 @@ def add_bench_command(commands: Any) -> None:
     )
     bench.add_argument(
         "--only",
-        type=_words,
+        type=words_of,
         default=[],
         metavar="WORDS",
         help="runs of these worlds, SAEs and architectures, and of L0s and seeds such as l0=25 "
@@ -56,10 +57,6 @@ def add_bench_command(commands: Any) -> None:
         "--retry-failed", action="store_true", help="try runs again that failed before"
     )
     bench.set_defaults(run=_bench)
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _bench(options: argparse.Namespace) -> int:

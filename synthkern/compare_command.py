@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from synthkern.suite.comparison import compare_directories, compare_saes
 from synthkern.suite.comparison_text import comparison_text
 from synthkern.suite.database import Run, RunDatabase
-from synthkern.suite.plan import only
+from synthkern.suite.plan import only, words_of
 from synthkern.suite.summary import place_name
 
 
@@ -21,8 +20,8 @@ def add_compare_command(commands: Any) -> None:
     compare = commands.add_parser(
         "compare",
         help="say which differences between runs can be told from chance",
-        usage="synthkern compare DIR_A DIR_B [--only WORD ...] [--saes A B] [--suite NAME]\n"
-        "       synthkern compare DIR --saes A B [--only WORD ...] [--suite NAME]",
+        usage="synthkern compare DIR_A DIR_B [--saes A B] [--only WORDS] [--suite NAME]\n"
+        "       synthkern compare DIR --saes A B [--only WORDS] [--suite NAME]",
         description="Pair the finished runs of two directories of 'synthkern bench' by world, L0, "
         "seed and SAE, or those of two SAEs by world, L0 and seed, and print for each world and "
         "L0 the mean differences (the first's figures minus the second's), their 95% confidence "
@@ -39,12 +38,13 @@ def add_compare_command(commands: Any) -> None:
     )
     compare.add_argument(
         "--only",
-        nargs="+",
-        metavar="WORD",
+        type=words_of,
         default=[],
-        help="only runs of these: names of worlds and SAEs, l0=25, seed=3",
+        metavar="WORDS",
+        help="runs of these worlds, SAEs and architectures, and of L0s and seeds such as l0=25 "
+        "and seed=3, separated by commas",
     )
-    compare.add_argument("--suite", metavar="NAME", help="only runs of this suite")
+    compare.add_argument("--suite", metavar="NAME", help="runs of this suite")
     compare.set_defaults(run=_compare)
 
 
@@ -72,8 +72,7 @@ def _compare(options: argparse.Namespace) -> int:
             f"{' and seed' if options.saes else ', seed and SAE'}: "
             f"{_finished(names[0], first)}, {_finished(names[1], second)}"
         )
-    width = shutil.get_terminal_size((120, 24)).columns
-    print(comparison_text(pairing, None if one else (names[0], names[1]), width=width))
+    print(comparison_text(pairing, None if one else (names[0], names[1])))
     for name, runs in zip(names, (first, second), strict=True):
         left = Counter(run.state for run in runs if run.state != "done")
         if left:

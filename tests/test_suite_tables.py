@@ -122,6 +122,17 @@ def test_suites_are_named_where_there_are_several() -> None:
 LONG = "an SAE with a name that is longer than the column of names"
 
 
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def test_the_terminal_says_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = summarize([run(seed=seed, **ALL) for seed in (0, 1)])
+    monkeypatch.setenv("COLUMNS", "60")
+    assert tables(groups) == tables(groups, width=60) != tables(groups, width=120)
+
+
 @pytest.mark.parametrize("width", [120, 80, 60])
 def test_tables_keep_to_the_width(width: int) -> None:
     runs = [run(sae, seed, **ALL) for sae in ("Matryoshka BatchTopK", LONG, "A") for seed in (0, 1)]

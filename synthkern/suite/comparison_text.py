@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from synthkern.suite.comparison import CONFIDENCE, Comparison, Difference, Pairing, Verdict
 from synthkern.suite.database import Run
 from synthkern.suite.summary import TABLE_METRICS, place_name
-from synthkern.suite.tables import layout
+from synthkern.suite.tables import layout, terminal_width
 
 _HEADINGS = {
     "pairs": "pairs",
@@ -33,15 +33,16 @@ _FOOT = (
 
 
 def comparison_text(
-    pairing: Pairing, directories: tuple[str, str] | None = None, *, width: int = 120
+    pairing: Pairing, directories: tuple[str, str] | None = None, *, width: int | None = None
 ) -> str:
     """All comparisons, each a table and a sentence, and the runs that have no partner.
 
     Args:
         pairing: one comparison at least.
         directories: names of the first and the second runs' directories, where these are two.
-        width: columns to keep to.
+        width: columns to keep to; None is the terminal's, or 120 where there is none.
     """
+    width = width or terminal_width()
     blocks = []
     for each in pairing.comparisons:
         first, second = _names(each, directories)
@@ -86,19 +87,27 @@ def sentence_of(comparison: Comparison, first: str, second: str) -> str:
     if unclear := by_verdict.get("unclear"):
         clauses.append(f"{subject(unclear)} cannot be told apart at this number of seeds")
     if same := by_verdict.get("same"):
-        are = "are" if len(same) > 1 or same[0] in _COUNTS else "is"
+        are = "are" if _plural(same) else "is"
         clauses.append(f"{subject(same, detail=False)} {are} the same")
     if constant := by_verdict.get("constant"):
+        differ = "differ" if _plural(constant) else "differs"
         clauses.append(
-            f"{subject(constant)} differ by as much in every pair, which leaves no spread to "
+            f"{subject(constant)} {differ} by as much in every pair, which leaves no spread to "
             "judge by"
         )
     if single := by_verdict.get("one pair"):
-        clauses.append(f"one pair of runs cannot tell whether {subject(single)} differ")
+        clauses.append(
+            f"one pair of runs cannot tell whether {subject(single)} "
+            f"{'differ' if _plural(single) else 'differs'}"
+        )
     if not clauses:
         clauses.append(f"no pair of {first} and {second} has a figure on both sides")
     at = "On" if comparison.l0 is None else f"At L0 = {comparison.l0:g} on"
     return f"{at} {comparison.world} ({_pairs(comparison.pairs)}), {'; '.join(clauses)}."
+
+
+def _plural(metrics: Sequence[str]) -> bool:
+    return len(metrics) > 1 or metrics[0] in _COUNTS
 
 
 def _is_told(difference: Difference) -> bool:

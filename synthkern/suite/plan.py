@@ -48,6 +48,11 @@ def plan_runs(suite: Suite) -> list[PlannedRun]:
     ]
 
 
+def words_of(text: str) -> list[str]:
+    """The words for :func:`only` in a text, separated by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def only(runs: Sequence[PlannedRun], words: Iterable[str]) -> list[PlannedRun]:
     """The runs that words choose: names of worlds, SAEs and architectures, "l0=25", "seed=3".
 

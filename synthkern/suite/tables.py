@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -22,7 +23,7 @@ _DIFFERENCE = "  difference"
 _Row = tuple[str, Mapping[str, str]]
 
 
-def tables(groups: Sequence[Group], *, width: int = 120) -> str:
+def tables(groups: Sequence[Group], *, width: int | None = None) -> str:
     """A table for each world and L0.
 
     Each has a row per SAE: the figures of :data:`TABLE_METRICS`, mean ± standard deviation over
@@ -33,17 +34,23 @@ def tables(groups: Sequence[Group], *, width: int = 120) -> str:
     Args:
         groups: as :func:`synthkern.suite.summary.summarize_directory` gives them.
         width: columns to keep to, as far as names let it; figures that do not fit beside the
-            others go below them.
+            others go below them. None is the terminal's, or 120 where there is none.
 
     Returns:
         The tables, or a line that says that there are none.
     """
     if not groups:
         return "no runs"
+    width = width or terminal_width()
     several = len({group.suite for group in groups}) > 1
     return "\n\n".join(
         "\n".join(_lines(group, f"{group.suite}: " if several else "", width)) for group in groups
     )
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, or 120 where there is none."""
+    return shutil.get_terminal_size((120, 24)).columns
 
 
 def _lines(group: Group, prefix: str, width: int) -> Iterator[str]:
