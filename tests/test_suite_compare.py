@@ -245,13 +245,13 @@ def test_a_sentence_on_an_interval_without_0_that_is_one_of_several() -> None:
     differences = correct(
         {
             "mcc": Difference(4, 0.02, 0.001, 0.039, 0.04),
-            "sae_l0": Difference(5, 0.1, -0.9, 1.1, 0.5),
+            "sae_l0": Difference(5, -0.01, -1.01, 0.99, 0.9),
         }
     )
     comparison = Comparison("world", None, "A", "B", 5, differences, False, False)
     assert sentence_of(comparison, "A", "B") == (
         "On world (5 pairs), MCC (difference 0.020, 95% CI 0.001 to 0.039, 4 pairs, which is too "
-        "little for one of 2 figures) and L0 (difference 0.1, 95% CI -0.9 to 1.1) of A and B "
+        "little for one of 2 figures) and L0 (difference 0.0, 95% CI -1.0 to 1.0) of A and B "
         "cannot be told apart at this number of seeds."
     )
 

@@ -166,7 +166,9 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, dict[str, str]]]:
 def _number(difference: Difference, value: float, sign: str = "") -> str:
     if difference.low is None:
         return f"{value:{sign},.4g}" if value else "0"
-    return f"{value:{sign},.{_decimals(difference)}f}"
+    decimals = _decimals(difference)
+    # The sum with 0 has no sign where nothing is left of a number below it.
+    return f"{round(value, decimals) + 0.0:{sign},.{decimals}f}"
 
 
 def _decimals(difference: Difference) -> int:
