@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthkern.suite.report.contents import Contents
-from synthkern.suite.report.figure import Kind, Panel, Series, short
+from synthkern.suite.report.figure import Kind, Panel, Series, short, wide
 from synthkern.training.history import TrainingHistory
 
 #: Panels: the figures of a history's rows, and whether an axis may be a logarithm.
@@ -76,7 +76,9 @@ def curve_panels(contents: Contents) -> dict[tuple[str, str, float | None], list
             )
     found = {
         place: [
-            Panel(_FIGURES[name][0], series, log=_FIGURES[name][1] and _wide(series))
+            Panel(
+                _FIGURES[name][0], series, log="y" if _FIGURES[name][1] and _wide(series) else None
+            )
             for name, series in of_place.items()
             if series
         ]
@@ -124,6 +126,4 @@ def _grid(places: list[npt.NDArray[Any]], points: int) -> npt.NDArray[Any]:
 
 
 def _wide(series: Iterable[Series]) -> bool:
-    """Whether the values go over more than a power of ten."""
-    values = [value for each in series for value in each.values["y"]]
-    return 0 < 10 * min(values) < max(values)
+    return wide(value for each in series for value in each.values["y"])

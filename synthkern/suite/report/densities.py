@@ -13,7 +13,7 @@ from synthkern.suite.report.contents import Contents
 from synthkern.suite.report.figure import Kind, Panel, Series, short
 
 #: Cells in all figures of a report together.
-_BUDGET = 1_500_000
+_BUDGET = 800_000
 
 #: Cells along a side, however many figures there are.
 _FEWEST, _MOST = 10, 40
@@ -41,7 +41,7 @@ DENSITIES = Kind(
             "marker": {
                 "symbol": "cross-thin",
                 "size": 14,
-                "line": {"width": 2.5, "color": "@color"},
+                "line": {"width": 2.5, "color": "crimson"},
             },
             "hovertemplate": "means: recall %{x:.3f}, precision %{y:.3f}<extra></extra>",
         },
@@ -118,7 +118,7 @@ def _panel(number: int, sae: str, latents: _Latents, largest: float) -> Panel:
             "cells",
             number,
             {
-                "z": [short(row, 2) for row in shares],
+                "z": _in_rows(short(shares.ravel(), 2), side),
                 "x0": first,
                 "dx": width,
                 "y0": first,
@@ -132,3 +132,7 @@ def _panel(number: int, sae: str, latents: _Latents, largest: float) -> Panel:
         series.append(Series("means", number, {"x": [recall], "y": [precision]}))
     dead = latents.all - latents.fired
     return Panel(f"{sae}: {dead:,} of {latents.all:,} never fired" if dead else sae, series)
+
+
+def _in_rows(values: list[Any], width: int) -> list[list[Any]]:
+    return [values[first : first + width] for first in range(0, len(values), width)]

@@ -40,6 +40,12 @@ function fixed(value, decimals) {
   return value < 0 && Number(text) !== 0 ? MINUS + text : text;
 }
 
+// A standard error has as many decimals as its first digit needs.
+function errorText(error, decimals) {
+  const needed = error > 0 ? Math.ceil(-Math.log10(error)) : 0;
+  return fixed(error, Math.min(8, Math.max(decimals, needed)));
+}
+
 function wholeNumber(value) {
   return value.toLocaleString("en-US");
 }

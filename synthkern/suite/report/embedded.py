@@ -111,6 +111,7 @@ def _figure(figure: Figure, shared: Pool) -> dict[str, Any]:
             {
                 "title": panel.title,
                 "log": panel.log,
+                "lines": panel.lines,
                 "series": [
                     [
                         series.layer,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,12 +84,14 @@ class Panel:
     Attributes:
         title: above it.
         series: what is drawn, in this order.
-        log: whether the axis y is a logarithm.
+        log: the axis that is a logarithm: "x" or "y".
+        lines: how many names are below one another, where these make it high.
     """
 
     title: str
     series: Sequence[Series]
-    log: bool = False
+    log: str | None = None
+    lines: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def style(number: int, name: str) -> dict[str, Any]:
         "label": html.escape(name, quote=False),
         "color": color,
         "symbol": SYMBOLS[number // len(COLORS) % len(SYMBOLS)],
-        "tint": f"rgba({red},{green},{blue},0.18)",
+        "tint": f"rgba({red},{green},{blue},0.14)",
         "scale": [[at, f"rgba({red},{green},{blue},{opacity})"] for at, opacity in _OPACITIES],
     }
 
@@ -129,17 +131,28 @@ def trace(kind: Kind, series: Series, styles: Sequence[Mapping[str, Any]]) -> di
     return result
 
 
+def wide(values: Iterable[float]) -> bool:
+    """Whether values go over more than a power of ten, so that a logarithm shows them better."""
+    known = list(values)
+    return 0 < 10 * min(known) < max(known)
+
+
 def short(values: npt.ArrayLike, digits: int = 4) -> list[float | int | None]:
     """Numbers of so many significant digits, as JSON has them shortest; None what is not finite."""
     array = np.asarray(values, dtype=np.float64)
-    return [_short(value, digits) for value in array.tolist()]
-
-
-def _short(value: float, digits: int) -> float | int | None:
-    if not np.isfinite(value):
-        return None
-    rounded = float(f"{value:.{digits}g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+    known = np.where(np.isfinite(array), array, 0.0)
+    size = np.floor(np.log10(np.abs(known), where=known != 0, out=np.zeros_like(known)))
+    # A double has no power of ten above 308.
+    places = np.minimum(digits - 1 - size, 300)
+    # Divided by powers of ten above 1, which are exact, so that the nearest number comes out.
+    up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    rounded = np.round(known * up / down) * down / up
+    found: list[float | int | None] = [
+        int(each) if abs(each) < 1e15 and each.is_integer() else each for each in rounded.tolist()
+    ]
+    for index in np.flatnonzero(~np.isfinite(array)):
+        found[index] = None
+    return found
 
 
 def _filled(attributes: Any, part: Mapping[str, Any]) -> Any:

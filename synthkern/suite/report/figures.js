@@ -29,6 +29,8 @@ function colorsOfPage() {
   return { text: color("--text"), muted: color("--muted"), line: color("--line"), surface: color("--surface") };
 }
 
+const LOGARITHM = { type: "log" };
+
 function layoutOf(kind, panel) {
   const colors = colorsOfPage();
   const axis = (own) => ({
@@ -42,16 +44,14 @@ function layoutOf(kind, panel) {
     title: { standoff: 6, ...own.title, font: { color: colors.muted, size: 11 } },
   });
   return {
-    xaxis: axis(kind.axes[0]),
-    yaxis: axis({ ...kind.axes[1], ...(panel.log ? { type: "log", dtick: 1 } : {}) }),
+    xaxis: axis({ ...kind.axes[0], ...(panel.log === "x" ? LOGARITHM : {}) }),
+    yaxis: axis({ ...kind.axes[1], ...(panel.log === "y" ? LOGARITHM : {}) }),
     font: { family: getComputedStyle(document.body).fontFamily, color: colors.text, size: 12 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     hoverlabel: { bgcolor: colors.surface, bordercolor: colors.line, font: { color: colors.text } },
     margin: { l: 48, r: 14, t: 12, b: 40 },
     hovermode: "closest",
-    barmode: "group",
-    bargap: 0.3,
     showlegend: false,
     // A finger on a figure scrolls the page.
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
@@ -100,14 +100,11 @@ function showFigures(data, place, suite, world, l0) {
 function figureSection(data, kind, figure) {
   const where = kind.by_l0 && figure.l0 !== null ? ` at L0 = ${l0Text(figure.l0)}` : "";
   const title = element("h2", { id: `${kind.name}-title` }, kind.title + where);
-  const panels = element("div", { class: figure.panels.length === 1 ? "panels one" : "panels" });
+  const arranged = { 1: "panels one", 2: "panels even", 4: "panels even" };
+  const panels = element("div", { class: arranged[figure.panels.length] || "panels" });
   for (const panel of figure.panels) {
     const plot = element("div", { class: "plot" });
-    const bars = panel.series.filter((series) => "error_x.array" in series[2] && kind.legend === "hardware");
-    if (bars.length) {
-      const names = distinct(bars.flatMap((series) => series[2].y)).length;
-      plot.style.height = `${90 + 22 * names * Math.max(1.3, bars.length)}px`;
-    }
+    if (panel.lines) plot.style.height = `${80 + 34 * panel.lines}px`;
     const heading = panel.title ? element("h3", {}, panel.title) : null;
     panels.append(element("div", { class: "panel" }, heading, plot));
     draw(

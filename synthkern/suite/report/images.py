@@ -69,7 +69,10 @@ def drawn(contents: Contents, figure: Figure) -> Any:
             result.add_trace(attributes, **place)
         across, up = figure.kind.axes
         result.update_xaxes(across, **place)
-        result.update_yaxes({**up, **({"type": "log"} if panel.log else {})}, **place)
+        result.update_yaxes(up, **place)
+        if panel.log is not None:
+            update = result.update_xaxes if panel.log == "x" else result.update_yaxes
+            update(type="log", **place)
     where = place_name(figure.world, figure.l0) if figure.kind.by_l0 else figure.world
     title = style(0, f"{figure.kind.title}: {where} ({figure.suite})")["label"]
     result.update_layout(

@@ -11,7 +11,7 @@ _BAR = {"type": "data", "thickness": 1.2, "width": 3}
 
 METRICS = Kind(
     name="metrics",
-    title="Figures against L0",
+    title="Metrics against L0",
     caption="Means over seeds at the measured L0; bars are standard deviations over seeds. Hollow "
     "diamonds are published values, at the L0 that was asked for.",
     layers={

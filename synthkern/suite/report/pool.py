@@ -20,7 +20,7 @@ class Pool:
 
     def number(self, value: Any) -> int:
         """Where a value, of JSON types, is in :attr:`values`."""
-        simple = value is None or isinstance(value, str)
+        simple = value is None or isinstance(value, str | int | float)
         key = (type(value), value) if simple else json.dumps(value, sort_keys=True)
         if key not in self._numbers:
             self._numbers[key] = len(self.values)

@@ -70,22 +70,20 @@ function resultCell(figure, metric) {
   const decimals = decimalsOf(metric);
   const spread = (value) =>
     value === null ? null : element("span", { class: "spread" }, ` \u00b1 ${fixed(value, decimals)}`);
-  const cell = element("td", {}, fixed(figure.mean, decimals), spread(figure.std));
-  if (figure.published) {
-    const [mean, std] = figure.published;
-    const line = element("small", {}, `${fixed(mean, decimals)} \u00b1 ${fixed(std, decimals)} `);
-    if (figure.difference !== null) {
-      const far = Math.abs(figure.difference) > FAR;
-      const sign = figure.difference > 0 ? "+" : "";
-      line.append(
-        element(
-          "span",
-          { class: far ? "difference far" : "difference" },
-          `${sign}${fixed(figure.difference, 1)}\u03c3`
-        )
-      );
-    }
-    cell.append(line);
-  }
-  return cell;
+  const own = element("span", { class: "own" }, fixed(figure.mean, decimals), spread(figure.std));
+  if (!figure.published) return element("td", {}, own);
+  const [mean, std] = figure.published;
+  const published = element("small", {}, fixed(mean, decimals), spread(std));
+  return element(
+    "td",
+    {},
+    element("div", { class: "beside" }, own, published, differenceOf(figure))
+  );
+}
+
+function differenceOf({ difference }) {
+  if (difference === null) return element("span");
+  const far = Math.abs(difference) > FAR;
+  const text = `${difference > 0 ? "+" : ""}${fixed(difference, 1)}\u03c3`;
+  return element("span", { class: far ? "difference far" : "difference" }, text);
 }

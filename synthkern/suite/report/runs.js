@@ -154,7 +154,7 @@ function metricColumn(metric) {
       const spread =
         error === null
           ? null
-          : element("span", { class: "spread" }, ` \u00b1 ${fixed(error, decimals)}`);
+          : element("span", { class: "spread" }, ` \u00b1 ${errorText(error, decimals)}`);
       return element("td", {}, fixed(value, decimals), spread);
     },
   };

@@ -2,11 +2,15 @@
 
 function showFacts(data) {
   const runs = data.runs;
-  const states = runs.states
-    .map((name, number) => [name, runs.state.filter((state) => state === number).length])
+  const states = ["done", "running", "failed", "pending"]
+    .map((name) => [name, runs.state.filter((state) => runs.states[state] === name).length])
     .filter(([, count]) => count);
   const fact = (name, ...values) =>
     element("div", {}, element("dt", {}, name), values.map((value) => element("dd", {}, value)));
+  const wide = (made) => {
+    made.classList.add("wide");
+    return made;
+  };
   const orNone = (values) => {
     const known = values.filter((value) => value !== null && value !== "");
     return known.length ? known.map(String) : ["\u2013"];
@@ -33,7 +37,7 @@ function showFacts(data) {
     ),
     fact("Code version", ...orNone(shorter(runs.code_version.values, 4))),
     fact("Stream version", ...orNone(shorter(runs.stream_version.values, 4))),
-    fact("Hardware", ...orNone(shorter(data.names.hardware, 4)))
+    wide(fact("Hardware", ...orNone(shorter(data.names.hardware, 4))))
   );
 }
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from synthkern.suite.report.contents import Contents, in_words
-from synthkern.suite.report.figure import Kind, Panel, Series, short, style
+from synthkern.suite.report.figure import Kind, Panel, Series, short, style, wide
 
 THROUGHPUT = Kind(
     name="throughput",
     title="Throughput",
-    caption="Samples trained on per second, by what did it; bars' ends are means over runs, their "
-    "whiskers standard deviations.",
+    caption="Samples trained on per second, by what did it: means over runs; bars are standard "
+    "deviations over runs.",
     layers={
         "mean": {
-            "type": "bar",
-            "orientation": "h",
+            "type": "scatter",
+            "mode": "markers",
             "name": "@label",
-            "marker": {"color": "@color"},
+            "marker": {"color": "@color", "symbol": "@symbol", "size": 9},
             "error_x": {"type": "data", "thickness": 1.2, "width": 3},
         }
     },
@@ -38,10 +38,17 @@ def throughput_panels(contents: Contents) -> dict[tuple[str, str], list[Panel]]:
             number = numbers[in_words(run.hardware)]
             of_place = speeds.setdefault((run.suite, run.world), {})
             of_place.setdefault(number, {}).setdefault(run.sae, []).append(run.samples_per_second)
-    return {
-        place: [Panel("", [_series(number, saes) for number, saes in sorted(of_place.items())])]
-        for place, of_place in speeds.items()
-    }
+    return {place: [_panel(of_place)] for place, of_place in speeds.items()}
+
+
+def _panel(speeds: dict[int, dict[str, list[float]]]) -> Panel:
+    series = [_series(number, saes) for number, saes in sorted(speeds.items())]
+    return Panel(
+        "",
+        series,
+        log="x" if wide(speed for each in series for speed in each.values["x"]) else None,
+        lines=len({sae for saes in speeds.values() for sae in saes}),
+    )
 
 
 def _series(number: int, saes: dict[str, list[float]]) -> Series:
