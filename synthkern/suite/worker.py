@@ -120,6 +120,7 @@ class Worker:
         with self._claimed(runs) as mine:
             begun: list[tuple[PlannedRun, SyntheticSAERunner, Training]] = []
             for run in mine:
+                self._connection.send(("begin", run.key))
                 self._database.start(run.key, synthkern.__version__, STREAM_VERSION, self._hardware)
                 try:
                     runner = self._runner(run)

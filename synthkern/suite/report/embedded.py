@@ -12,7 +12,7 @@ from typing import Any
 
 from synthkern.suite.database import STATES, Run
 from synthkern.suite.report.contents import Contents, in_words
-from synthkern.suite.report.figure import Figure, short, style
+from synthkern.suite.report.figure import LOGARITHM, Figure, short, style
 from synthkern.suite.report.figures import KINDS, figures
 from synthkern.suite.report.pool import Pool, pooled, pooled_configs
 from synthkern.suite.summary import TABLE_METRICS, Group
@@ -98,6 +98,7 @@ def _figures(contents: Contents) -> dict[str, Any]:
         ],
         "figures": [_figure(figure, shared) for figure in figures(contents)],
         "shared": shared.values,
+        "logarithm": LOGARITHM,
     }
 
 

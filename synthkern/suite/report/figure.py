@@ -32,6 +32,14 @@ COLORS = (
 #: Symbols of points; the next one where the colours begin again.
 SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "star", "pentagon", "hexagram")
 
+#: Of an axis that is a logarithm: ticks whose labels are whole numbers of themselves.
+LOGARITHM = {
+    "type": "log",
+    "tickmode": "array",
+    "tickvals": [float(f"{digit}e{power}") for power in range(-12, 16) for digit in (1, 3)],
+    "tickformat": "~g",
+}
+
 #: Opacity of a cell's colour, by its share of the largest value: what is rare can still be seen.
 _OPACITIES = ((0.0, 0.0), (0.0005, 0.15), (0.01, 0.3), (0.1, 0.55), (0.3, 0.75), (1.0, 1.0))
 

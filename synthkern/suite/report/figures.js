@@ -29,9 +29,7 @@ function colorsOfPage() {
   return { text: color("--text"), muted: color("--muted"), line: color("--line"), surface: color("--surface") };
 }
 
-const LOGARITHM = { type: "log" };
-
-function layoutOf(kind, panel) {
+function layoutOf(data, kind, panel) {
   const colors = colorsOfPage();
   const axis = (own) => ({
     gridcolor: colors.line,
@@ -44,8 +42,8 @@ function layoutOf(kind, panel) {
     title: { standoff: 6, ...own.title, font: { color: colors.muted, size: 11 } },
   });
   return {
-    xaxis: axis({ ...kind.axes[0], ...(panel.log === "x" ? LOGARITHM : {}) }),
-    yaxis: axis({ ...kind.axes[1], ...(panel.log === "y" ? LOGARITHM : {}) }),
+    xaxis: axis({ ...(panel.log === "x" ? data.logarithm : {}), ...kind.axes[0] }),
+    yaxis: axis({ ...(panel.log === "y" ? data.logarithm : {}), ...kind.axes[1] }),
     font: { family: getComputedStyle(document.body).fontFamily, color: colors.text, size: 12 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
@@ -110,7 +108,7 @@ function figureSection(data, kind, figure) {
     draw(
       plot,
       () => panel.series.map((series) => traceOf(data, kind, series)),
-      () => layoutOf(kind, panel)
+      () => layoutOf(data, kind, panel)
     );
   }
   const legend = kind.named ? null : legendOf(data, kind, figure, panels);

@@ -8,7 +8,7 @@ from typing import Any
 
 from synthkern.plots.figure import check_arguments, finish, plotly
 from synthkern.suite.report.contents import Contents
-from synthkern.suite.report.figure import Figure, style, trace
+from synthkern.suite.report.figure import LOGARITHM, Figure, style, trace
 from synthkern.suite.report.figures import figures
 from synthkern.suite.summary import place_name
 
@@ -68,11 +68,8 @@ def drawn(contents: Contents, figure: Figure) -> Any:
                 shown.add(series.style)
             result.add_trace(attributes, **place)
         across, up = figure.kind.axes
-        result.update_xaxes(across, **place)
-        result.update_yaxes(up, **place)
-        if panel.log is not None:
-            update = result.update_xaxes if panel.log == "x" else result.update_yaxes
-            update(type="log", **place)
+        result.update_xaxes({**(LOGARITHM if panel.log == "x" else {}), **across}, **place)
+        result.update_yaxes({**(LOGARITHM if panel.log == "y" else {}), **up}, **place)
     where = place_name(figure.world, figure.l0) if figure.kind.by_l0 else figure.world
     title = style(0, f"{figure.kind.title}: {where} ({figure.suite})")["label"]
     result.update_layout(

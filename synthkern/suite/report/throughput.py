@@ -22,7 +22,12 @@ THROUGHPUT = Kind(
         }
     },
     axes=(
-        {"title": {"text": "samples per second"}, "rangemode": "tozero", "hoverformat": ",.0f"},
+        {
+            "title": {"text": "samples per second"},
+            "tickformat": "~s",
+            "rangemode": "tozero",
+            "hoverformat": ",.0f",
+        },
         {"autorange": "reversed", "automargin": True},
     ),
     legend="hardware",
