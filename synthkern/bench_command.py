@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,10 @@ def _bench(options: argparse.Namespace) -> int:
     )
     print(tables(summarize(runs, suite.published)))
     print(f"\nResults are in {directory}: synthkern report {directory} draws them.")
-    failed = sum(run.state == "failed" for run in runs)
-    return 1 if failed else 0
+    states = Counter(run.state for run in runs)
+    if states["pending"] or states["running"]:
+        print(f"{states['pending'] + states['running']} runs are being done by another process.")
+    return 1 if states["failed"] else 0
 
 
 def _with_own_saes(suite: Suite, files: list[Path]) -> Suite:

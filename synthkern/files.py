@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,12 +41,16 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 def save_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file of tensors of any layout and device; an error names it."""
+    """Write a safetensors file of tensors of any layout and device.
+
+    Raises:
+        OSError: naming the file, with the system's number of what is wrong.
+    """
     ready = _separate(tensors)
     try:
         write_atomically(path, lambda to: safetensors.torch.save_file(ready, to, metadata))
     except safetensors.SafetensorError as error:
-        raise OSError(f"{path} could not be written: {error}") from error
+        raise _os_error(path, error) from error
 
 
 def write_json(path: Path, data: Any, *, indent: int | None = 2) -> None:
@@ -93,6 +98,15 @@ def _separate(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         found[name] = ready.clone() if memory in seen else ready
         seen.add(memory)
     return found
+
+
+def _os_error(path: Path, error: safetensors.SafetensorError) -> OSError:
+    """What the system said, which safetensors has only as text."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number is None:
+        return OSError(f"{path} could not be written: {error}")
+    code = int(number[1])
+    return OSError(code, os.strerror(code), str(path))
 
 
 def _write_text(path: Path, text: str) -> None:

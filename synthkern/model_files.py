@@ -29,7 +29,8 @@ SYNTHETIC_MODEL_CONFIG_FILENAME = "synthetic_model_config.json"
 SYNTHETIC_MODEL_WEIGHTS_FILENAME = "synthetic_model.safetensors"
 SYNTHETIC_MODEL_HIERARCHY_FILENAME = "hierarchy.json"
 
-_FILENAMES = (
+#: All that a saved model has; the last only where it has a hierarchy.
+MODEL_FILENAMES = (
     SYNTHETIC_MODEL_CONFIG_FILENAME,
     SYNTHETIC_MODEL_WEIGHTS_FILENAME,
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
@@ -74,7 +75,7 @@ def write_model(directory: Path | str, parts: ModelParts) -> None:
     for key, part in (("hierarchy", hierarchy), ("correlation", generator.low_rank_correlation)):
         if part is None:
             config[key] = None
-    with staged_directory(Path(directory), _FILENAMES) as folder:
+    with staged_directory(Path(directory), MODEL_FILENAMES) as folder:
         write_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME, config)
         weights = folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME
         write_weights(weights, parts.feature_dict, generator)

@@ -23,7 +23,10 @@ class Bars:
         self._samples = {key: _samples(run) for key, run in runs.items()}
         self._done = total - len(runs)
         self._total = total
-        self._all = self._bar(sum(self._samples.values()), "")
+        #: Samples that each run has come to.
+        self._at = dict.fromkeys(runs, 0)
+        # The time left follows from the mean speed, in which evaluations and worlds count.
+        self._all = _bar(sum(self._samples.values()), "", smoothing=0)
         self._bars: dict[str, Any] = {}
         self._count_done(0)
 
@@ -36,28 +39,26 @@ class Bars:
         self._all.close()
 
     def begin(self, key: str) -> None:
-        """A run begins."""
+        """A run begins, or begins again where its process has died."""
         self._drop(key)
+        self._jump(key, 0)
         run = self._runs[key]
         asked = "" if run.l0 is None else f", L0 {run.l0:g}"
         title = f"{run.sae}{asked}, seed {run.seed}, {run.world}"
-        self._bars[key] = self._bar(self._samples[key], title, leave=False)
+        self._bars[key] = _bar(self._samples[key], title, leave=False)
 
     def resume(self, key: str, samples: int) -> None:
         """A run goes on after so many samples."""
-        # What was done before says nothing of the speed.
-        for bar in (self._all, self._bars[key]):
-            bar.initial += samples
-            bar.update(samples)
+        self._jump(key, samples)
 
     def progress(self, key: str, samples: int, text: str) -> None:
         """A run has come to so many samples."""
-        bar = self._bars[key]
         # The last batch may go beyond what was asked for.
-        samples = min(samples, self._samples[key])
-        self._all.update(samples - bar.n)
-        bar.set_postfix_str(text, refresh=False)
-        bar.update(samples - bar.n)
+        more = min(samples, self._samples[key]) - self._at[key]
+        self._at[key] += more
+        self._bars[key].set_postfix_str(text, refresh=False)
+        for bar in (self._all, self._bars[key]):
+            bar.update(more)
 
     def evaluate(self, key: str) -> None:
         """A run is trained and is being evaluated."""
@@ -65,14 +66,29 @@ class Bars:
 
     def end_of(self, key: str) -> None:
         """A run is over, well or not."""
-        bar = self._bars.get(key)
-        self._all.update(self._samples[key] - (0 if bar is None else bar.n))
+        self._jump(key, self._samples[key])
         self._drop(key)
         self._count_done(1)
+
+    def elsewhere(self, key: str) -> None:
+        """Another process is at a run."""
+        self._all.total -= self._samples[key]
+        self._all.refresh()
 
     def world(self, name: str) -> None:
         """A world is being built or loaded."""
         self._all.set_postfix_str(f"world {name}")
+
+    def _jump(self, key: str, samples: int) -> None:
+        """Go to a number of samples by a way that says nothing of the speed."""
+        more = min(samples, self._samples[key]) - self._at[key]
+        self._at[key] += more
+        for bar in (self._all, self._bars.get(key)):
+            if bar is not None and not bar.disable:
+                bar.initial += more
+                bar.last_print_n += more
+                bar.n += more
+                bar.refresh()
 
     def _drop(self, key: str) -> None:
         bar = self._bars.pop(key, None)
@@ -83,8 +99,9 @@ class Bars:
         self._done += more
         self._all.set_description(f"{self._done} of {self._total} runs")
 
-    def _bar(self, total: int, title: str, **more: Any) -> Any:
-        return tqdm(total=total, desc=title, unit=" samples", unit_scale=True, **more)
+
+def _bar(total: int, title: str, **more: Any) -> Any:
+    return tqdm(total=total, desc=title, unit=" samples", unit_scale=True, **more)
 
 
 def _samples(run: PlannedRun) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synthkern.suite.disk import database_error
 from synthkern.training.history import Row, TrainingHistory
 
 DATABASE_FILENAME = "suite.sqlite"
@@ -94,8 +95,8 @@ class Run(PlannedRun):
         hardware: what did it, by name.
         metrics: the figures of its evaluation, by their names in a log; None where not finite.
         standard_errors: of these.
-        seconds: that it took, evaluation included, in the process that finished it.
-        training_seconds: in sampling and steps, over all processes.
+        seconds: that it took, over all processes: sampling, steps and the evaluation at its end.
+        training_seconds: of these, in sampling and steps.
         samples_per_second: in training.
         error: traceback of what ended it.
     """
@@ -240,49 +241,50 @@ class RunDatabase:
     def start(
         self, key: str, code_version: str, stream_version: int, hardware: Mapping[str, Any]
     ) -> None:
-        """Note that a run is being done, and by what."""
+        """Note that a run is being done, and by what; like the next three, a KeyError where there
+        is no such run.
+        """
         with self._changes() as connection:
-            connection.execute(
-                "UPDATE runs SET state = 'running', code_version = ?, stream_version = ?, "
-                "hardware = ?, error = NULL WHERE key = ?",
-                (code_version, stream_version, _json(hardware), key),
+            _update(
+                connection,
+                key,
+                state="running",
+                code_version=code_version,
+                stream_version=stream_version,
+                hardware=_json(hardware),
+                error=None,
             )
 
     def finish(self, key: str, outcome: Outcome) -> None:
         """Note what a run has given."""
         with self._changes() as connection:
+            _update(
+                connection,
+                key,
+                state="done",
+                metrics=_json(_finite(outcome.metrics)),
+                standard_errors=_json(_finite(outcome.standard_errors)),
+                seconds=outcome.seconds,
+                training_seconds=outcome.training_seconds,
+                samples_per_second=outcome.samples_per_second,
+                error=None,
+            )
             curves = zlib.compress(_json(outcome.history.rows).encode())
             columns = b"".join(_bytes(name, outcome.latents[name]) for name in LATENT_COLUMNS)
             connection.execute("INSERT OR REPLACE INTO curves VALUES (?, ?)", (key, curves))
             connection.execute(
                 "INSERT OR REPLACE INTO latents VALUES (?, ?)", (key, zlib.compress(columns))
             )
-            connection.execute(
-                "UPDATE runs SET state = 'done', metrics = ?, standard_errors = ?, seconds = ?, "
-                "training_seconds = ?, samples_per_second = ?, error = NULL WHERE key = ?",
-                (
-                    _json(_finite(outcome.metrics)),
-                    _json(_finite(outcome.standard_errors)),
-                    outcome.seconds,
-                    outcome.training_seconds,
-                    outcome.samples_per_second,
-                    key,
-                ),
-            )
 
     def fail(self, key: str, error: str) -> None:
         """Note what ended a run."""
         with self._changes() as connection:
-            connection.execute(
-                "UPDATE runs SET state = 'failed', error = ? WHERE key = ?", (error, key)
-            )
+            _update(connection, key, state="failed", error=error)
 
     def reset(self, key: str) -> None:
         """Let a run be done again, from its checkpoint where it has one."""
         with self._changes() as connection:
-            connection.execute(
-                "UPDATE runs SET state = 'pending', error = NULL WHERE key = ?", (key,)
-            )
+            _update(connection, key, state="pending", error=None)
 
     @contextmanager
     def _changes(self) -> Iterator[sqlite3.Connection]:
@@ -308,7 +310,7 @@ class RunDatabase:
                 # What is not committed is rolled back.
                 connection.close()
         except sqlite3.Error as error:
-            raise OSError(f"{self.path} could not be used: {error}") from error
+            raise database_error(self.path, error) from error
 
     def _blobs(self, query: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         with self._reading() as connection:
@@ -316,6 +318,14 @@ class RunDatabase:
                 row = connection.execute(query, (key,)).fetchone()
                 if row is not None:
                     yield key, row[0]
+
+
+def _update(connection: sqlite3.Connection, key: str, **values: Any) -> None:
+    """Set columns of a run."""
+    columns = ", ".join(f"{name} = ?" for name in values)
+    found = connection.execute(f"UPDATE runs SET {columns} WHERE key = ?", (*values.values(), key))
+    if not found.rowcount:
+        raise KeyError(key)
 
 
 def _run(row: sqlite3.Row) -> Run:

@@ -76,4 +76,8 @@ def load_architectures(path: Path) -> list[str]:
 
 def file_hash(path: Path) -> str:
     """What a file's bytes are known by."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

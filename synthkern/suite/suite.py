@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
-from synthkern._checks import as_float, as_seed, check_keys
+from synthkern._checks import as_float, as_int, check_keys
 from synthkern.files import blaming, read_json
 from synthkern.suite.own_saes import load_python_file
 from synthkern.suite.published import Published, read_published
+from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import PRESETS
 
 #: A Python file with a suite has it under this name, as a Suite or what YAML would hold.
@@ -45,7 +46,8 @@ class Suite:
     """Worlds x SAEs x L0s x seeds.
 
     A run asks for its L0 by what its architecture's config says in ``l0_setting``: most often a
-    field of that config, or a target for the training.
+    field of that config, or a target for the training. An architecture that has none there is
+    trained once in a world and for a seed, with no L0 asked for.
 
     Attributes:
         name: of the suite.
@@ -84,6 +86,7 @@ class Suite:
 
         Raises:
             ValueError: naming the part that is wrong.
+            TypeError: naming it, where it is of a wrong type.
         """
         check_keys("data", data, _KEYS)
         missing = {"name", "worlds", "saes", "seeds"} - data.keys()
@@ -101,7 +104,7 @@ class Suite:
                 for name, given in _filled_mapping("saes", data["saes"]).items()
             },
             l0=[_l0(value) for value in _list("l0", data.get("l0", []))],
-            seeds=[as_seed("seeds", value) for value in _filled_list("seeds", data["seeds"])],
+            seeds=[_seed(value) for value in _filled_list("seeds", data["seeds"])],
             training=_mapping("training", data.get("training", {})),
             sae=_mapping("sae", data.get("sae", {})),
             published=read_published(data.get("published", [])),
@@ -179,15 +182,23 @@ def _worlds(data: Any, folder: Path) -> dict[str, dict[str, Any] | str]:
 
 def _world(name: str, data: Any, folder: Path) -> dict[str, Any] | str:
     if isinstance(data, Mapping):
-        return dict(data)
-    if not isinstance(data, str):
+        return _config(name, data)
+    if not isinstance(data, str) or not data:
         raise ValueError(f"{name} must be a preset, a path or a mapping, got {data!r}")
     if data in PRESETS:
         return PRESETS[data]
     path = folder / data
     if path.is_file():
-        return dict(read_json(path))
-    return str(path) if path.is_dir() else data
+        return _config(f"{name} in {path}", read_json(path))
+    return str(path.resolve()) if path.is_dir() else data
+
+
+def _config(name: str, data: Any) -> dict[str, Any]:
+    """What a world's config says, with everything that it leaves out."""
+    try:
+        return SyntheticModelConfig.from_dict(data).to_dict()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _sae(name: str, data: Any, folder: Path) -> SuiteSAE:
@@ -195,7 +206,7 @@ def _sae(name: str, data: Any, folder: Path) -> SuiteSAE:
         return SuiteSAE(data)
     check_keys(name, data, _SAE_KEYS)
     if not isinstance(data.get("architecture"), str):
-        raise ValueError(f"{name} must have architecture, got {sorted(data)}")
+        raise ValueError(f"{name} must have architecture, a name, got {dict(data)!r}")
     file = data.get("file")
     if file is not None and not isinstance(file, str):
         raise ValueError(f"{name}.file must be a path, got {file!r}")
@@ -205,6 +216,11 @@ def _sae(name: str, data: Any, folder: Path) -> SuiteSAE:
         _mapping(f"{name}.sae", data.get("sae", {})),
         _mapping(f"{name}.training", data.get("training", {})),
     )
+
+
+def _seed(value: Any) -> int:
+    # The largest that SQLite can store.
+    return as_int("seeds", value, low=0, high=2**63 - 1)
 
 
 def _l0(value: Any) -> float:

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ from synthkern.suite.database import PlannedRun, Run, RunDatabase
 from synthkern.suite.plan import only as chosen_by
 from synthkern.suite.plan import plan_runs
 from synthkern.suite.suite import Suite, load_suite
-from synthkern.suite.worker import Job
+from synthkern.suite.worker import STOP, Job
 
 #: How often a run may take the worker process with it before it counts as failed.
 _DEATHS = 2
@@ -66,11 +67,12 @@ def run_suite(
     Raises:
         ValueError: for a suite or an argument that is not valid, before any work.
         OSError: where the disk takes no more, naming the file; what was written before stays.
+        ChildProcessError: where worker processes die before they can do anything.
         KeyboardInterrupt: on Ctrl-C, when the workers have written their checkpoints.
     """
     suite = suite if isinstance(suite, Suite) else load_suite(suite)
     jobs = as_int("jobs", jobs, low=1)
-    as_device("device", device)
+    _check_device(device)
     as_bool("share_batches", share_batches)
     as_bool("retry_failed", retry_failed)
     planned = plan_runs(suite)
@@ -91,9 +93,9 @@ def run_suite(
         files = sorted({sae.file.resolve() for sae in suite.saes.values() if sae.file is not None})
         jobs = min(jobs, len(units))
         threads = max(1, torch.get_num_threads() // jobs)
-        job = Job(directory.resolve(), units, files, str(device), threads)
+        job = Job(directory.resolve(), files, str(device), threads)
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
-            _Supervisor(job, database, bars).run(jobs)
+            _Supervisor(job, units, jobs, database, bars).run()
     return [run for run in database.runs(suite.name) if run.key in keys]
 
 
@@ -106,62 +108,89 @@ def _units(runs: Sequence[PlannedRun], share_batches: bool) -> list[list[Planned
     return list(groups.values())
 
 
-class _Supervisor:
-    """Starts workers, draws what they report, and replaces those that die."""
+def _check_device(device: str) -> None:
+    found = as_device("device", device)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found.type == "cuda" and (found.index or 0) >= count:
+        raise ValueError(f"device must be one of this machine's {count} GPUs, got {device!r}")
 
-    def __init__(self, job: Job, database: RunDatabase, bars: Bars) -> None:
+
+class _Supervisor:
+    """Hands units of runs to workers, draws what they report, and replaces those that die."""
+
+    def __init__(
+        self,
+        job: Job,
+        units: list[list[PlannedRun]],
+        jobs: int,
+        database: RunDatabase,
+        bars: Bars,
+    ) -> None:
         self._job = job
+        self._units = deque(units)
+        self._jobs = jobs
         self._database = database
         self._bars = bars
-        self._deaths: Counter[str] = Counter()
+        #: Of each run, and under None of workers that were at none.
+        self._deaths: Counter[str | None] = Counter()
         self._workers: dict[Connection, _Process] = {}
 
-    def run(self, jobs: int) -> None:
+    def run(self) -> None:
         """Work until there is nothing left that no other process does."""
         with self._ending_workers():
-            for _ in range(jobs):
-                self._start()
+            self._start()
             while self._workers:
                 for connection in wait(list(self._workers)):
                     assert isinstance(connection, Connection)
                     self._hear(self._workers[connection])
 
     def _start(self) -> None:
-        process = _Process(self._job)
-        self._workers[process.connection] = process
+        for _ in range(min(self._jobs - len(self._workers), len(self._units))):
+            process = _Process(self._job)
+            self._workers[process.connection] = process
 
     def _hear(self, worker: _Process) -> None:
         try:
             what, *values = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             del self._workers[worker.connection]
-            if worker.wait() != 0 or not worker.ended:
+            if worker.wait() != 0:
                 self._replace(worker)
             return
         if what == "fatal":
-            raise OSError(values[0])
-        if what == "end":
-            worker.ended = True
+            raise values[0]
+        if what == "ready":
+            self._deaths[None] = 0
+            worker.runs = self._units.popleft() if self._units else []
+            worker.send(worker.runs or None)
             return
-        if what == "begin":
-            worker.runs.add(values[0])
-        elif what == "end_of":
-            worker.runs.discard(values[0])
+        if what in ("end_of", "elsewhere"):
+            worker.runs = [run for run in worker.runs if run.key != values[0]]
         getattr(self._bars, what)(*values)
 
     def _replace(self, worker: _Process) -> None:
-        """Another worker for one that died; a run that it dies of again and again has failed."""
-        for key in worker.runs:
-            self._deaths[key] += 1
-            if self._deaths[key] >= _DEATHS:
-                self._database.fail(
-                    key,
-                    f"the process that did this run {worker.end()}, {_DEATHS} times: often the "
-                    "machine's memory is not enough for it",
-                )
-                self._bars.end_of(key)
+        """Another worker for one that died.
+
+        Runs that shared batches go on one by one, so that in the end one that takes its process
+        with it again and again fails alone.
+        """
         if not worker.runs:
-            raise RuntimeError(f"a worker process {worker.end()} before it could begin a run")
+            self._deaths[None] += 1
+            if self._deaths[None] >= _DEATHS:
+                raise ChildProcessError(
+                    f"a worker process {worker.end()} before it could begin a run, {_DEATHS} times"
+                )
+        for run in reversed(worker.runs):
+            self._deaths[run.key] += 1
+            if self._deaths[run.key] < _DEATHS:
+                self._units.appendleft([run])
+                continue
+            self._database.fail(
+                run.key,
+                f"the process that did this run {worker.end()}, {_DEATHS} times: often "
+                "the machine's memory is not enough for it",
+            )
+            self._bars.end_of(run.key)
         self._start()
 
     @contextmanager
@@ -171,7 +200,7 @@ class _Supervisor:
             yield
         finally:
             for worker in self._workers.values():
-                worker.interrupt()
+                worker.send(STOP)
             for worker in self._workers.values():
                 worker.wait()
 
@@ -181,14 +210,12 @@ class _Process:
 
     Attributes:
         connection: its reports come through this; it ends at once where this is closed.
-        runs: keys of those that it is at.
-        ended: whether it said that it has nothing left to do.
+        runs: those that it was sent and that are not over.
     """
 
     def __init__(self, job: Job) -> None:
         self.connection, theirs = Pipe()
-        self.runs: set[str] = set()
-        self.ended = False
+        self.runs: list[PlannedRun] = []
         number = theirs.fileno()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(number)],
@@ -200,20 +227,24 @@ class _Process:
             start_new_session=True,
         )
         theirs.close()
-        self.connection.send(job)
+        self.send(job)
 
-    def interrupt(self) -> None:
-        """As Ctrl-C."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+    def send(self, order: Any) -> None:
+        """Send it something; one that has died is heard of by the end of its reports."""
+        with suppress(OSError):
+            self.connection.send(order)
 
     def wait(self) -> int:
-        """The exit status, once there is one."""
+        """The exit status, once there is one; what it still reports is of no use any more."""
         try:
+            with suppress(EOFError, OSError):
+                while True:
+                    self.connection.recv()
             return self._process.wait()
         finally:
-            if self._process.poll() is None:
-                self._process.kill()
+            self.connection.close()
+            self._process.kill()
+            self._process.wait()
 
     def end(self) -> str:
         """How it ended, in words."""

@@ -1,4 +1,4 @@
-"""A process that does runs, one after the other or several on the same batches."""
+"""A process that does the runs it is sent, one by one or several on the same batches."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -39,21 +40,22 @@ _RUNS = "runs"
 #: Seconds between two reports of a run's progress.
 _REPORT_SECONDS = 0.2
 
+#: What a worker is sent for Ctrl-C.
+STOP = "stop"
+
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is to do.
+    """What all runs of a worker have in common.
 
     Attributes:
         directory: of the database and the runs' folders.
-        units: runs that are done together, each group on the same batches.
         files: of Python, that define architectures.
         device: of worlds and SAEs.
         threads: of the CPU.
     """
 
     directory: Path
-    units: list[list[PlannedRun]]
     files: list[Path]
     device: str
     threads: int
@@ -65,47 +67,77 @@ def run_folder(directory: Path, key: str) -> Path:
 
 
 def main() -> None:
-    """Do the job that comes through the pipe named on the command line."""
+    """Do what comes through the pipe named on the command line: a job, then lists of runs.
+
+    Each list is asked for by "ready"; None for a list is the end.
+    """
     connection = Connection(int(sys.argv[-1]))
-    job: Job = connection.recv()
+    reports = Reports(connection)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
     try:
-        torch.set_num_threads(job.threads)
-        for file in job.files:
-            load_architectures(file)
-        worker = Worker(job, connection)
-        for unit in job.units:
-            worker.do(unit)
+        orders: SimpleQueue[Any] = SimpleQueue()
+        threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
+        worker = Worker(orders.get(), reports)
+        while True:
+            reports.send("ready")
+            runs = orders.get()
+            if runs is None:
+                return
+            worker.do(runs)
+            # What a run that failed for want of memory held must be gone before the next.
+            gc.collect()
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
-        expected = isinstance(error, OSError | ValueError)
-        connection.send(("fatal", str(error) if expected else traceback.format_exc()))
+    except (OSError, ValueError) as error:
+        reports.send("fatal", error)
         sys.exit(1)
-    connection.send(("end",))
+    except Exception:
+        reports.send("fatal", RuntimeError(traceback.format_exc()))
+        sys.exit(1)
 
 
-def _end_with_parent(connection: Connection) -> None:
-    """End this process at once where the one that it works for is gone: it can be continued."""
-    try:
-        connection.recv()
-    except (EOFError, OSError):
-        os._exit(1)
+def _listen(connection: Connection, orders: SimpleQueue[Any]) -> None:
+    """Hand orders on; a thread, so that Ctrl-C and the end of the other process come at once."""
+    while True:
+        try:
+            order = connection.recv()
+        except (EOFError, OSError):
+            # Nobody is left who would go on with this; the checkpoints are for that.
+            os._exit(1)
+        if order == STOP:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
+            orders.put(order)
+
+
+class Reports:
+    """What a worker says of its runs to the process that it works for.
+
+    ("ready",), ("world", name), ("begin", key), ("resume", key, samples), ("progress", key,
+    samples, text), ("evaluate", key), ("end_of", key) for one that is done or has failed,
+    ("elsewhere", key) for one that another process is at, and ("fatal", error).
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def send(self, what: str, *values: Any) -> None:
+        """Say something; where nobody listens any more, this process ends."""
+        try:
+            self._connection.send((what, *values))
+        except OSError:
+            os._exit(1)
 
 
 class Worker:
-    """Does runs and says through a pipe how it gets on.
+    """Does runs and reports how it gets on."""
 
-    Args:
-        job: what is to be done.
-        connection: gets ("begin", key), ("resume", key, samples), ("progress", key, samples,
-            text), ("evaluate", key), ("end_of", key) and ("world", name).
-    """
-
-    def __init__(self, job: Job, connection: Connection) -> None:
+    def __init__(self, job: Job, reports: Reports) -> None:
+        torch.set_num_threads(job.threads)
+        for file in job.files:
+            load_architectures(file)
         self._job = job
-        self._connection = connection
+        self._reports = reports
         self._database = RunDatabase(job.directory)
         (job.directory / _RUNS).mkdir(exist_ok=True)
         self._hardware = hardware(job.device)
@@ -117,17 +149,18 @@ class Worker:
         Raises:
             OSError: where the disk or the database can take no more.
         """
-        with self._claimed(runs) as mine:
+        with self._claimed(runs) as mine, ExitStack() as open_runners:
             begun: list[tuple[PlannedRun, SyntheticSAERunner, Training]] = []
             for run in mine:
-                self._connection.send(("begin", run.key))
+                self._reports.send("begin", run.key)
                 self._database.start(run.key, synthkern.__version__, STREAM_VERSION, self._hardware)
                 try:
                     runner = self._runner(run)
+                    open_runners.callback(runner.close)
                     begun.append((run, runner, runner.begin(self._bar(run))))
                 except Exception as error:
                     self._fail(run, error)
-            outcomes = train_together([training for _, _, training in begun])
+            outcomes = self._train([training for _, _, training in begun])
             for (run, runner, _), outcome in zip(begun, outcomes, strict=True):
                 try:
                     if isinstance(outcome, Exception):
@@ -138,8 +171,6 @@ class Worker:
                 else:
                     self._database.finish(run.key, finished)
                     self._end(run)
-        # What a run that failed for want of memory held must be gone before the next.
-        gc.collect()
 
     @contextmanager
     def _claimed(self, runs: Sequence[PlannedRun]) -> Iterator[list[PlannedRun]]:
@@ -151,10 +182,13 @@ class Worker:
                 # Beside the folder, which is replaced as a whole when the SAE is saved.
                 lock = claim(run_folder(self._job.directory, run.key).with_suffix(".lock"))
                 if lock is None:
+                    self._reports.send("elsewhere", run.key)
                     continue
                 locks.append(lock)
                 if self._database.run(run.key).state in ("pending", "running"):
                     mine.append(run)
+                else:
+                    self._reports.send("end_of", run.key)
             yield mine
         finally:
             for lock in locks:
@@ -179,18 +213,25 @@ class Worker:
         name = json.dumps(source, sort_keys=True)
         if self._world is None or self._world[0] != name:
             self._world = None
-            self._connection.send(("world", run.world))
+            self._reports.send("world", run.world)
             self._world = name, built_world(self._job.directory, source, self._job.device)
         return self._world[1]
+
+    def _train(self, trainings: Sequence[Training]) -> list[TrainingResult | Exception]:
+        try:
+            return train_together(trainings)
+        except Exception as error:
+            # Of the batches, which they have in common.
+            return [error] * len(trainings)
 
     def _complete(
         self, run: PlannedRun, runner: SyntheticSAERunner, trained: TrainingResult
     ) -> Outcome:
         began = time.monotonic()
-        self._connection.send(("evaluate", run.key))
+        self._reports.send("evaluate", run.key)
         result = runner.complete(trained).final_eval
-        if result is None or result.per_latent is None:
-            raise ValueError("a suite's runs must be evaluated: eval_samples is 0")
+        assert result is not None
+        assert result.per_latent is not None
         figures = result.to_dict()
         errors = figures.pop("standard_errors")
         samples = runner.cfg.training.training_steps * runner.cfg.batch_size
@@ -208,17 +249,17 @@ class Worker:
         if is_disk_error(error):
             raise error
         self._database.fail(run.key, "".join(traceback.format_exception(error)))
-        self._connection.send(("end_of", run.key))
+        self._reports.send("end_of", run.key)
 
     def _end(self, run: PlannedRun) -> None:
         shutil.rmtree(
             run_folder(self._job.directory, run.key) / CHECKPOINT_FOLDER, ignore_errors=True
         )
-        self._connection.send(("end_of", run.key))
+        self._reports.send("end_of", run.key)
 
     def _bar(self, run: PlannedRun) -> dict[str, Any]:
         def make_bar(initial: int, **_: Any) -> ReportingBar:
-            return ReportingBar(self._connection, run.key, initial)
+            return ReportingBar(self._reports, run.key, initial)
 
         return {"make_bar": make_bar}
 
@@ -226,13 +267,13 @@ class Worker:
 class ReportingBar:
     """A training's bar, drawn by another process."""
 
-    def __init__(self, connection: Connection, key: str, initial: int) -> None:
+    def __init__(self, reports: Reports, key: str, initial: int) -> None:
         self.n = initial
-        self._connection = connection
+        self._reports = reports
         self._key = key
         self._text = ""
         self._reported_at = time.monotonic()
-        connection.send(("resume", key, initial))
+        reports.send("resume", key, initial)
 
     def __enter__(self) -> ReportingBar:
         return self
@@ -252,4 +293,4 @@ class ReportingBar:
 
     def _report(self) -> None:
         self._reported_at = time.monotonic()
-        self._connection.send(("progress", self._key, self.n, self._text))
+        self._reports.send("progress", self._key, self.n, self._text)

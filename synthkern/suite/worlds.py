@@ -9,11 +9,21 @@ import os
 from pathlib import Path
 from typing import Any
 
+from synthkern.model_files import MODEL_FILENAMES
+from synthkern.suite.own_saes import file_hash
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.training.runner import SYNTHETIC_MODEL_FOLDER
 from synthkern.world.config import SyntheticModelConfig
 
 _FOLDER = "worlds"
+
+
+def world_identity(source: dict[str, Any] | str) -> str:
+    """A text that tells a world from others: a saved model by what its files hold."""
+    if isinstance(source, str) and Path(source).is_dir():
+        files = [Path(source) / name for name in MODEL_FILENAMES]
+        return "\n".join(f"{file_hash(file)} {file.name}" for file in files if file.exists())
+    return json.dumps(source, sort_keys=True)
 
 
 def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> SyntheticModel:
@@ -22,8 +32,8 @@ def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> S
     Processes that want one at once wait for the first to build it: what orthogonalization gives
     depends on the machine and its threads.
     """
-    text = json.dumps(source, sort_keys=True)
-    place = directory / _FOLDER / hashlib.sha256(text.encode()).hexdigest()[:16]
+    identity = hashlib.sha256(world_identity(source).encode()).hexdigest()[:16]
+    place = directory / _FOLDER / identity
     place.mkdir(parents=True, exist_ok=True)
     saved = place / SYNTHETIC_MODEL_FOLDER
     if not saved.exists():
