@@ -186,7 +186,7 @@ def _naming(part: str) -> Iterator[None]:
     """Errors about a part of a suite say which it is."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{part}: {error}") from error
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{part}: {error}") from error
