@@ -77,8 +77,8 @@ def read_contents(directory: Path | str) -> Contents:
 
 
 def in_words(hardware: Mapping[str, Any]) -> str:
-    """What a run was done on, in a line."""
+    """What a run was done on, in a line; a number or a version has its name before it."""
     return ", ".join(
-        str(value) if isinstance(value, str) else f"{name.replace('_', ' ')} {value}"
+        f"{name.replace('_', ' ')} {value}" if str(value)[:1].isdigit() else str(value)
         for name, value in hardware.items()
     )

@@ -13,10 +13,10 @@ from synthkern.suite.report.contents import Contents
 from synthkern.suite.report.figure import Kind, Panel, Series, short
 
 #: Cells in all figures of a report together.
-_BUDGET = 800_000
+_BUDGET = 600_000
 
 #: Cells along a side, however many figures there are.
-_FEWEST, _MOST = 10, 40
+_FEWEST, _MOST = 8, 40
 
 DENSITIES = Kind(
     name="precision-recall",

@@ -15,7 +15,7 @@ from synthkern.suite.report.contents import Contents, in_words
 from synthkern.suite.report.figure import LOGARITHM, Figure, short, style
 from synthkern.suite.report.figures import KINDS, figures
 from synthkern.suite.report.pool import Pool, pooled, pooled_configs
-from synthkern.suite.summary import TABLE_METRICS, Group
+from synthkern.suite.summary import TABLE_METRICS, Group, finite_metrics
 from synthkern.suite.summary import Figure as Summed
 
 #: Characters of all tracebacks together, and the fewest of one: its end is kept.
@@ -132,7 +132,8 @@ def _figure(figure: Figure, shared: Pool) -> dict[str, Any]:
 
 def _runs(runs: Sequence[Run]) -> dict[str, Any]:
     """The runs by column."""
-    names = dict.fromkeys(name for run in runs for name in run.metrics)
+    figures_of = [dict(finite_metrics(run)) for run in runs]
+    names = dict.fromkeys(name for found in figures_of for name in found)
     metrics = [name for name in TABLE_METRICS if name in names]
     metrics += [name for name in names if name not in TABLE_METRICS]
     return {
@@ -151,7 +152,7 @@ def _runs(runs: Sequence[Run]) -> dict[str, Any]:
             {
                 "name": name,
                 "heading": _heading(name),
-                "values": _column((run.metrics.get(name) for run in runs), 5),
+                "values": _column((found.get(name) for found in figures_of), 5),
                 "errors": _column((run.standard_errors.get(name) for run in runs), 3),
             }
             for name in metrics
@@ -166,7 +167,9 @@ def _runs(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _heading(metric: str) -> str:
-    return TABLE_METRICS.get(metric, metric.rpartition("/")[2].replace("_", " "))
+    return TABLE_METRICS.get(
+        metric, metric.rpartition("/")[2].replace("_", " ").replace("l0", "L0")
+    )
 
 
 def _column(values: Iterable[float | None], digits: int) -> list[float | int | None]:

@@ -118,13 +118,20 @@ def style(number: int, name: str) -> dict[str, Any]:
     color = COLORS[number % len(COLORS)]
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return {
-        # plotly's texts are a kind of HTML.
-        "label": html.escape(name, quote=False),
+        "label": label(name),
         "color": color,
         "symbol": SYMBOLS[number // len(COLORS) % len(SYMBOLS)],
         "tint": f"rgba({red},{green},{blue},0.14)",
         "scale": [[at, f"rgba({red},{green},{blue},{opacity})"] for at, opacity in _OPACITIES],
     }
+
+
+def label(text: str, most: int = 120) -> str:
+    """A text for a plotly figure, with its middle left out where it has more characters."""
+    if len(text) > most:
+        text = f"{text[: most // 2]}…{text[most // 2 + 1 - most :]}"
+    # plotly's texts are a kind of HTML, and formulas where there are dollars.
+    return html.escape(text, quote=False).replace("$", "&#36;")
 
 
 def trace(kind: Kind, series: Series, styles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

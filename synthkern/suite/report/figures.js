@@ -47,7 +47,12 @@ function layoutOf(data, kind, panel) {
     font: { family: getComputedStyle(document.body).fontFamily, color: colors.text, size: 12 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    hoverlabel: { bgcolor: colors.surface, bordercolor: colors.line, font: { color: colors.text } },
+    hoverlabel: {
+      bgcolor: colors.surface,
+      bordercolor: colors.line,
+      font: { color: colors.text },
+      namelength: -1,
+    },
     margin: { l: 48, r: 14, t: 12, b: 40 },
     hovermode: "closest",
     showlegend: false,
@@ -65,7 +70,6 @@ let drawing = false;
 function drawNext() {
   const next = waiting.shift();
   drawing = next !== undefined;
-  document.documentElement.dataset.drawing = drawing;
   if (!drawing) return;
   if (next.place.isConnected) Plotly.newPlot(next.place, next.traces(), next.layout(), PLOT_OPTIONS);
   setTimeout(drawNext, 0);
@@ -75,7 +79,6 @@ function draw(place, traces, layout) {
   waiting.push({ place, traces, layout });
   if (!drawing) {
     drawing = true;
-    document.documentElement.dataset.drawing = true;
     setTimeout(drawNext, 0);
   }
 }
@@ -98,8 +101,11 @@ function showFigures(data, place, suite, world, l0) {
 function figureSection(data, kind, figure) {
   const where = kind.by_l0 && figure.l0 !== null ? ` at L0 = ${l0Text(figure.l0)}` : "";
   const title = element("h2", { id: `${kind.name}-title` }, kind.title + where);
-  const arranged = { 1: "panels one", 2: "panels even", 4: "panels even" };
+  const arranged = { 2: "panels even", 4: "panels even" };
+  const hidden = new Set();
   const panels = element("div", { class: arranged[figure.panels.length] || "panels" });
+  // Names below one another need the whole width.
+  if (figure.panels[0].lines) panels.classList.add("one");
   for (const panel of figure.panels) {
     const plot = element("div", { class: "plot" });
     if (panel.lines) plot.style.height = `${80 + 34 * panel.lines}px`;
@@ -107,11 +113,15 @@ function figureSection(data, kind, figure) {
     panels.append(element("div", { class: "panel" }, heading, plot));
     draw(
       plot,
-      () => panel.series.map((series) => traceOf(data, kind, series)),
+      () =>
+        panel.series.map((series) => ({
+          ...traceOf(data, kind, series),
+          visible: !hidden.has(series[1]),
+        })),
       () => layoutOf(data, kind, panel)
     );
   }
-  const legend = kind.named ? null : legendOf(data, kind, figure, panels);
+  const legend = kind.named ? null : legendOf(data, kind, figure, panels, hidden);
   return element(
     "section",
     { id: kind.name, "aria-labelledby": `${kind.name}-title` },
@@ -122,8 +132,8 @@ function figureSection(data, kind, figure) {
   );
 }
 
-// A button for each name, which hides it in all panels.
-function legendOf(data, kind, figure, panels) {
+// A button for each name, which hides it in all panels: those drawn, and those still to be.
+function legendOf(data, kind, figure, panels, hidden) {
   const numbers = distinct(figure.panels.flatMap((panel) => panel.series.map(([, number]) => number)));
   const buttons = numbers
     .sort((a, b) => a - b)
@@ -136,7 +146,8 @@ function legendOf(data, kind, figure, panels) {
         name
       );
       button.addEventListener("click", () => {
-        const shown = button.getAttribute("aria-pressed") !== "true";
+        const shown = hidden.delete(number);
+        if (!shown) hidden.add(number);
         button.setAttribute("aria-pressed", shown);
         figure.panels.forEach((panel, index) => {
           const at = panel.series.flatMap((series, i) => (series[1] === number ? [i] : []));

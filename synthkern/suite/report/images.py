@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 from synthkern.plots.figure import check_arguments, finish, plotly
 from synthkern.suite.report.contents import Contents
-from synthkern.suite.report.figure import LOGARITHM, Figure, style, trace
+from synthkern.suite.report.figure import LOGARITHM, Figure, label, style, trace
 from synthkern.suite.report.figures import figures
 from synthkern.suite.summary import place_name
 
-#: Pixels of a panel.
-_WIDTH, _HEIGHT = 470, 300
+#: Pixels of an image, of a panel's height, of a line of its names, and of a letter of the legend.
+_WIDTH, _HEIGHT, _LINE, _LETTER = 1080, 250, 34, 7
+
+#: Pixels above, below and between panels, whatever their height.
+_ABOVE, _BELOW, _BETWEEN = 90, 60, 95
 
 
 def write_images(contents: Contents, folder: Path, ending: str) -> list[Path]:
@@ -46,40 +50,68 @@ def write_images(contents: Contents, folder: Path, ending: str) -> list[Path]:
 
 def drawn(contents: Contents, figure: Figure) -> Any:
     """A figure as plotly's, two panels beside one another."""
-    names = contents.saes if figure.kind.legend == "saes" else contents.hardware
+    kind, panels = figure.kind, figure.panels
+    names = contents.saes if kind.legend == "saes" else contents.hardware
     styles = [style(number, name) for number, name in enumerate(names)]
-    columns = min(2, len(figure.panels))
-    rows = -(-len(figure.panels) // columns)
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    # Panels with lines are alone.
+    height = rows * (_LINE * panels[0].lines if panels[0].lines else _HEIGHT)
+    height += (rows - 1) * _BETWEEN
     result = plotly("subplots").make_subplots(
         rows=rows,
         cols=columns,
-        subplot_titles=[style(0, panel.title)["label"] for panel in figure.panels],
-        vertical_spacing=0.28 / rows,
-        horizontal_spacing=0.12,
+        subplot_titles=[label(panel.title, 60) for panel in panels],
+        vertical_spacing=_BETWEEN / height if rows > 1 else None,
+        horizontal_spacing=0.1,
     )
-    shown: set[int] = set()
-    for index, panel in enumerate(figure.panels):
+    named: set[int] = set()
+    for index, panel in enumerate(panels):
         place = {"row": index // columns + 1, "col": index % columns + 1}
         for series in panel.series:
-            attributes = trace(figure.kind, series, styles)
-            named = series.layer == "mean" and series.style not in shown
-            attributes["showlegend"] = named and not figure.kind.named
-            if named:
-                shown.add(series.style)
-            result.add_trace(attributes, **place)
-        across, up = figure.kind.axes
-        result.update_xaxes({**(LOGARITHM if panel.log == "x" else {}), **across}, **place)
-        result.update_yaxes({**(LOGARITHM if panel.log == "y" else {}), **up}, **place)
-    where = place_name(figure.world, figure.l0) if figure.kind.by_l0 else figure.world
-    title = style(0, f"{figure.kind.title}: {where} ({figure.suite})")["label"]
+            first = series.layer == "mean" and series.style not in named and not kind.named
+            if first:
+                named.add(series.style)
+            attributes = trace(kind, series, styles)
+            result.add_trace({**attributes, "showlegend": first}, **place)
+        across, up = (
+            {"title_standoff": 8, **(LOGARITHM if panel.log == letter else {}), **axis}
+            for letter, axis in zip("xy", kind.axes, strict=True)
+        )
+        result.update_xaxes(across, **place)
+        result.update_yaxes(up, **place)
+    where = place_name(figure.world, figure.l0) if kind.by_l0 else figure.world
+    below = _BELOW + _legend_height([styles[number]["label"] for number in named])
     result.update_layout(
         template="plotly_white",
-        title_text=title,
-        width=_WIDTH * columns + 200,
-        height=_HEIGHT * rows + 120,
-        margin={"t": 90, "r": 200},
+        title={
+            "text": label(f"{kind.title}: {where} ({figure.suite})", 100),
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": 24},
+        },
+        width=_WIDTH,
+        height=_ABOVE + height + below,
+        margin={"t": _ABOVE, "b": below, "l": 70, "r": 30},
+        legend={
+            "orientation": "h",
+            "traceorder": "normal",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "x": 0,
+        },
     )
     return result
+
+
+def _legend_height(labels: list[str]) -> int:
+    """About what entries beside and below one another take."""
+    if not labels:
+        return 0
+    width = 50 + _LETTER * max(map(len, labels))
+    return 15 + 20 * math.ceil(len(labels) / max(1, _WIDTH // width))
 
 
 def _name(figure: Figure) -> str:

@@ -55,7 +55,9 @@ function groupTable(data, group, open) {
 function resultRow(data, row) {
   const color = data.saes[data.names.saes.indexOf(row.sae)].color;
   const name = element("td", { class: "text name", title: row.sae }, swatch(color), row.sae);
-  const cells = row.figures.map((figure, index) => resultCell(figure, data.metrics[index].name));
+  const cells = row.figures.map((figure, index) =>
+    resultCell(figure, data.metrics[index].name, row.states.done)
+  );
   const total = Object.values(row.states).reduce((sum, count) => sum + count, 0);
   const seeds = element("td", {}, wholeNumber(row.states.done));
   if (row.states.done < total) {
@@ -65,24 +67,24 @@ function resultRow(data, row) {
   return element("tr", {}, name, cells, seeds);
 }
 
-function resultCell(figure, metric) {
+function resultCell(figure, metric, done) {
   if (!figure) return element("td", {}, element("span", { class: "spread" }, "\u2013"));
   const decimals = decimalsOf(metric);
   const spread = (value) =>
     value === null ? null : element("span", { class: "spread" }, ` \u00b1 ${fixed(value, decimals)}`);
-  const own = element("span", { class: "own" }, fixed(figure.mean, decimals), spread(figure.std));
-  if (!figure.published) return element("td", {}, own);
-  const [mean, std] = figure.published;
-  const published = element("small", {}, fixed(mean, decimals), spread(std));
-  return element(
-    "td",
-    {},
-    element("div", { class: "beside" }, own, published, differenceOf(figure))
-  );
+  const cell = element("td", {}, fixed(figure.mean, decimals), spread(figure.std));
+  if (figure.published) {
+    const [mean, std] = figure.published;
+    cell.append(element("small", {}, differenceOf(figure), fixed(mean, decimals), spread(std)));
+  }
+  if (figure.count < done) {
+    cell.append(element("small", {}, `finite in ${figure.count} of ${done} runs`));
+  }
+  return cell;
 }
 
 function differenceOf({ difference }) {
-  if (difference === null) return element("span");
+  if (difference === null) return null;
   const far = Math.abs(difference) > FAR;
   const text = `${difference > 0 ? "+" : ""}${fixed(difference, 1)}\u03c3`;
   return element("span", { class: far ? "difference far" : "difference" }, text);

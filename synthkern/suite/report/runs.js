@@ -106,6 +106,7 @@ function runColumns(data, { suite, world, sae, state }) {
   });
   const number = (heading, values, decimals) => ({
     text: heading,
+    isFigure: true,
     value: (run) => values[run],
     cell: (run) =>
       element("td", {}, values[run] === null ? "\u2013" : fixed(values[run], decimals)),
@@ -146,6 +147,7 @@ function metricColumn(metric) {
   const decimals = decimalsOf(metric.name);
   return {
     text: metric.heading,
+    isFigure: true,
     value: (run) => metric.values[run],
     cell: (run) => {
       const value = metric.values[run];
@@ -160,11 +162,23 @@ function metricColumn(metric) {
   };
 }
 
+// A run that failed says why where others have figures.
 function runRow(data, columns, run) {
+  const { at, values } = data.runs.error;
+  const error = values[at[run]];
+  const cells = columns.filter((column) => !error || !column.isFigure);
+  const reason = error ? error.trimEnd().split("\n").pop() : null;
   return element(
     "tr",
     { onclick: () => showDetails(data, run) },
-    columns.map((column) => column.cell(run))
+    cells.map((column) => column.cell(run)),
+    error
+      ? element(
+          "td",
+          { class: "text reason", colspan: columns.length - cells.length, title: reason },
+          reason
+        )
+      : null
   );
 }
 

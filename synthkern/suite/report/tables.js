@@ -1,5 +1,7 @@
 // Tables that are sorted by their headings.
 
+const inOrder = new Intl.Collator("en", { numeric: true }).compare;
+
 // Before and after, with what is missing always last.
 function compareBy(value, descending) {
   return (one, other) => {
@@ -7,8 +9,7 @@ function compareBy(value, descending) {
     const b = value(other);
     if (a === null || a === undefined) return b === null || b === undefined ? 0 : 1;
     if (b === null || b === undefined) return -1;
-    const order =
-      typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
+    const order = typeof a === "string" ? inOrder(a, b) : a - b;
     return descending ? -order : order;
   };
 }

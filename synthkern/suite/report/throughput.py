@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from synthkern.suite.report.contents import Contents, in_words
-from synthkern.suite.report.figure import Kind, Panel, Series, short, style, wide
+from synthkern.suite.report.figure import Kind, Panel, Series, label, short, wide
 
 THROUGHPUT = Kind(
     name="throughput",
@@ -28,7 +30,12 @@ THROUGHPUT = Kind(
             "rangemode": "tozero",
             "hoverformat": ",.0f",
         },
-        {"autorange": "reversed", "automargin": True},
+        {
+            "type": "category",
+            "tickmode": "linear",
+            "autorange": "reversed",
+            "automargin": True,
+        },
     ),
     legend="hardware",
 )
@@ -47,18 +54,25 @@ def throughput_panels(contents: Contents) -> dict[tuple[str, str], list[Panel]]:
 
 
 def _panel(speeds: dict[int, dict[str, list[float]]]) -> Panel:
-    series = [_series(number, saes) for number, saes in sorted(speeds.items())]
+    labels = _labels(list(dict.fromkeys(sae for saes in speeds.values() for sae in saes)))
+    series = [_series(number, saes, labels) for number, saes in sorted(speeds.items())]
     return Panel(
         "",
         series,
         log="x" if wide(speed for each in series for speed in each.values["x"]) else None,
-        lines=len({sae for saes in speeds.values() for sae in saes}),
+        lines=len(labels),
     )
 
 
-def _series(number: int, saes: dict[str, list[float]]) -> Series:
+def _labels(saes: Sequence[str]) -> dict[str, str]:
+    """What is beside the axis: short where names stay different."""
+    shorter = {sae: label(sae, 36) for sae in saes}
+    return shorter if len(set(shorter.values())) == len(saes) else {sae: label(sae) for sae in saes}
+
+
+def _series(number: int, saes: dict[str, list[float]], labels: Mapping[str, str]) -> Series:
     values = {
-        "y": [style(0, sae)["label"] for sae in saes],
+        "y": [labels[sae] for sae in saes],
         "x": short([float(np.mean(found)) for found in saes.values()]),
         "error_x.array": short(
             [float(np.std(found, ddof=1)) if len(found) > 1 else 0.0 for found in saes.values()],
