@@ -58,7 +58,7 @@ def troubled(trouble: str = "none", **settings: Any) -> dict[str, Any]:
 
 def write_suite(place: Path, **changes: Any) -> Path:
     path = place / "suite.yaml"
-    path.write_text(yaml.safe_dump(suite_data(**changes)))
+    path.write_text(yaml.safe_dump(suite_data(**changes), sort_keys=False))
     return path
 
 
@@ -94,10 +94,12 @@ def assert_as_alone(directory: Path, runs: Sequence[Run]) -> None:
         assert without_speed(history) == rows
 
 
-def bench(place: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
-    """``synthkern bench`` on one thread."""
+def bench(
+    place: Path, *words: str, how: Sequence[str] = ("-m", "synthkern"), **environment: str
+) -> subprocess.Popen[str]:
+    """``synthkern bench`` on one thread; ``how`` are Python's own arguments."""
     return subprocess.Popen(
-        [sys.executable, "-m", "synthkern", "bench", *words],
+        [sys.executable, *how, "bench", *words],
         cwd=place,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,

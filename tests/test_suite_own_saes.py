@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,10 @@ from synthkern.suite.supervisor import run_suite
 
 
 @pytest.fixture(autouse=True)
-def _registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Architectures that a test registers are gone after it."""
     monkeypatch.setattr(registry._REGISTRY, "_classes", dict(registry._REGISTRY._classes))
     torch.set_num_threads(1)
-    yield
 
 
 def own_file(place: Path, architecture: str = "mine", body: str = "") -> Path:

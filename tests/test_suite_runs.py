@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ from synthkern.suite.worker import run_folder
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
+def _one_thread() -> None:
     """So that as many jobs as there are have as many threads as the runs alone."""
     torch.set_num_threads(1)
-    yield
 
 
 def no_process(*_: Any, **__: Any) -> None:
