@@ -87,7 +87,8 @@ class SparseActive:
 
     def of_latents(self, numbers: torch.Tensor) -> torch.Tensor:
         """A number per latent beside each of the values."""
-        return numbers[self._indices]
+        # Indexing's backward pass adds up in no fixed order, and in 15 times the time.
+        return numbers.index_select(0, self._indices)
 
     def sample_sums(self, values: torch.Tensor) -> torch.Tensor:
         """[B], the sums of each sample's values."""

@@ -96,7 +96,8 @@ class GatedTrainingSAE(BoundedTrainingSAE):
     def encode_entries(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
         shared = super().encode_entries(x)
-        scale, shift = self.r_mag.exp()[shared.indices], self.b_mag[shared.indices]
+        scale = self.r_mag.exp().index_select(0, shared.indices)
+        shift = self.b_mag.index_select(0, shared.indices)
         found = shared.with_values((shared.values * scale + shift).relu())
         return found if bool(found.values.all()) else found.drop_zeros()
 

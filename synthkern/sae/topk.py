@@ -114,14 +114,14 @@ class TopKTrainingSAE(EntriesTrainingSAE):
         """Activations of the latents, in CSR form, of inputs [B, D]."""
         entries, norms = self.choose(x).entries, self.decoder_norms
         if norms is not None:
-            entries = entries.with_values(entries.values * norms[entries.indices])
+            entries = entries.with_values(entries.values * norms.index_select(0, entries.indices))
         return entries
 
     def decode_entries(self, entries: SparseActivations) -> torch.Tensor:
         """Reconstructions [B, D] of activations in CSR form."""
         norms = self.decoder_norms
         if norms is not None:
-            entries = entries.with_values(entries.values / norms[entries.indices])
+            entries = entries.with_values(entries.values / norms.index_select(0, entries.indices))
         return gather_entries(entries, self.W_dec, self.b_dec)
 
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
