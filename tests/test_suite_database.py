@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,15 @@ def test_a_run_from_its_plan_to_its_end(tmp_path: Path) -> None:
     first, second = database.runs("small")
     assert (first.key, first.config, first.state) == (planned[0].key, planned[0].config, "pending")
     database.start(first.key, "0.1.0", 1, {"cpu": "made up"})
-    assert database.run(first.key).state == "running"
+    assert database.state(first.key) == "running"
     database.fail(first.key, "ValueError: no")
-    assert [run.key for run in database.runs(state="failed")] == [first.key]
-    assert database.run(first.key).error == "ValueError: no"
+    (failed,) = database.runs(state="failed")
+    assert (failed.key, failed.error) == (first.key, "ValueError: no")
     database.reset(first.key)
-    assert (database.run(first.key).state, database.run(first.key).error) == ("pending", None)
+    assert database.runs("small") == [
+        replace(first, code_version="0.1.0", stream_version=1, hardware={"cpu": "made up"}),
+        second,
+    ]
     # What is known stays when the suite is noted again.
     database.start(second.key, "0.1.0", 1, {"cpu": "made up"})
     database.add(suite.name, suite.to_dict(), planned)
@@ -50,12 +54,29 @@ def test_a_run_of_other_settings_takes_the_place_of_the_old(tmp_path: Path) -> N
     assert [run.key for run in database.runs()] == [run.key for run in plan_runs(old)]
 
 
+def test_suites_share_the_runs_that_they_have_in_common(tmp_path: Path) -> None:
+    database = RunDatabase(tmp_path, create=True)
+    one, other = small_suite(), small_suite(name="other", saes={"New": "gated", "Mine": "topk"})
+    for suite in (one, other):
+        database.add(suite.name, suite.to_dict(), plan_runs(suite))
+    database.fail(plan_runs(one)[0].key, "ValueError: no")
+    found = [(run.suite, run.sae, run.seed, run.state) for run in database.runs()]
+    assert found == [
+        ("other", "New", 0, "pending"),
+        ("other", "Mine", 0, "failed"),
+        ("other", "New", 1, "pending"),
+        ("other", "Mine", 1, "pending"),
+        ("small", "TopK", 0, "failed"),
+        ("small", "TopK", 1, "pending"),
+    ]
+
+
 def test_runs_that_are_not_there_are_refused(tmp_path: Path) -> None:
     database = fill(tmp_path, l0s=(6.0,), seeds=(0,))
     before = database.runs()
     outcome = Outcome({}, {}, TrainingHistory(), dict.fromkeys(LATENT_COLUMNS, EMPTY), 1, 1, 1)
     for change in (
-        lambda: database.run("none"),
+        lambda: database.state("none"),
         lambda: database.start("none", "0.1.0", 1, {}),
         lambda: database.finish("none", outcome),
         lambda: database.fail("none", "no"),

@@ -34,15 +34,18 @@ CREATE TABLE IF NOT EXISTS suites (
     name TEXT PRIMARY KEY,
     description TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS runs (
-    key TEXT PRIMARY KEY,
+CREATE TABLE IF NOT EXISTS places (
     suite TEXT NOT NULL,
     world TEXT NOT NULL,
     sae TEXT NOT NULL,
     l0 REAL,
     seed INTEGER NOT NULL,
     position INTEGER NOT NULL,
-    replaced INTEGER NOT NULL DEFAULT 0,
+    key TEXT NOT NULL REFERENCES runs
+);
+CREATE INDEX IF NOT EXISTS places_by_name ON places (suite, world, sae, l0, seed);
+CREATE TABLE IF NOT EXISTS runs (
+    key TEXT PRIMARY KEY,
     state TEXT NOT NULL DEFAULT 'pending',
     config TEXT NOT NULL,
     code_version TEXT,
@@ -55,7 +58,6 @@ CREATE TABLE IF NOT EXISTS runs (
     samples_per_second REAL,
     error TEXT
 );
-CREATE INDEX IF NOT EXISTS runs_by_place ON runs (suite, world, sae, l0, seed);
 CREATE TABLE IF NOT EXISTS curves (key TEXT PRIMARY KEY, rows BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS latents (key TEXT PRIMARY KEY, columns BLOB NOT NULL);
 """
@@ -166,7 +168,8 @@ class RunDatabase:
     def add(self, name: str, description: Mapping[str, Any], runs: Sequence[PlannedRun]) -> None:
         """Note a suite and its runs; what is known of these stays.
 
-        Runs in the same place of the suite with another config are out of date from then on.
+        A run that has the place of another in the suite is there instead of it from then on.
+        Suites that have runs in common share them.
         """
         with self._changes() as connection:
             connection.execute(
@@ -177,16 +180,17 @@ class RunDatabase:
             for position, run in enumerate(runs):
                 place = (run.suite, run.world, run.sae, run.l0, run.seed)
                 connection.execute(
-                    "UPDATE runs SET replaced = 1 WHERE suite = ? AND world = ? AND sae = ? "
-                    "AND l0 IS ? AND seed = ?",
+                    "DELETE FROM places WHERE suite = ? AND world = ? AND sae = ? AND l0 IS ? "
+                    "AND seed = ?",
                     place,
                 )
                 connection.execute(
-                    "INSERT INTO runs (key, suite, world, sae, l0, seed, position, config) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
-                    "replaced = 0, suite = excluded.suite, world = excluded.world, "
-                    "sae = excluded.sae, position = excluded.position, config = excluded.config",
-                    (run.key, *place, position, _json(run.config)),
+                    "INSERT INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, position, run.key)
+                )
+                connection.execute(
+                    "INSERT INTO runs (key, config) VALUES (?, ?) "
+                    "ON CONFLICT (key) DO UPDATE SET config = excluded.config",
+                    (run.key, _json(run.config)),
                 )
 
     def suites(self) -> dict[str, dict[str, Any]]:
@@ -196,7 +200,7 @@ class RunDatabase:
             return {row["name"]: json.loads(row["description"]) for row in rows}
 
     def runs(self, suite: str | None = None, *, state: str | None = None) -> list[Run]:
-        """The runs that are not out of date, in the suites' order.
+        """The runs that have a place in a suite, in the suites' order.
 
         Args:
             suite: of this one alone.
@@ -204,23 +208,25 @@ class RunDatabase:
         """
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT * FROM runs WHERE NOT replaced AND suite = coalesce(?, suite) "
-                "AND state = coalesce(?, state) ORDER BY suite, position, key",
+                "SELECT suite, world, sae, l0, seed, runs.* FROM places JOIN runs USING (key) "
+                "WHERE suite = coalesce(?, suite) AND state = coalesce(?, state) "
+                "ORDER BY suite, position, key",
                 (suite, state),
             )
             return [_run(row) for row in rows]
 
-    def run(self, key: str) -> Run:
-        """The run of a key.
+    def state(self, key: str) -> str:
+        """What a run is, of :data:`STATES`.
 
         Raises:
-            KeyError: where there is none.
+            KeyError: where there is no such run.
         """
         with self._reading() as connection:
-            row = connection.execute("SELECT * FROM runs WHERE key = ?", (key,)).fetchone()
+            row = connection.execute("SELECT state FROM runs WHERE key = ?", (key,)).fetchone()
         if row is None:
             raise KeyError(key)
-        return _run(row)
+        state: str = row["state"]
+        return state
 
     def curves(self, keys: Iterable[str]) -> Iterator[tuple[str, TrainingHistory]]:
         """The training curves of those that have some."""
@@ -329,7 +335,7 @@ def _update(connection: sqlite3.Connection, key: str, **values: Any) -> None:
 
 
 def _run(row: sqlite3.Row) -> Run:
-    values = {name: row[name] for name in row.keys() if name not in ("position", "replaced")}  # noqa: SIM118
+    values = dict(row)
     for name in ("config", "hardware", "metrics", "standard_errors"):
         values[name] = json.loads(values[name] or "{}")
     return Run(**values)

@@ -185,7 +185,7 @@ class Worker:
                     self._reports.send("elsewhere", run.key)
                     continue
                 locks.append(lock)
-                if self._database.run(run.key).state in ("pending", "running"):
+                if self._database.state(run.key) in ("pending", "running"):
                     mine.append(run)
                 else:
                     self._reports.send("end_of", run.key)
