@@ -36,11 +36,6 @@ class Contents:
     saes: list[str]
     hardware: list[str]
 
-    @property
-    def worlds(self) -> list[tuple[str, str]]:
-        """Suites and their worlds."""
-        return list(dict.fromkeys((group.suite, group.world) for group in self.groups))
-
     def finished(self) -> dict[Place, list[Run]]:
         """The finished runs, by place."""
         found: dict[Place, list[Run]] = {}

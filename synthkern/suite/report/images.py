@@ -16,8 +16,28 @@ from synthkern.suite.summary import place_name
 #: Pixels of an image, of a panel's height, of a line of its names, and of a letter of the legend.
 _WIDTH, _HEIGHT, _LINE, _LETTER = 1080, 250, 34, 7
 
+#: Pixels of the file for one of these.
+_SCALE = 2
+
 #: Pixels above, below and between panels, whatever their height.
 _ABOVE, _BELOW, _BETWEEN = 90, 60, 95
+
+
+def check_images(ending: str) -> None:
+    """Refuse what :func:`write_images` could not do, before there is work to lose.
+
+    Raises:
+        ImportError: where plotly or kaleido is not installed; it names the extra.
+    """
+    plotly("subplots")
+    check_arguments(
+        title=None,
+        height=_HEIGHT,
+        width=_WIDTH,
+        save_path=f"figure.{ending}",
+        show_plot=False,
+        scale=_SCALE,
+    )
 
 
 def write_images(contents: Contents, folder: Path, ending: str) -> list[Path]:
@@ -32,18 +52,11 @@ def write_images(contents: Contents, folder: Path, ending: str) -> list[Path]:
         ImportError: where plotly or kaleido is not installed; it names the extra.
         OSError: naming the file that could not be drawn.
     """
+    check_images(ending)
     written: list[Path] = []
-    check_arguments(
-        title=None,
-        height=_HEIGHT,
-        width=_WIDTH,
-        save_path=folder / f"figure.{ending}",
-        show_plot=False,
-        scale=2,
-    )
     for each in figures(contents):
         path = folder / f"{len(written) + 1:02}-{_name(each)}.{ending}"
-        finish(drawn(contents, each), path, False, 2)
+        finish(drawn(contents, each), path, False, _SCALE)
         written.append(path)
     return written
 

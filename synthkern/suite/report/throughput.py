@@ -67,7 +67,9 @@ def _panel(speeds: dict[int, dict[str, list[float]]]) -> Panel:
 def _labels(saes: Sequence[str]) -> dict[str, str]:
     """What is beside the axis: short where names stay different."""
     shorter = {sae: label(sae, 36) for sae in saes}
-    return shorter if len(set(shorter.values())) == len(saes) else {sae: label(sae) for sae in saes}
+    if len(set(shorter.values())) == len(saes):
+        return shorter
+    return {sae: label(sae, len(sae)) for sae in saes}
 
 
 def _series(number: int, saes: dict[str, list[float]], labels: Mapping[str, str]) -> Series:

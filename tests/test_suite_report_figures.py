@@ -1,0 +1,275 @@
+"""A report's figures: that what is drawn is what was measured, on the page and in files."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_up_runs import WORLD, fill
+
+from synthkern.suite.database import LATENT_COLUMNS, Outcome, Run, RunDatabase
+from synthkern.suite.report import check_images, read_contents, write_images
+from synthkern.suite.report.contents import in_words
+from synthkern.suite.report.embedded import embedded
+from synthkern.suite.report.figures import KINDS, figures
+from synthkern.suite.report.images import drawn
+from synthkern.suite.summary import TABLE_METRICS, summarize_directory
+from synthkern.training import TrainingHistory
+
+PLACE = ("made-up", WORLD)
+
+
+def figure_of(directory: Path, kind: str, l0: float | None = None, world: str = WORLD) -> Any:
+    """The one figure of a kind and a place, as the page has it."""
+    data = embedded(read_contents(directory))
+    (found,) = (
+        figure
+        for figure in data["figures"]
+        if (figure["kind"], figure["world"], figure["l0"]) == (kind, world, l0)
+    )
+    for panel in found["panels"]:
+        for series in panel["series"]:
+            if "x" in series[2]:
+                series[2]["x"] = data["shared"][series[2]["x"]]
+    return found
+
+
+def values_of(panel: Any, layer: str) -> dict[int, dict[str, Any]]:
+    """By number of the SAE, or of the hardware."""
+    return {number: values for name, number, values in panel["series"] if name == layer}
+
+
+def finish(database: RunDatabase, run: Run, **changes: Any) -> None:
+    given: dict[str, Any] = {
+        "metrics": run.metrics,
+        "standard_errors": {},
+        "history": TrainingHistory(),
+        "latents": {name: np.zeros(0) for name in LATENT_COLUMNS},
+        "seconds": 1.0,
+        "training_seconds": 1.0,
+        "samples_per_second": 10.0,
+    }
+    database.finish(run.key, Outcome(**given | changes))
+
+
+def test_there_is_a_figure_of_each_kind_for_each_place(tmp_path: Path) -> None:
+    contents = read_contents(fill(tmp_path, worlds=("a", "b"), l0s=(6.0, None)).path.parent)
+    places = [(each.kind.name, each.world, each.l0) for each in figures(contents)]
+    assert places == [
+        *(("metrics", world, None) for world in "ab"),
+        *(("curves", world, l0) for world in "ab" for l0 in (6.0, None)),
+        *(("precision-recall", world, l0) for world in "ab" for l0 in (6.0, None)),
+        *(("throughput", world, None) for world in "ab"),
+    ]
+
+
+def test_metrics_are_the_means_with_their_deviations(tmp_path: Path) -> None:
+    database = fill(tmp_path, l0s=(10.0, 6.0))
+    groups = {group.l0: group for group in summarize_directory(database)}
+    panels = figure_of(tmp_path, "metrics")["panels"]
+    shown = {name: text for name, text in TABLE_METRICS.items() if name != "sae_l0"}
+    assert [panel["title"] for panel in panels] == list(shown.values())
+    for panel, metric in zip(panels, shown, strict=True):
+        series = values_of(panel, "mean")
+        assert list(series) == [0, 1, 2]
+        for number, sae in enumerate(("BatchTopK", "Standard L1", "JumpReLU")):
+            # From the lowest L0 to the highest, whatever the suite's order.
+            own = [groups[l0].saes[sae] for l0 in (6.0, 10.0)]
+            values = series[number]
+            l0s, figures_ = [each["sae_l0"] for each in own], [each[metric] for each in own]
+            assert values["x"] == pytest.approx([each.mean for each in l0s], rel=5e-5)
+            assert values["y"] == pytest.approx([each.mean for each in figures_], rel=5e-5)
+            # Deviations have two digits.
+            for axis, of_axis in (("x", l0s), ("y", figures_)):
+                expected = [each.std for each in of_axis]
+                assert values[f"error_{axis}.array"] == pytest.approx(expected, rel=0.05)
+    published = values_of(panels[list(shown).index("mcc")], "published")
+    assert published == {0: {"x": [6.0], "y": [0.7574], "error_y.array": [0.0003]}}
+    assert not any(values_of(panel, "published") for panel in panels if panel["title"] != "MCC")
+
+
+def test_one_seed_has_no_bars_and_no_band(tmp_path: Path) -> None:
+    fill(tmp_path, seeds=(0,), l0s=(6.0,), saes=("BatchTopK",))
+    (series,) = figure_of(tmp_path, "metrics")["panels"][0]["series"]
+    assert series[2]["error_y.array"] == [0]
+    panels = figure_of(tmp_path, "curves", 6.0)["panels"]
+    assert [[layer for layer, _, _ in panel["series"]] for panel in panels] == [["mean"]] * 4
+
+
+def curve(values: list[float]) -> TrainingHistory:
+    rows = enumerate(values, 1)
+    return TrainingHistory({"step": i, "samples": 100 * i, "loss": value} for i, value in rows)
+
+
+def test_curves_are_means_and_ranges_over_seeds(tmp_path: Path) -> None:
+    database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",), seeds=(0, 1))
+    one, other = database.runs()
+    finish(database, one, history=curve([9.0, 4.0, 2.0]))
+    finish(database, other, history=curve([7.0, 5.0, 3.0, 1.0]))
+    (panel,) = figure_of(tmp_path, "curves", 6.0)["panels"]
+    assert panel["title"] == "loss"
+    assert panel["log"] is None
+    assert [(layer, values["y"]) for layer, _, values in panel["series"]] == [
+        ("low", [7, 4, 2, 1]),
+        ("high", [9, 5, 3, 1]),
+        # Where one has ended, the other goes on alone.
+        ("mean", [8, 4.5, 2.5, 1]),
+    ]
+    assert {tuple(values["x"]) for _, _, values in panel["series"]} == {(100, 200, 300, 400)}
+
+
+def test_long_curves_are_thinned_and_keep_their_ends(tmp_path: Path) -> None:
+    database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",), seeds=(0,))
+    losses = [1000.0 / step for step in range(1, 5001)]
+    finish(database, database.runs()[0], history=curve(losses))
+    (panel,) = figure_of(tmp_path, "curves", 6.0)["panels"]
+    ((_, _, values),) = panel["series"]
+    assert len(values["x"]) <= 200
+    assert (values["x"][0], values["x"][-1]) == (100, 500_000)
+    assert values["x"][:8] == [100 * step for step in range(1, 9)]
+    # Four digits of the places, six of the samples.
+    expected = np.array([losses[round(x / 100) - 1] for x in values["x"]])
+    np.testing.assert_allclose(values["y"], expected, rtol=5e-4)
+    assert panel["log"] == "y"
+
+
+def test_latents_are_counted_by_cell(tmp_path: Path) -> None:
+    database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",), seeds=(0, 1))
+    rng = np.random.default_rng(5)
+    recalls, precisions = [], []
+    for run in database.runs():
+        columns: dict[str, Any] = {name: rng.random(500) for name in LATENT_COLUMNS}
+        columns["rate"][:50] = 0
+        columns["recall"][499] = columns["precision"][499] = 1.0
+        finish(database, run, latents=columns)
+        recalls.append(columns["recall"][50:])
+        precisions.append(columns["precision"][50:])
+    (panel,) = figure_of(tmp_path, "precision-recall", 6.0)["panels"]
+    assert panel["title"] == "BatchTopK: 100 of 1,000 never fired"
+    cells = values_of(panel, "cells")[0]
+    side = len(cells["z"])
+    # The database has four bytes of each.
+    recall, precision = (np.concatenate(each).astype("f4") for each in (recalls, precisions))
+    edges = np.linspace(0, 1, side + 1)
+    expected = np.histogram2d(precision, recall, bins=(edges, edges))[0] / 10
+    assert side == 40
+    # Percent of 1,000 latents are tenths, which two digits hold.
+    np.testing.assert_allclose(cells["z"], expected, atol=1e-12)
+    assert cells["zmax"] == pytest.approx(expected.max())
+    assert (cells["x0"], cells["dx"], cells["y0"], cells["dy"]) == (0.0125, 0.025, 0.0125, 0.025)
+    (means,) = values_of(panel, "means").values()
+    assert means["x"] == pytest.approx([recall.mean()], rel=5e-4)
+    assert means["y"] == pytest.approx([precision.mean()], rel=5e-4)
+
+
+def test_latents_that_never_fired_have_no_means(tmp_path: Path) -> None:
+    database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",), seeds=(0,))
+    finish(database, database.runs()[0], latents={name: np.zeros(3) for name in LATENT_COLUMNS})
+    (panel,) = figure_of(tmp_path, "precision-recall", 6.0)["panels"]
+    assert panel["title"] == "BatchTopK: 3 of 3 never fired"
+    assert [layer for layer, _, _ in panel["series"]] == ["cells"]
+    assert np.any(panel["series"][0][2]["z"]) == np.False_
+
+
+def test_throughput_is_by_hardware(tmp_path: Path) -> None:
+    database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK", "Gated"), seeds=(0, 1, 2))
+    for run, speed in zip(database.runs(), (100.0, 104.0, 5000.0, 10.0, 30.0, 20.0), strict=True):
+        if run.seed == 2:
+            database.start(run.key, "0.1.0", 1, {"gpu": "fast"})
+        finish(database, run, samples_per_second=speed)
+    (panel,) = figure_of(tmp_path, "throughput")["panels"]
+    assert values_of(panel, "mean") == {
+        0: {"y": ["BatchTopK", "Gated"], "x": [102, 20], "error_x.array": [2.8, 14]},
+        1: {"y": ["BatchTopK", "Gated"], "x": [5000, 20], "error_x.array": [0, 0]},
+    }
+    assert (panel["lines"], panel["log"]) == (2, "x")
+    assert read_contents(tmp_path).hardware == ["made up, threads 2", "fast"]
+
+
+def test_names_beside_an_axis_are_short_where_they_stay_different(tmp_path: Path) -> None:
+    long = "n" * 100
+    fill(tmp_path / "a", saes=(long, "short"), l0s=(6.0,))
+    (panel,) = figure_of(tmp_path / "a", "throughput")["panels"]
+    assert values_of(panel, "mean")[0]["y"] == ["n" * 18 + "…" + "n" * 17, "short"]
+    fill(tmp_path / "b", saes=(f"{long}a{long}", f"{long}b{long}"), l0s=(6.0,))
+    (panel,) = figure_of(tmp_path / "b", "throughput")["panels"]
+    assert len(set(values_of(panel, "mean")[0]["y"])) == 2
+
+
+def test_hardware_in_words() -> None:
+    assert (
+        in_words({"cpu": "AMD EPYC", "threads": 2, "torch": "2.13.0", "instruction_set": "avx2"})
+        == "AMD EPYC, threads 2, torch 2.13.0, avx2"
+    )
+
+
+def test_images_draw_what_the_page_draws(tmp_path: Path) -> None:
+    fill(tmp_path)
+    contents = read_contents(tmp_path)
+    layers = {"mean": "scatter", "published": "scatter", "low": "scatter", "high": "scatter"}
+    layers |= {"cells": "heatmap", "means": "scatter"}
+    kinds = set()
+    for figure in figures(contents):
+        shown = drawn(contents, figure).to_dict()
+        series = [each for panel in figure.panels for each in panel.series]
+        assert len(shown["data"]) == len(series)
+        for trace, each in zip(shown["data"], series, strict=True):
+            assert trace["type"] == layers[each.layer]
+            for name in {"x", "y", "z"} & each.values.keys():
+                assert np.array_equal(trace[name], each.values[name])
+        named = [trace["name"] for trace in shown["data"] if trace["showlegend"]]
+        assert named == ([] if figure.kind.named else _names(contents, figure.kind.legend))
+        texts = [each["text"] for each in shown["layout"].get("annotations", ())]
+        assert texts == [panel.title for panel in figure.panels if panel.title]
+        assert shown["layout"]["title"]["text"].startswith(figure.kind.title)
+        kinds.add(figure.kind.name)
+    assert kinds == {kind.name for kind in KINDS}
+
+
+def _names(contents: Any, legend: str) -> list[str]:
+    names: list[str] = getattr(contents, legend)
+    return names
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What kaleido is asked to write; whether it and a browser are there is no matter."""
+    asked: list[Path] = []
+    graph = importlib.import_module("plotly.graph_objects")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: object() if name == "kaleido" else find(name)
+    )
+    monkeypatch.setattr(graph.Figure, "write_image", lambda _, path, scale: asked.append(path))
+    return asked
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_each_figure_is_a_file(tmp_path: Path, ending: str, written: list[Path]) -> None:
+    fill(tmp_path, suite="../a b", worlds=("w/1", "w?1"), l0s=(6.5,))
+    paths = write_images(read_contents(tmp_path), tmp_path / "figures", ending)
+    assert paths == written
+    assert [path.name for path in paths] == [
+        f"01-metrics-..-a-b-w-1.{ending}",
+        f"02-metrics-..-a-b-w-1.{ending}",
+        f"03-curves-..-a-b-w-1-l0-6.5.{ending}",
+        f"04-curves-..-a-b-w-1-l0-6.5.{ending}",
+        f"05-precision-recall-..-a-b-w-1-l0-6.5.{ending}",
+        f"06-precision-recall-..-a-b-w-1-l0-6.5.{ending}",
+        f"07-throughput-..-a-b-w-1.{ending}",
+        f"08-throughput-..-a-b-w-1.{ending}",
+    ]
+    assert {path.parent for path in paths} == {tmp_path / "figures"}
+
+
+def test_images_are_refused_before_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "kaleido" else find(name)
+    )
+    with pytest.raises(ImportError, match=r"kaleido.*synthkern\[images\]"):
+        check_images("svg")
