@@ -125,6 +125,9 @@ def test_files_that_are_no_suites(tmp_path: Path) -> None:
     path.write_text("name: [unfinished\n")
     with pytest.raises(ValueError, match=r"bad.yaml must be a YAML file, but while parsing"):
         load_suite(path)
+    path.write_text("saes:\n  A: topk\n  B: gated\n  A: gated\n")
+    with pytest.raises(ValueError, match=r"bad.yaml must be a YAML file, but 'A' is there twice\n"):
+        load_suite(path)
     path.write_bytes(b"name: \xff")
     with pytest.raises(ValueError, match=r"bad.yaml must be a YAML file, but 'utf-8' codec"):
         load_suite(path)

@@ -76,12 +76,15 @@ def test_those_that_fail_are_told_and_the_others_go_on(tmp_path: Path) -> None:
             "Raises": troubled("raise", mark=str(tmp_path / "raised")),
             "Cannot be made": troubled("raise", step=-1),
             "NaN": troubled("nan"),
+            "Too large": troubled("memory"),
+            "Too large in company": troubled("memory", mark=str(tmp_path / "in company")),
             "TopK": "topk",
         },
     )
     runs = run_suite(suite, tmp_path / "out", share_batches=True)
+    done = {"TopK": "done", "Too large in company": "done"}
     failed = dict.fromkeys(suite.saes, "failed")
-    assert states(runs) == {**failed, "TopK": "done"}
+    assert states(runs) == {**failed, **done}
     errors = [run.error or "" for run in runs]
     for error in errors[:2]:
         assert error.startswith("Traceback")
@@ -89,13 +92,15 @@ def test_those_that_fail_are_told_and_the_others_go_on(tmp_path: Path) -> None:
         assert "troubled_sae.py" in error
     assert "NonFiniteLossError: the loss was not finite at step 10 (samples 640 to" in errors[2]
     assert "the last good checkpoint is" in errors[2]
-    assert_as_alone(tmp_path / "out", runs[3:])
+    assert "can't allocate memory" in errors[3]
+    assert_as_alone(tmp_path / "out", runs[4:])
     # They are left alone until that is asked for; the first goes on from its checkpoint.
     assert run_suite(suite, tmp_path / "out") == runs
     again = run_suite(suite, tmp_path / "out", retry_failed=True)
-    assert states(again) == {**failed, "Raises": "done", "TopK": "done"}
-    assert_as_alone(tmp_path / "out", [again[0], again[3]])
-    assert [run.error for run in again] == [None, *errors[1:3], None]
+    assert states(again) == {**failed, **done, "Raises": "done"}
+    assert_as_alone(tmp_path / "out", again[:1])
+    assert again[4:] == runs[4:]
+    assert [run.error for run in again] == [None, *errors[1:4], None, None]
 
 
 def test_batches_are_shared_and_processes_work_side_by_side(tmp_path: Path) -> None:

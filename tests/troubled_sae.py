@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from synthkern.sae import TopKTrainingSAE, TopKTrainingSAEConfig
 
 
@@ -55,6 +57,9 @@ class TroubledSAE(TopKTrainingSAE):
             Path(cfg.mark).touch()
         if cfg.trouble == "raise":
             raise ZeroDivisionError("a bug")
+        if cfg.trouble == "memory":
+            # More than there are addresses.
+            torch.empty(2**52, dtype=torch.uint8)
         if cfg.trouble == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if cfg.trouble == "wait":

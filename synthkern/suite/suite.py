@@ -159,9 +159,27 @@ def load_suite(source: str | Path) -> Suite:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _check_once(yaml.compose(text))
+        return yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be a YAML file, but {error}") from error
+
+
+def _check_once(node: Any) -> None:
+    """Raise where a name stands twice in a mapping: YAML would take the last in silence."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Any] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+            _check_once(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _check_once(value)
 
 
 def _read_python(path: Path) -> Any:

@@ -161,6 +161,8 @@ class _Supervisor:
             raise values[0]
         if what == "ready":
             self._deaths[None] = 0
+            # Of several that were not over, each is done apart.
+            self._units.extend([run] for run in worker.runs)
             worker.runs = self._units.popleft() if self._units else []
             worker.send(worker.runs or None)
             return

@@ -27,6 +27,7 @@ from synthkern.suite.claims import claim, release
 from synthkern.suite.database import LATENT_COLUMNS, Outcome, PlannedRun, RunDatabase
 from synthkern.suite.disk import is_disk_error
 from synthkern.suite.hardware import hardware
+from synthkern.suite.memory import is_memory_error
 from synthkern.suite.own_saes import load_architectures
 from synthkern.suite.worlds import built_world
 from synthkern.synthetic_model import SyntheticModel
@@ -146,6 +147,8 @@ class Worker:
     def do(self, runs: Sequence[PlannedRun]) -> None:
         """Do those of the runs that nobody does or has done.
 
+        Those of several for which the memory is not enough are not over then.
+
         Raises:
             OSError: where the disk or the database can take no more.
         """
@@ -159,7 +162,7 @@ class Worker:
                     open_runners.callback(runner.close)
                     begun.append((run, runner, runner.begin(self._bar(run))))
                 except Exception as error:
-                    self._fail(run, error)
+                    self._fail(run, error, alone=len(mine) == 1)
             outcomes = self._train([training for _, _, training in begun])
             for (run, runner, _), outcome in zip(begun, outcomes, strict=True):
                 try:
@@ -167,7 +170,7 @@ class Worker:
                         raise outcome
                     finished = self._complete(run, runner, outcome)
                 except Exception as error:
-                    self._fail(run, error)
+                    self._fail(run, error, alone=len(mine) == 1)
                 else:
                     self._database.finish(run.key, finished)
                     self._end(run)
@@ -245,9 +248,12 @@ class Worker:
             samples_per_second=samples / max(trained.seconds, 1e-9),
         )
 
-    def _fail(self, run: PlannedRun, error: Exception) -> None:
+    def _fail(self, run: PlannedRun, error: Exception, *, alone: bool) -> None:
         if is_disk_error(error):
             raise error
+        if is_memory_error(error) and not alone:
+            # There may be enough for one: the run is not over and is sent again, alone.
+            return
         self._database.fail(run.key, "".join(traceback.format_exception(error)))
         self._reports.send("end_of", run.key)
 
