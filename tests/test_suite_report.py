@@ -100,7 +100,7 @@ def test_runs_are_those_of_the_database(tmp_path: Path) -> None:
     assert [config_of(found, number) for number in range(36)] == [run.config for run in runs]
 
 
-def test_figures_of_runs_keep_five_digits(tmp_path: Path) -> None:
+def test_figures_of_runs_keep_eight_digits(tmp_path: Path) -> None:
     runs = fill(tmp_path).runs()
     found = data_of(tmp_path)["runs"]
     names = [column["name"] for column in found["metrics"]]
@@ -109,7 +109,7 @@ def test_figures_of_runs_keep_five_digits(tmp_path: Path) -> None:
     for column in found["metrics"]:
         own = [run.metrics[column["name"]] for run in runs]
         # Half a unit of the last digit.
-        assert column["values"] == pytest.approx(own, rel=5e-5)
+        assert column["values"] == pytest.approx(own, rel=5e-8)
         errors = [run.standard_errors.get(column["name"]) for run in runs]
         assert column["errors"] == errors
     assert found["seconds"] == [run.seconds for run in runs]
@@ -123,7 +123,7 @@ def test_only_finished_runs_have_figures(tmp_path: Path) -> None:
     database.reset(pending.key)
     for column in data_of(tmp_path)["runs"]["metrics"]:
         assert [value is None for value in column["values"]] == [False, True, True]
-        assert column["values"][0] == pytest.approx(done.metrics[column["name"]], rel=5e-5)
+        assert column["values"][0] == pytest.approx(done.metrics[column["name"]], rel=5e-8)
 
 
 def test_what_is_not_finite_is_counted_and_not_drawn(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_is_not_finite_is_counted_and_not_drawn(tmp_path: Path) -> None:
     assert (figures["mcc"]["mean"], figures["mcc"]["count"]) == (second.metrics["mcc"], 1)
     assert figures["uniqueness"]["count"] == 2
     (values,) = (each["values"] for each in data["runs"]["metrics"] if each["name"] == "mcc")
-    assert values == [None, pytest.approx(second.metrics["mcc"], rel=5e-5)]
+    assert values == [None, pytest.approx(second.metrics["mcc"], rel=5e-8)]
     database.finish(first.key, outcome(metrics=dict.fromkeys(first.metrics, math.inf)))
     database.finish(second.key, outcome(metrics={}))
     data = data_of(tmp_path)

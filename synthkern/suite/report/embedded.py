@@ -1,7 +1,8 @@
 """What a report's page has in it, as JSON types.
 
-Figures keep 5 significant digits, standard errors 3, seconds and samples per second 4, curves 4,
-shares of latents 2; tables are as exact as the database. The exports round nothing.
+Tables are as exact as the database. Of runs, figures keep 8 significant digits, seconds and samples
+per second 4, standard errors 3; of what is drawn, means keep 5, curves 4, deviations and shares of
+latents 2. The exports round nothing.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def _runs(runs: Sequence[Run]) -> dict[str, Any]:
             {
                 "name": name,
                 "heading": _heading(name),
-                "values": _column((found.get(name) for found in figures_of), 5),
+                "values": _column((found.get(name) for found in figures_of), 8),
                 "errors": _column((run.standard_errors.get(name) for run in runs), 3),
             }
             for name in metrics

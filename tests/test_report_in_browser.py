@@ -1,0 +1,392 @@
+"""A report as a browser shows it, opened from the disk: ``pytest -m browser``."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import CHROMIUM, DRIVER, Browser, browsing
+from made_up_runs import fill
+from selenium.webdriver.common.keys import Keys
+
+from synthkern.suite.database import Run, RunDatabase
+from synthkern.suite.report import read_contents, write_images, write_page
+from synthkern.suite.report.figure import style, trace
+from synthkern.suite.report.figures import figures
+from synthkern.suite.summary import summarize_directory
+
+if CHROMIUM is None or DRIVER is None:
+    pytest.skip("needs Chromium and chromedriver", allow_module_level=True)
+
+pytestmark = pytest.mark.browser
+
+TRACEBACK = 'Traceback (most recent call last):\n  File "x.py"\nRuntimeError: <b>no</b> & out\n'
+NASTY = (
+    "</script><script>alert(1)</script>",
+    "$x$ <b>'\"</b>",
+    "__proto__",
+    "長い名前 " + "n" * 120,
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browsing(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> RunDatabase:
+    """Two worlds and L0s, 60 runs: one failed, one running, one pending."""
+    directory = tmp_path_factory.mktemp("reported")
+    database = fill(directory, worlds=("synth-sae-bench-1k", "other"), seeds=range(5))
+    runs = database.runs()
+    database.start(runs[3].key, "0.1.0", 1, {"gpu": "H200"})
+    database.fail(runs[3].key, TRACEBACK)
+    database.start(runs[10].key, "0.1.0", 1, {"gpu": "H200"})
+    database.reset(runs[20].key)
+    write_page(read_contents(directory), directory / "report.html")
+    return database
+
+
+@pytest.fixture
+def page(database: RunDatabase, browser: Browser) -> Iterator[Browser]:
+    """The report of these, in a wide window; nothing may be complained about or asked for."""
+    browser.window(1400)
+    browser.open(database.path.parent / "report.html")
+    yield browser
+    assert browser.complaints() == []
+    assert {url.partition(":")[0] for url in browser.requests()} <= {"file", "data", "blob"}
+
+
+def sideways(page: Browser) -> int:
+    """How far the page could be scrolled to the right."""
+    return page.run(
+        "const { scrollWidth, clientWidth } = document.documentElement;"
+        "return scrollWidth - clientWidth"
+    )
+
+
+def column(page: Browser, heading: str) -> list[str]:
+    """The runs' texts in a column."""
+    number = page.texts("#runs thead th").index(heading)
+    return page.run(
+        "return [...document.querySelectorAll('#runs tbody tr')]"
+        ".map((row) => row.cells[arguments[0]] ? row.cells[arguments[0]].innerText : null)",
+        number,
+    )
+
+
+def choose(page: Browser, label: str, shown: str) -> None:
+    """Choose from the list of options that has a label."""
+    page.run(
+        "const label = [...document.querySelectorAll('label')]"
+        ".find((each) => each.firstChild.textContent === arguments[0]);"
+        "const select = label.querySelector('select');"
+        "const option = [...select.options].find((each) => each.text === arguments[1]);"
+        "select.value = option.value; select.dispatchEvent(new Event('change'))",
+        label,
+        shown,
+    )
+    page.until_drawn()
+
+
+def search(page: Browser, text: str) -> str:
+    """Type into the search of runs; gives how many there are then."""
+    field = page.driver.find_element("css selector", "#runs input")
+    field.send_keys(Keys.CONTROL, "a", Keys.BACKSPACE)
+    field.send_keys(text)
+    (count,) = page.texts("#runs .shown")
+    return count
+
+
+def sort(page: Browser, heading: str) -> None:
+    page.click("#runs thead button", page.texts("#runs thead th").index(heading))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1400, 400])
+def test_everything_is_shown_in_any_window(page: Browser, width: int, dark: bool) -> None:
+    page.window(width, dark=dark)
+    page.run("location.reload()")
+    page.until(lambda: page.run("return document.querySelectorAll('.js-plotly-plot').length") == 13)
+    # Nothing but the tables in their boxes is wider than the window.
+    assert page.run("return innerWidth") == width
+    assert sideways(page) == 0
+    ground, text = (
+        sum(map(int, color[color.index("(") + 1 : -1].split(",")[:3]))
+        for color in page.run(
+            "const style = getComputedStyle(document.body);"
+            "return [style.backgroundColor, style.color]"
+        )
+    )
+    assert (ground < 150 and text > 600) if dark else (ground > 700 and text < 150)
+    kinds = page.run(
+        "return [...document.querySelectorAll('#figures section')].map((section) => [section.id,"
+        " [...section.querySelectorAll('.plot')].map((plot) => ["
+        "  plot.querySelectorAll('.scatterlayer .trace').length,"
+        "  plot.querySelectorAll('.scatterlayer .trace .point').length,"
+        "  plot.querySelectorAll('.heatmaplayer image').length,"
+        "  getComputedStyle(plot.querySelector('.xtick text')).fill"
+        "    === getComputedStyle(document.querySelector('.caption')).color,"
+        "  plot.getBoundingClientRect().right <= innerWidth])])"
+    )
+    # Traces, points, heatmaps, ticks in the page's colour, within the window.
+    assert dict(kinds) == {
+        # 3 SAEs at 2 L0s; the MCC of one is published.
+        "metrics": [[3, 6, 0, True, True]] + [[4, 7, 0, True, True]] + [[3, 6, 0, True, True]] * 3,
+        # Each SAE a mean and two ends of a band.
+        "curves": [[9, 0, 0, True, True]] * 4,
+        "precision-recall": [[1, 1, 1, True, True]] * 3,
+        "throughput": [[1, 3, 0, True, True]],
+    }
+
+
+def test_figures_are_put_together_as_in_python(page: Browser, database: RunDatabase) -> None:
+    contents = read_contents(database.path.parent)
+    ids = page.run("return [...document.querySelectorAll('#figures section')].map(({id}) => id)")
+    of_place = {
+        each.kind.name: each
+        for each in figures(contents)
+        if each.world == "synth-sae-bench-1k" and each.l0 in (6.0, None)
+    }
+    assert ids == list(of_place)
+    for name, figure in of_place.items():
+        names = contents.saes if figure.kind.legend == "saes" else contents.hardware
+        styles = [style(number, each) for number, each in enumerate(names)]
+        shown = page.run(
+            "return [...document.querySelectorAll(`#${arguments[0]} .plot`)]"
+            ".map((plot) => plot.data)",
+            name,
+        )
+        expected: list[Any] = [
+            [
+                {**trace(figure.kind, series, styles), "visible": True, "showlegend": False}
+                for series in panel.series
+            ]
+            for panel in figure.panels
+        ]
+        assert shown == json.loads(json.dumps(expected))
+
+
+def test_tables_are_the_summaries(page: Browser, database: RunDatabase) -> None:
+    (group, *_) = summarize_directory(database)
+    figure = group.saes["BatchTopK"]["mcc"]
+    assert figure.difference is not None
+    rows = page.run(
+        "return [...document.querySelector('#results tbody').rows].map((row) =>"
+        " [...row.cells].map((cell) => cell.innerText))"
+    )
+    sign = "+" if figure.difference > 0 else "\u2212"
+    assert rows[0][2].split("\n") == [
+        f"{figure.mean:.4f} ± {figure.std:.4f}",
+        f"{sign}{abs(figure.difference):.1f}\u03c30.7574 ± 0.0003",
+    ]
+    for row, (sae, figures_) in zip(rows, group.saes.items(), strict=True):
+        dead = figures_["dead_latents"]
+        assert row[0] == sae
+        assert row[6] == f"{dead.mean:.1f} ± {dead.std:.1f}"
+    assert [row[7] for row in rows] == ["4\n1 failed", "5", "4\n1 running"]
+    assert (
+        page.texts("#results summary")[0] == "synth-sae-bench-1k, L0 = 6published: a made-up paper"
+    )
+    page.click("#results thead button", page.texts("#results thead th").index("F1"))
+    shown = page.texts("#results details:first-of-type td.name")
+    by_f1 = sorted(group.saes, key=lambda sae: -group.saes[sae]["classification/f1_score"].mean)
+    assert shown == by_f1
+
+
+def test_runs_are_sorted(page: Browser, database: RunDatabase) -> None:
+    runs = database.runs()
+    done = [run for run in runs if run.state == "done"]
+    assert len(column(page, "MCC")) == 50
+    sort(page, "MCC")
+    greatest = sorted((run.metrics["mcc"] for run in done), reverse=True)
+    assert column(page, "MCC") == [f"{value:.4f}" for value in greatest[:50]]
+    assert page.run("return document.querySelector('#runs th[aria-sort]').ariaSort") == "descending"
+    sort(page, "MCC")
+    assert column(page, "MCC") == [f"{value:.4f}" for value in reversed(greatest[7:])]
+    # What has none is last in either order.
+    page.click("#runs .pages button", 2)
+    assert page.texts("#runs .where") == ["Page 2 of 2"]
+    assert sorted(column(page, "state")[-3:]) == ["failed", "pending", "running"]
+    sort(page, "SAE")
+    assert column(page, "SAE") == sorted(run.sae for run in runs)[:50]
+    assert page.texts("#runs .where") == ["Page 1 of 2"]
+
+
+def test_runs_are_filtered(page: Browser) -> None:
+    assert page.texts("#runs .shown") == ["60 of 60 runs"]
+    assert search(page, "batch seed=4") == "4 of 60 runs"
+    assert set(column(page, "SAE")) == {"BatchTopK"}
+    assert search(page, "OTHER L0=10 jump") == "5 of 60 runs"
+    assert search(page, "nothing") == "0 of 60 runs"
+    assert column(page, "SAE") == []
+    assert search(page, "") == "60 of 60 runs"
+    choose(page, "State", "failed")
+    assert page.texts("#runs .shown") == ["1 of 60 runs"]
+    (row,) = page.texts("#runs tbody tr")
+    assert row.split("\t") == [
+        "failed",
+        "synth-sae-bench-1k",
+        "BatchTopK",
+        "6",
+        "3",
+        "RuntimeError: <b>no</b> & out",
+    ]
+
+
+def open_run(page: Browser, run: Run) -> None:
+    search(page, run.key)
+    page.click("#runs tbody tr")
+    assert page.run("return document.getElementById('details').open")
+
+
+def test_a_run_shows_its_traceback_and_its_configuration(
+    page: Browser, database: RunDatabase
+) -> None:
+    run = database.runs()[3]
+    open_run(page, run)
+    assert page.texts("#details-title") == ["BatchTopK, L0 = 6, seed 3"]
+    assert page.texts("#details .error") == [TRACEBACK]
+    (config,), (hardware,) = page.texts("#details .config"), page.texts("#details .hardware")
+    assert json.loads(config) == run.config
+    assert json.loads(hardware) == {"gpu": "H200"}
+    page.click("#details button")
+    assert not page.run("return document.getElementById('details').open")
+    done = database.runs()[0]
+    open_run(page, done)
+    assert page.texts("#details .error") == []
+    assert json.loads(page.texts("#details .config")[0]) == done.config
+
+
+def test_choices_change_tables_and_figures(page: Browser) -> None:
+    choose(page, "World", "other")
+    assert page.texts("#results summary") == ["other, L0 = 6", "other, L0 = 10"]
+    choose(page, "L0 of curves and latents", "10")
+    titles = page.texts("#figures h2")
+    assert titles == [
+        "Metrics against L0",
+        "Training curves at L0 = 10",
+        "Latents as detectors of their features at L0 = 10",
+        "Throughput",
+    ]
+    values = page.run("return document.querySelectorAll('#curves .plot')[1].data[0].y")
+    assert set(values) == {10}
+    # Another world keeps the L0 that it has too.
+    choose(page, "World", "synth-sae-bench-1k")
+    assert page.texts("#figures h2") == titles
+
+
+def test_a_name_in_the_legend_hides_what_is_of_it(page: Browser) -> None:
+    hidden = (
+        "return [...document.querySelectorAll('#metrics .plot')].map((plot) =>"
+        " plot.data.filter((each) => !each.visible).map(({ name }) => name))"
+    )
+    assert page.texts("#metrics .legend button") == ["BatchTopK", "Standard L1", "JumpReLU"]
+    page.click("#metrics .legend button")
+    names = page.run(hidden)
+    assert {name for of_plot in names for name in of_plot} == {"BatchTopK"}
+    # Its means in all, and what is published of it.
+    assert sorted(map(len, names)) == [1, 1, 1, 1, 2]
+    page.click("#metrics .legend button")
+    assert page.run(hidden) == [[]] * 5
+
+
+def test_a_name_that_is_hidden_at_once_is_never_drawn(page: Browser) -> None:
+    drawn = page.run(
+        "const select = document.querySelector('#choices select');"
+        "select.value = 1; select.dispatchEvent(new Event('change'));"
+        "document.querySelector('#curves .legend button').click();"
+        "return document.querySelectorAll('#figures .js-plotly-plot').length"
+    )
+    assert drawn == 0
+    page.until_drawn()
+    names = page.run(
+        "return [...document.querySelectorAll('#curves .plot')].flatMap((plot) =>"
+        " plot.data.filter((each) => each.visible).map(({ name }) => name))"
+    )
+    assert set(names) == {"Standard L1", "JumpReLU"}
+
+
+def test_colours_follow_their_user(page: Browser) -> None:
+    color = (
+        "return getComputedStyle(document.querySelector('#metrics .xtick text')).fill"
+        " === getComputedStyle(document.querySelector('.caption')).color"
+    )
+    before = page.run("return getComputedStyle(document.querySelector('.caption')).color")
+    page.window(1400, dark=True)
+    page.until(lambda: page.run(color))
+    assert page.run("return getComputedStyle(document.querySelector('.caption')).color") != before
+
+
+def opened(browser: Browser, directory: Path) -> Browser:
+    write_page(read_contents(directory), directory / "report.html")
+    browser.open(directory / "report.html")
+    return browser
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_names_are_shown_as_they_are(browser: Browser, tmp_path: Path, width: int) -> None:
+    database = fill(
+        tmp_path, suite=NASTY[0], worlds=NASTY[:2], saes=NASTY, l0s=(6.0, 10.0), seeds=(0,)
+    )
+    first = database.runs()[0]
+    config = {**first.config, "__proto__": {NASTY[0]: NASTY[1]}}
+    database.add(NASTY[0], {}, [replace(first, config=config)])
+    database.start(first.key, NASTY[1], 1, {"cpu": NASTY[3]})
+    database.fail(first.key, NASTY[0])
+    browser.window(width)
+    opened(browser, tmp_path)
+    assert set(column(browser, "SAE")) == set(NASTY)
+    assert sideways(browser) == 0
+    assert set(browser.texts("#precision-recall h3")) == set(NASTY[1:])
+    search(browser, first.key)
+    browser.click("#runs tbody tr")
+    assert browser.texts("#details .error") == [NASTY[0]]
+    assert json.loads(browser.texts("#details .config")[0]) == config
+    assert browser.run("return document.querySelectorAll('script').length") == 3
+    assert browser.complaints() == []
+
+
+def test_directories_with_little_in_them(browser: Browser, tmp_path: Path) -> None:
+    browser.window(1400)
+    RunDatabase(tmp_path / "empty", create=True)
+    opened(browser, tmp_path / "empty")
+    assert browser.texts(".notice") == ["No run has finished here yet.", "There are no runs."]
+    database = fill(tmp_path / "begun", saes=("BatchTopK",), seeds=(0,))
+    for run in database.runs():
+        database.reset(run.key)
+    opened(browser, tmp_path / "begun")
+    assert browser.texts(".notice") == ["No run has finished here yet."]
+    assert column(browser, "state") == ["pending", "pending"]
+    fill(tmp_path / "one", saes=("BatchTopK",), l0s=(None,), seeds=(0,))
+    opened(browser, tmp_path / "one")
+    assert browser.texts("#results summary") == ["synth-sae-bench-1k"]
+    assert browser.texts("#figures h2")[1] == "Training curves"
+    assert browser.run("return document.querySelectorAll('.js-plotly-plot').length") == 11
+    assert browser.run("return document.getElementById('choices').hidden")
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_images_are_pictures(tmp_path: Path, ending: str) -> None:
+    pytest.importorskip("kaleido")
+    fill(tmp_path, l0s=(6.0,), seeds=(0, 1))
+    paths = write_images(read_contents(tmp_path), tmp_path / "figures", ending)
+    assert len(paths) == 4
+    for path in paths:
+        content = path.read_bytes()
+        if ending == "png":
+            assert content.startswith(b"\x89PNG\r\n\x1a\n")
+            # Two pixels of the file for one.
+            assert int.from_bytes(content[16:20], "big") == 2160
+        else:
+            root = ElementTree.fromstring(content)
+            assert root.tag == "{http://www.w3.org/2000/svg}svg"
+            assert "BatchTopK" in "".join(root.itertext())
