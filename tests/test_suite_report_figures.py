@@ -225,7 +225,9 @@ def test_images_draw_what_the_page_draws(tmp_path: Path) -> None:
         assert named == ([] if figure.kind.named else _names(contents, figure.kind.legend))
         texts = [each["text"] for each in shown["layout"].get("annotations", ())]
         assert texts == [panel.title for panel in figure.panels if panel.title]
-        assert shown["layout"]["title"]["text"].startswith(figure.kind.title)
+        title = shown["layout"]["title"]["text"].replace("<br>", " ")
+        assert title.startswith(figure.kind.title)
+        assert figure.kind.caption in title
         kinds.add(figure.kind.name)
     assert kinds == {kind.name for kind in KINDS}
 

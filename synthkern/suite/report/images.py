@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from synthkern.suite.summary import place_name
 #: Pixels of an image, of a panel's height, of a line of its names, and of a letter of the legend.
 _WIDTH, _HEIGHT, _LINE, _LETTER = 1080, 250, 34, 7
 
+#: Letters of a line of text.
+_COLUMNS = 160
+
 #: Pixels of the file for one of these.
 _SCALE = 2
 
 #: Pixels above, below and between panels, whatever their height.
-_ABOVE, _BELOW, _BETWEEN = 90, 60, 95
+_ABOVE, _BELOW, _BETWEEN = 130, 60, 95
 
 
 def check_images(ending: str) -> None:
@@ -98,7 +102,7 @@ def drawn(contents: Contents, figure: Figure) -> Any:
     result.update_layout(
         template="plotly_white",
         title={
-            "text": label(f"{kind.title}: {where} ({figure.suite})", 100),
+            "text": label(f"{kind.title}: {where} ({figure.suite})", 100) + _small(kind.caption),
             "y": 1,
             "yref": "container",
             "yanchor": "top",
@@ -117,6 +121,12 @@ def drawn(contents: Contents, figure: Figure) -> Any:
         },
     )
     return result
+
+
+def _small(text: str) -> str:
+    """Lines below a title."""
+    lines = "<br>".join(textwrap.wrap(text, _COLUMNS))
+    return f'<br><span style="font-size:12px">{lines}</span>'
 
 
 def _legend_height(labels: list[str]) -> int:
