@@ -65,7 +65,7 @@ class Directory:
 def main() -> int:
     args = _parse()
     draw = random.Random(args.seed)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         root = Path(folder)
         suite = root / "suite.py"
         suite.write_text(_SUITE_FILE.format(source=args.suite, name=SUITE_NAME))

@@ -104,9 +104,14 @@ def test_those_that_fail_are_told_and_the_others_go_on(tmp_path: Path) -> None:
 
 
 def test_batches_are_shared_and_processes_work_side_by_side(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
     saes = {name: name for name in ("topk", "batchtopk", "standard", "matching_pursuit")}
-    runs = run_suite(small_suite(saes=saes), tmp_path, jobs=2, share_batches=True)
+    suite = small_suite(saes=saes)
+    run_suite(suite, tmp_path, jobs=2, share_batches=True, only=["topk", "seed=0"])
+    runs = run_suite(suite, tmp_path, jobs=2, share_batches=True)
     assert len(runs) == 8
+    # Also of the one that could have had all of them.
+    assert {run.hardware["threads"] for run in runs} == {1}
     torch.set_num_threads(1)
     assert_as_alone(tmp_path, runs)
 

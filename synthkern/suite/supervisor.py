@@ -91,7 +91,7 @@ def run_suite(
     if todo:
         units = _units(todo, share_batches)
         files = sorted({sae.file.resolve() for sae in suite.saes.values() if sae.file is not None})
-        jobs = min(jobs, len(units))
+        # However few runs are left: with other threads sums are rounded in another way.
         threads = max(1, torch.get_num_threads() // jobs)
         job = Job(directory.resolve(), files, str(device), threads)
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
