@@ -256,14 +256,14 @@ def test_each_figure_is_a_file(tmp_path: Path, ending: str, written: list[Path])
     paths = write_images(read_contents(tmp_path), tmp_path / "figures", ending)
     assert paths == written
     assert [path.name for path in paths] == [
-        f"01-metrics-..-a-b-w-1.{ending}",
-        f"02-metrics-..-a-b-w-1.{ending}",
-        f"03-curves-..-a-b-w-1-l0-6.5.{ending}",
-        f"04-curves-..-a-b-w-1-l0-6.5.{ending}",
-        f"05-precision-recall-..-a-b-w-1-l0-6.5.{ending}",
-        f"06-precision-recall-..-a-b-w-1-l0-6.5.{ending}",
-        f"07-throughput-..-a-b-w-1.{ending}",
-        f"08-throughput-..-a-b-w-1.{ending}",
+        f"metrics-..-a-b-w-1.{ending}",
+        f"metrics-..-a-b-w-1-2.{ending}",
+        f"curves-..-a-b-w-1-l0-6.5.{ending}",
+        f"curves-..-a-b-w-1-l0-6.5-2.{ending}",
+        f"precision-recall-..-a-b-w-1-l0-6.5.{ending}",
+        f"precision-recall-..-a-b-w-1-l0-6.5-2.{ending}",
+        f"throughput-..-a-b-w-1.{ending}",
+        f"throughput-..-a-b-w-1-2.{ending}",
     ]
     assert {path.parent for path in paths} == {tmp_path / "figures"}
 

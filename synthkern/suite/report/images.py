@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def write_images(contents: Contents, folder: Path, ending: str) -> list[Path]:
 
     Args:
         contents: the runs.
-        folder: where the files go.
+        folder: where the files go; what is there under the same names is replaced.
         ending: "png", "svg" or another that kaleido can write.
 
     Raises:
@@ -57,12 +58,15 @@ def write_images(contents: Contents, folder: Path, ending: str) -> list[Path]:
         OSError: naming the file that could not be drawn.
     """
     check_images(ending)
-    written: list[Path] = []
+    written: dict[Path, None] = {}
     for each in figures(contents):
-        path = folder / f"{len(written) + 1:02}-{_name(each)}.{ending}"
+        # The same name again next time, so that a newer image takes the place of an older one.
+        names = chain([""], (f"-{number}" for number in count(2)))
+        paths = (folder / f"{_name(each)}{more}.{ending}" for more in names)
+        path = next(path for path in paths if path not in written)
         finish(drawn(contents, each), path, False, _SCALE)
-        written.append(path)
-    return written
+        written[path] = None
+    return list(written)
 
 
 def drawn(contents: Contents, figure: Figure) -> Any:
