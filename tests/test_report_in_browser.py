@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from browser import CHROMIUM, DRIVER, Browser, browsing
-from made_up_runs import fill
+from made_up_runs import PUBLISHED, fill
 from selenium.webdriver.common.keys import Keys
 
 from synthkern.suite.database import Run, RunDatabase
@@ -45,6 +45,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> RunDatabase:
     """Two worlds and L0s, 60 runs: one failed, one running, one pending."""
     directory = tmp_path_factory.mktemp("reported")
     database = fill(directory, worlds=("synth-sae-bench-1k", "other"), seeds=range(5))
+    lower = {**PUBLISHED[0], "sae": "Standard L1", "mean": 0.5}
+    database.add("made-up", {"name": "made-up", "published": [*PUBLISHED, lower]}, [])
     runs = database.runs()
     database.start(runs[3].key, "0.1.0", 1, {"gpu": "H200"})
     database.fail(runs[3].key, TRACEBACK)
@@ -138,8 +140,8 @@ def test_everything_is_shown_in_any_window(page: Browser, width: int, dark: bool
     )
     # Traces, points, heatmaps, ticks in the page's colour, within the window.
     assert dict(kinds) == {
-        # 3 SAEs at 2 L0s; the MCC of one is published.
-        "metrics": [[3, 6, 0, True, True]] + [[4, 7, 0, True, True]] + [[3, 6, 0, True, True]] * 3,
+        # 3 SAEs at 2 L0s; the MCC of two is published at one.
+        "metrics": [[3, 6, 0, True, True]] + [[5, 8, 0, True, True]] + [[3, 6, 0, True, True]] * 3,
         # Each SAE a mean and two ends of a band.
         "curves": [[9, 0, 0, True, True]] * 4,
         "precision-recall": [[1, 1, 1, True, True]] * 3,
@@ -176,16 +178,24 @@ def test_figures_are_put_together_as_in_python(page: Browser, database: RunDatab
 
 def test_tables_are_the_summaries(page: Browser, database: RunDatabase) -> None:
     (group, *_) = summarize_directory(database)
-    figure = group.saes["BatchTopK"]["mcc"]
-    assert figure.difference is not None
     rows = page.run(
         "return [...document.querySelector('#results tbody').rows].map((row) =>"
         " [...row.cells].map((cell) => cell.innerText))"
     )
-    sign = "+" if figure.difference > 0 else "\u2212"
-    assert rows[0][2].split("\n") == [
-        f"{figure.mean:.4f} ± {figure.std:.4f}",
-        f"{sign}{abs(figure.difference):.1f}\u03c30.7574 ± 0.0003",
+    for row, sae, sign, mean in (
+        (rows[0], "BatchTopK", "\u2212", 0.7574),
+        (rows[1], "Standard L1", "+", 0.5),
+    ):
+        figure = group.saes[sae]["mcc"]
+        assert figure.difference is not None
+        assert row[2].split("\n") == [
+            f"{figure.mean:.4f} ± {figure.std:.4f}",
+            f"{sign}{abs(figure.difference):.1f}\u03c3{mean:.4f} ± 0.0003",
+        ]
+    far = [abs(group.saes[sae]["mcc"].difference or 0) > 3 for sae in ("BatchTopK", "Standard L1")]
+    assert far == [False, True]
+    assert page.texts("#results .difference.far") == [
+        rows[1][2].split("\n")[1].split("\u03c3")[0] + "\u03c3"
     ]
     for row, (sae, figures_) in zip(rows, group.saes.items(), strict=True):
         dead = figures_["dead_latents"]
@@ -346,10 +356,14 @@ def test_names_are_shown_as_they_are(browser: Browser, tmp_path: Path, width: in
     assert set(column(browser, "SAE")) == set(NASTY)
     assert sideways(browser) == 0
     assert set(browser.texts("#precision-recall h3")) == set(NASTY[1:])
-    search(browser, first.key)
-    browser.click("#runs tbody tr")
+    open_run(browser, first)
     assert browser.texts("#details .error") == [NASTY[0]]
     assert json.loads(browser.texts("#details .config")[0]) == config
+    browser.click("#details button")
+    other = database.runs()[1]
+    open_run(browser, other)
+    # The others have nothing where this one has more.
+    assert json.loads(browser.texts("#details .config")[0]) == other.config
     assert browser.run("return document.querySelectorAll('script').length") == 3
     assert browser.complaints() == []
 
