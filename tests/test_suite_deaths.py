@@ -48,6 +48,14 @@ def test_workers_that_die_before_they_begin(
         run_suite(small_suite(), tmp_path)
 
 
+def test_a_worker_that_dies_when_all_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_DEATHS", 1)
+    suite = small_suite(seeds=[0], saes={"A": troubled("end badly")})
+    assert_as_alone(tmp_path, run_suite(suite, tmp_path))
+
+
 def test_an_error_that_ends_all_comes_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("no folder")
     with pytest.raises(FileExistsError) as found:

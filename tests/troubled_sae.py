@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import time
@@ -62,6 +63,8 @@ class TroubledSAE(TopKTrainingSAE):
             torch.empty(2**52, dtype=torch.uint8)
         if cfg.trouble == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if cfg.trouble == "end badly":
+            atexit.register(os._exit, 3)
         if cfg.trouble == "wait":
             signal.pause()
         if cfg.trouble == "company":

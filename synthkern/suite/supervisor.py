@@ -176,7 +176,7 @@ class _Supervisor:
         Runs that shared batches go on one by one, so that in the end one that takes its process
         with it again and again fails alone.
         """
-        if not worker.runs:
+        if not worker.runs and self._units:
             self._deaths[None] += 1
             if self._deaths[None] >= _DEATHS:
                 raise ChildProcessError(
