@@ -89,6 +89,7 @@ from synthkern.statistics import (
     cosine_similarities,
 )
 from synthkern.stream import STREAM_VERSION
+from synthkern.suite import Suite, SuiteSAE, load_suite, run_suite
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.synthetic_stream import SyntheticStream
 from synthkern.training import (
@@ -203,6 +204,8 @@ __all__ = [
     "SparsityController",
     "StandardTrainingSAE",
     "StandardTrainingSAEConfig",
+    "Suite",
+    "SuiteSAE",
     "SuperpositionStats",
     "SyntheticActivationIterator",
     "SyntheticDataEvalResult",
@@ -252,6 +255,7 @@ __all__ = [
     "hierarchy_modifier",
     "init_sae_to_match_feature_dict",
     "linear_firing_probabilities",
+    "load_suite",
     "make_sae",
     "mean_correlation_coefficient",
     "orthogonal_initializer",
@@ -263,6 +267,7 @@ __all__ = [
     "register_architecture",
     "register_firing_probability",
     "register_magnitude",
+    "run_suite",
     "train_sae",
     "train_toy_sae",
     "trainable_parameters",

@@ -1,28 +1,117 @@
-"""The README's Python examples run, one after the other."""
+"""The README's examples run, in the order in which they stand there."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from synthkern import bench_command
+from synthkern.cli import main
 from synthkern.sae import registry
+from synthkern.suite.suite import Suite, load_suite
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PEER = "sae_lens"
+OWN_SAE = "soft_topk.py"
+
+#: Workloads that take longer than a test may, and what is tested instead.
+SMALLER = {
+    "sample synth-sae-bench-16k --samples 1000000": "sample synth-sae-bench-1k --samples 3000",
+    "--samples 2e6": "--samples 20_000",
+    "--samples 100000": "--samples 2000",
+}
+
+#: The other commands: what they run is in the checkout.
+OTHERS = r"python3 -m venv|\. \.venv|pip install|pytest|python (?P<script>benchmarks/\w+\.py)|bash \.ci/run"
 
 
-def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    # An architecture is registered, for this test alone.
+@pytest.fixture(autouse=True)
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Architectures that an example registers are gone after it."""
     monkeypatch.setattr(registry._REGISTRY, "_classes", dict(registry._REGISTRY._classes))
-    text = README.read_text(encoding="utf-8")
-    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 7
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def commands() -> Iterator[str]:
+    for block in blocks("bash"):
+        for line in block.splitlines():
+            for command in line.split("#")[0].split("&&"):
+                yield command.strip()
+
+
+def run(sources: list[str], width: dict[int, int]) -> None:
     names: dict[str, object] = {}
-    for source, width in zip(examples, (128, 8, 128, 128, 128, 128, 128), strict=True):
-        exec(compile(source, str(README), "exec"), names)
-        hidden = names["hidden"]
-        assert isinstance(hidden, torch.Tensor)
-        assert tuple(hidden.shape) == (1024, width)
+    for number, source in enumerate(sources):
+        exec(compile(source, "README.md", "exec"), names)
+        if "hidden" in names:
+            hidden = names["hidden"]
+            assert isinstance(hidden, torch.Tensor)
+            assert tuple(hidden.shape) == (1024, width.get(number, 128))
+
+
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sources = [source for source in blocks("python") if PEER not in source]
+    assert len(sources) == 8
+    run(sources, {2: 8})
+
+
+@pytest.mark.peer
+@pytest.mark.filterwarnings("ignore")
+def test_the_example_with_the_peer_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec(PEER) is None:
+        pytest.skip(f"{PEER} is not installed")
+    monkeypatch.chdir(tmp_path)
+    sources = blocks("python")
+    assert sum(PEER in source for source in sources) == 1
+    run(sources, {2: 8})
+
+
+def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench_command, "load_suite", _short)
+    (own,) = [source for source in blocks("python") if "soft_topk" in source]
+    (tmp_path / OWN_SAE).write_text(own)
+    ran = 0
+    for command in commands():
+        if not command.startswith("synthkern "):
+            assert not command or re.match(OTHERS, command), command
+            continue
+        for long, short in SMALLER.items():
+            command = command.replace(long, short)
+        assert main(shlex.split(command)[1:]) == 0, command
+        ran += 1
+    assert ran > 8
+    assert (tmp_path / "bench-quick" / "report.html").is_file()
+
+
+def test_what_commands_name_is_there() -> None:
+    for command in commands():
+        found = re.match(OTHERS, command)
+        if found and found["script"]:
+            assert (ROOT / found["script"]).is_file(), command
+    project = (ROOT / "pyproject.toml").read_text()
+    for extras in re.findall(r"'\.\[([\w,]+)\]'", TEXT):
+        for extra in extras.split(","):
+            assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
+
+
+def _short(source: Any) -> Suite:
+    suite = load_suite(source)
+    training = {"training_samples": 4096, "eval_samples": 2000}
+    worlds: Any = {name: load_suite("quick").worlds["synth-sae-bench-1k"] for name in suite.worlds}
+    return replace(suite, worlds=worlds, training={**suite.training, **training})
