@@ -31,7 +31,7 @@ SMALLER = {
 }
 
 #: The other commands: what they run is in the checkout.
-OTHERS = r"python3 -m venv|\. \.venv|pip install|pytest|python (?P<script>benchmarks/\w+\.py)|bash \.ci/run"
+OTHERS = r"python3 -m venv|\. \.venv|pip install|pytest|python (?P<script>benchmarks/\w+\.py)"
 
 
 @pytest.fixture(autouse=True)
