@@ -40,6 +40,7 @@ SECTIONS = {
     "generation": "generation",
     "graph": "graph",
     "selections": "selections",
+    "training": "training",
 }
 
 

@@ -43,12 +43,14 @@ void bind_typed(py::module_& m) {
         "pre"_a.noconvert(), "scale"_a.noconvert().none(true), "k"_a, "positive"_a, "threads"_a);
     m.def(
         "select_batch_topk",
-        [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t count, int threads) {
+        [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t count, bool positive,
+           int threads) {
             return selected(dense_of(pre, scale), [&](const Dense<T>& dense) {
-                return select_batch_topk(dense, count, threads, kInterrupt);
+                return select_batch_topk(dense, count, positive, threads, kInterrupt);
             });
         },
-        "pre"_a.noconvert(), "scale"_a.noconvert().none(true), "count"_a, "threads"_a);
+        "pre"_a.noconvert(), "scale"_a.noconvert().none(true), "count"_a, "positive"_a,
+        "threads"_a);
     m.def(
         "select_above",
         [](const Array<T>& pre, const Array<T>& bounds, int threads) {

@@ -197,13 +197,15 @@ OwnedCsr<T> select_topk(const Dense<T>& dense, int64_t k, bool positive, int thr
 }
 
 template <class T>
-OwnedCsr<T> select_batch_topk(const Dense<T>& dense, int64_t count, int threads,
+OwnedCsr<T> select_batch_topk(const Dense<T>& dense, int64_t count, bool positive, int threads,
                               const Interrupt& interrupt) {
-    T bound = guess_bound(dense, count);
+    const T bound = guess_bound(dense, count);
     std::vector<Part<T>> parts = candidates(dense, bound, threads, interrupt);
     std::vector<T> keys = all_keys(parts);
-    if (int64_t(keys.size()) < count && bound > 0) {
-        parts = candidates(dense, T(0), threads, interrupt);
+    if (int64_t(keys.size()) < count && (bound > 0 || !positive)) {
+        // Everything exceeds NaN here, minus infinity too.
+        const T lowest = positive ? T(0) : std::numeric_limits<T>::quiet_NaN();
+        parts = candidates(dense, lowest, threads, interrupt);
         keys = all_keys(parts);
     }
     if (int64_t(keys.size()) <= count) return joined(dense, parts, kEverything);
@@ -228,9 +230,9 @@ OwnedCsr<T> select_above(const Dense<T>& dense, const T* bounds, int threads,
     return joined(dense, each_sample(dense, threads, interrupt, row), kEverything);
 }
 
-#define SYNTHKERN_INSTANTIATE(T)                                                             \
-    template OwnedCsr<T> select_topk(const Dense<T>&, int64_t, bool, int, const Interrupt&); \
-    template OwnedCsr<T> select_batch_topk(const Dense<T>&, int64_t, int, const Interrupt&); \
+#define SYNTHKERN_INSTANTIATE(T)                                                                   \
+    template OwnedCsr<T> select_topk(const Dense<T>&, int64_t, bool, int, const Interrupt&);       \
+    template OwnedCsr<T> select_batch_topk(const Dense<T>&, int64_t, bool, int, const Interrupt&); \
     template OwnedCsr<T> select_above(const Dense<T>&, const T*, int, const Interrupt&);
 SYNTHKERN_INSTANTIATE(float)
 SYNTHKERN_INSTANTIATE(double)

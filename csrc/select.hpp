@@ -28,9 +28,9 @@ template <class T>
 OwnedCsr<T> select_topk(const Dense<T>& dense, int64_t k, bool positive, int threads,
                         const Interrupt& interrupt);
 
-// The `count` largest keys of the batch that are above 0, of equal ones the first.
+// The `count` largest keys of the batch, of equal ones the first; `positive` as above.
 template <class T>
-OwnedCsr<T> select_batch_topk(const Dense<T>& dense, int64_t count, int threads,
+OwnedCsr<T> select_batch_topk(const Dense<T>& dense, int64_t count, bool positive, int threads,
                               const Interrupt& interrupt);
 
 // All pre-activations above their latent's bound; bounds: [width].

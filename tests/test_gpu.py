@@ -178,11 +178,11 @@ def test_selections_have_the_references_bits(count: int, width: int, kind: str) 
     for scale in (None, torch.linspace(0.5, 1.5, width)):
         scaled = None if scale is None else scale.to(DEVICE)
         for k in {1, min(25, width), width // 2 + 1, width}:
-            assert_same_features(
-                found.select_batch_topk(there, scaled, k * count).to("cpu"),
-                wanted.select_batch_topk(pre, scale, k * count),
-            )
             for positive in (True, False):
+                assert_same_features(
+                    found.select_batch_topk(there, scaled, k * count, positive).to("cpu"),
+                    wanted.select_batch_topk(pre, scale, k * count, positive),
+                )
                 assert_same_features(
                     found.select_topk(there, scaled, k, positive).to("cpu"),
                     wanted.select_topk(pre, scale, k, positive),

@@ -45,7 +45,7 @@ def test_a_smoke_run_goes_through_every_section_and_gives_no_figures(tmp_path: P
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "found.json").read_text())
     assert report["note"] == "interpreter: no figures"
-    sections = ["first-calls", "equality", "generation", "graph", "selections"]
+    sections = ["first-calls", "equality", "generation", "graph", "selections", "training"]
     assert list(report["sections"]) == sections
     for section in report["sections"].values():
         assert section["notes"][0] == "interpreter: no figures"

@@ -101,6 +101,20 @@ def test_not_only_positive_ones(backend: str) -> None:
     found = engine.select_topk(pre, 2, positive=False)
     assert found.indices.tolist() == [1, 3, 0, 2]
     assert found.values.tolist() == [-1.0, -1.0, 5.0, 0.0]
+    found = engine.select_batch_topk(pre, 4, positive=False)
+    assert found.offsets.tolist() == [0, 2, 4]
+    assert found.indices.tolist() == [1, 3, 0, 2]
+    assert engine.select_batch_topk(pre, 8, positive=False).nnz == 8
+
+
+@pytest.mark.many_samples
+def test_a_batch_is_filled_up_with_negative_ones(backend: str) -> None:
+    """A batch so large that the bound is guessed."""
+    pre = torch.randn(300, 1024, generator=torch.Generator().manual_seed(0)) - 3
+    count = pre.numel() // 2
+    found = engine.select_batch_topk(pre, count, positive=False)
+    least = pre.flatten().sort(descending=True).values[count - 1]
+    check(found, torch.where(pre >= least, pre, 0))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -136,8 +150,9 @@ def test_numbers_that_no_sort_gets_right_by_itself(backend: str, scaled: bool) -
         wanted = reference.select_topk(pre, scale, k, positive)
         assert_same(steps.select_topk(pre, scale, k, positive), wanted)
     for count in (1, 60, 222):
-        wanted = reference.select_batch_topk(pre, scale, count)
-        assert_same(steps.select_batch_topk(pre, scale, count), wanted)
+        for positive in (True, False):
+            wanted = reference.select_batch_topk(pre, scale, count, positive)
+            assert_same(steps.select_batch_topk(pre, scale, count, positive), wanted)
     assert_same(steps.select_above(pre, bounds), reference.select_above(pre, bounds))
 
 
@@ -180,7 +195,7 @@ def test_every_instruction_set_chooses_the_same(instruction_set: str) -> None:
     reference = engine.backend_named("reference").sparse_steps
     for found, other in (
         (engine.select_topk(pre, 9, scale=scale), reference.select_topk(pre, scale, 9, True)),
-        (engine.select_batch_topk(pre, 77), reference.select_batch_topk(pre, None, 77)),
+        (engine.select_batch_topk(pre, 77), reference.select_batch_topk(pre, None, 77, True)),
         (engine.select_above(pre, scale), reference.select_above(pre, scale)),
     ):
         assert_same(found, other)

@@ -246,10 +246,12 @@ def test_inputs_are_scaled_to_a_mean_norm_and_the_scale_is_folded_in(
 
 def test_firings_are_counted_over_windows() -> None:
     record = FiringRecord(3, torch.device("cpu"))
-    record.add(torch.tensor([2, 0, 0]), 4)
-    record.add(torch.tensor([0, 1, 0]), 4)
+    record.add(torch.tensor([2, 0, 0]))
+    record.add(torch.tensor([0, 1, 0]))
+    record.samples = 8
     assert record.steps_since_fired.tolist() == [1, 0, 2]
     assert record.dead(1).tolist() == [False, False, True]
+    assert [record.most_dead_within(3, steps) for steps in (1, 2, 3, 4, 5)] == [0, 0, 1, 2, 3]
     assert record.rates.tolist() == [0.25, 0.125, 0.0]
     record.reset_window()
     assert record.rates.tolist() == [0.0, 0.0, 0.0]

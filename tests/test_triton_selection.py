@@ -51,11 +51,12 @@ def test_rows_that_fit_no_program(
         assert_same(FOUND.select_topk(pre, None, k, positive), wanted)
 
 
-def test_batches_of_many_tiles(pre: torch.Tensor) -> None:
+@pytest.mark.parametrize("positive", [True, False])
+def test_batches_of_many_tiles(pre: torch.Tensor, positive: bool) -> None:
     scale = torch.arange(pre.shape[1]) % 2 + 0.5
     for count in {1, pre.numel() // 3 + 1, pre.numel()}:
-        wanted = WANTED.select_batch_topk(pre, scale, count)
-        assert_same(FOUND.select_batch_topk(pre, scale, count), wanted)
+        wanted = WANTED.select_batch_topk(pre, scale, count, positive)
+        assert_same(FOUND.select_batch_topk(pre, scale, count, positive), wanted)
 
 
 def test_rows_of_one_program_are_written_tile_by_tile(pre: torch.Tensor) -> None:
@@ -66,6 +67,6 @@ def test_rows_of_one_program_are_written_tile_by_tile(pre: torch.Tensor) -> None
 def test_ties_end_in_the_middle_of_a_row_of_the_batch() -> None:
     pre = torch.ones(4, 5)
     pre[2] = 2
-    found = FOUND.select_batch_topk(pre, None, 12)
+    found = FOUND.select_batch_topk(pre, None, 12, True)
     assert found.offsets.tolist() == [0, 5, 7, 12, 12]
     assert found.indices.tolist() == [0, 1, 2, 3, 4, 0, 1, 0, 1, 2, 3, 4]

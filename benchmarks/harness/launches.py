@@ -157,8 +157,9 @@ def _of_selections() -> Iterator[tuple[str, Callable[[], object]]]:
         if not note:
             yield "of a sample, scaled", partial(steps.select_topk, pre, scale, 25, True)
             yield "of a sample, any sign", partial(steps.select_topk, pre, None, 25, False)
-            yield "of a batch", partial(steps.select_batch_topk, pre, None, 200)
-            yield "of a batch, scaled", partial(steps.select_batch_topk, pre, scale, 200)
+            yield "of a batch", partial(steps.select_batch_topk, pre, None, 200, True)
+            yield "of a batch, scaled", partial(steps.select_batch_topk, pre, scale, 200, True)
+            yield "of a batch, any sign", partial(steps.select_batch_topk, pre, scale, 200, False)
             odd = torch.ones(8, 333)
             yield "of a sample, odd M", partial(steps.select_topk, odd, None, 25, True)
 

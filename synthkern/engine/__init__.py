@@ -283,7 +283,8 @@ def select_topk(
         pre: pre-activations [B, M]. NaN counts as the largest, so that it shows in what follows.
         k: of each sample, at least 0.
         scale: [M], what decides is ``pre * scale``; the values stay those of ``pre``.
-        positive: whether only those above 0 count, so that samples may have fewer.
+        positive: whether only those above 0 count, so that samples may have fewer. Where not, a
+            GPU need not be waited for.
     """
     pre = _wide(pre)
     steps = _sparse_steps(pre.device)
@@ -291,15 +292,15 @@ def select_topk(
 
 
 def select_batch_topk(
-    pre: torch.Tensor, count: int, *, scale: torch.Tensor | None = None
+    pre: torch.Tensor, count: int, *, scale: torch.Tensor | None = None, positive: bool = True
 ) -> SparseActivations:
-    """The ``count`` largest pre-activations of [B, M] that are above 0; of equal ones the first.
+    """The ``count`` largest pre-activations of [B, M]; of equal ones the first.
 
-    ``scale`` and NaN are as in :func:`select_topk`.
+    ``scale``, ``positive`` and NaN are as in :func:`select_topk`.
     """
     pre = _wide(pre)
     steps = _sparse_steps(pre.device)
-    return steps.select_batch_topk(pre, _like(scale, pre), min(count, pre.numel()))
+    return steps.select_batch_topk(pre, _like(scale, pre), min(count, pre.numel()), positive)
 
 
 def select_above(pre: torch.Tensor, bounds: torch.Tensor) -> SparseActivations:

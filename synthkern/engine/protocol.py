@@ -128,7 +128,7 @@ class SelectBatchTopkFn(Protocol):
     """Selects the largest pre-activations of the batch."""
 
     def __call__(
-        self, pre: torch.Tensor, scale: torch.Tensor | None, count: int, /
+        self, pre: torch.Tensor, scale: torch.Tensor | None, count: int, positive: bool, /
     ) -> SparseActivations: ...
 
 

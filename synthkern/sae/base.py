@@ -41,6 +41,11 @@ class TrainingSAE(nn.Module, ABC):
     #: Names of the tensors [M] in the unit of the pre-activations, where latents, reconstructions
     #: aside, scale with these and W_enc; None where that is not known.
     latent_vectors: ClassVar[tuple[str, ...] | None] = None
+    #: Whether this very class (not one derived from it, which must say so itself) heeds
+    #: ``TrainStepInput.dead_room``, so that its steps can be replayed as a CUDA graph: they then
+    #: depend on ``sae_in`` and ``dead_neuron_mask`` alone, and only change tensors, in place. Its
+    #: ``most_dead`` is the number of dead latents beyond which more room is of no use.
+    has_static_steps: ClassVar[bool] = False
 
     cfg: TrainingSAEConfig
 

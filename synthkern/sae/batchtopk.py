@@ -52,6 +52,7 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
     """
 
     config_class = BatchTopKTrainingSAEConfig
+    has_static_steps = True
 
     cfg: BatchTopKTrainingSAEConfig
     topk_threshold: torch.Tensor
@@ -62,9 +63,12 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
         threshold = torch.zeros((), dtype=torch.float64, device=cfg.device)
         self.register_buffer("topk_threshold", threshold)
 
-    def select(self, pre: torch.Tensor, scale: torch.Tensor | None) -> SparseActivations:
-        """Which pre-activations [B, M] are kept."""
-        return engine.select_batch_topk(pre, int(self.cfg.k * pre.shape[0]), scale=scale)
+    def select(
+        self, pre: torch.Tensor, scale: torch.Tensor | None, *, positive: bool = True
+    ) -> SparseActivations:
+        """Which pre-activations [B, M] are kept: as many as there are, or only those above 0."""
+        count = int(self.cfg.k * pre.shape[0])
+        return engine.select_batch_topk(pre, count, scale=scale, positive=positive)
 
     def inference_state(self) -> dict[str, torch.Tensor]:
         """The tensors for inference by name: a JumpReLU's, whose thresholds are the learnt one."""
@@ -84,12 +88,14 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
         output = super().training_forward_pass(step_input)
         assert isinstance(output.latents, SparseActivations)
         self._follow(output.latents.values)
-        output.metrics["topk_threshold"] = self.topk_threshold
+        output.metrics["topk_threshold"] = self.topk_threshold.clone()
         return output
 
     @torch.no_grad()
     def _follow(self, kept: torch.Tensor) -> None:
         if kept.numel():
-            least = kept.min().to(self.topk_threshold.dtype)
+            least = kept.where(kept != 0, torch.inf).min().to(self.topk_threshold.dtype)
             rate = self.cfg.topk_threshold_lr
-            self.topk_threshold = (1 - rate) * self.topk_threshold + rate * least
+            moved = (1 - rate) * self.topk_threshold + rate * least
+            # In place, as a CUDA graph finds it again there. Infinity: none is kept.
+            self.topk_threshold.copy_(moved.where(least < torch.inf, self.topk_threshold))

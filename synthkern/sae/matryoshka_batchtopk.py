@@ -68,6 +68,7 @@ class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):
     """
 
     config_class = MatryoshkaBatchTopKTrainingSAEConfig
+    has_static_steps = True
 
     cfg: MatryoshkaBatchTopKTrainingSAEConfig
 
@@ -100,11 +101,11 @@ class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):
 
 def _by_level(entries: SparseActivations, widths: list[int]) -> SparseActivations:
     """The same entries with a row for each level of each sample."""
-    ends = torch.tensor(widths, dtype=torch.int32, device=entries.device)
-    level = torch.bucketize(entries.indices, ends, right=True)
-    row = entries.row_indices() * len(widths) + level
-    counts = torch.bincount(row, minlength=entries.batch_size * len(widths))
-    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    row = entries.row_indices() * len(widths)
+    for width in widths[:-1]:
+        row += entries.indices >= width
+    every = torch.arange(entries.batch_size * len(widths) + 1, device=row.device)
+    offsets = torch.searchsorted(row, every)
     return SparseActivations(
         offsets, entries.indices, entries.values, entries.num_features, validate=False
     )

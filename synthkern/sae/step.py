@@ -20,6 +20,10 @@ class TrainStepInput:
         dead_neuron_mask: [M] bool, latents that have not fired for long; None for none.
         n_training_steps: steps before this one.
         is_logging_step: whether metrics will be looked at.
+        dead_room: None where shapes may follow the numbers. Else no shape depends on them and
+            nothing waits for the device: entries are padded with zeros, and the auxiliary loss has
+            room for this many dead latents, which must be at least as many as there are (or as it
+            takes at most).
     """
 
     sae_in: torch.Tensor
@@ -27,6 +31,7 @@ class TrainStepInput:
     dead_neuron_mask: torch.Tensor | None = None
     n_training_steps: int = 0
     is_logging_step: bool = False
+    dead_room: int | None = None
 
 
 @dataclass
@@ -37,7 +42,7 @@ class TrainStepOutput:
         sae_in: [B, D].
         sae_out: the reconstruction [B, D].
         latents: activations of the latents, [B, M] or in CSR form. In CSR form they are for
-            looking at: gradients flow through the loss alone.
+            looking at, some may be zeros: gradients flow through the loss alone.
         loss: the sum of the losses; call ``backward`` on this.
         losses: by name.
         pre: pre-activations [B, M] as the encoder gives them; None where there are none.
@@ -88,5 +93,5 @@ class TrainStepOutput:
     def l0(self) -> float:
         """Mean number of active latents of a sample."""
         if isinstance(self.latents, SparseActivations):
-            return self.latents.nnz / max(self.latents.batch_size, 1)
+            return float(self.latents.values.count_nonzero()) / max(self.latents.batch_size, 1)
         return float(self.latents.count_nonzero()) / max(self.latents.shape[0], 1)

@@ -12,6 +12,7 @@ from synthkern._checks import as_bool, as_float, as_int
 from synthkern.gather_entries import gather_entries
 from synthkern.sae.base import EntriesTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
+from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
 from synthkern.sae.encoder import encoder_entries
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
@@ -88,20 +89,31 @@ class TopKTrainingSAE(EntriesTrainingSAE):
 
     config_class = TopKTrainingSAEConfig
     latent_vectors = ("b_enc",)
+    has_static_steps = True
 
     cfg: TopKTrainingSAEConfig
 
-    def select(self, pre: torch.Tensor, scale: torch.Tensor | None) -> SparseActivations:
-        """Which pre-activations [B, M] are kept."""
-        return engine.select_topk(pre, int(self.cfg.k), scale=scale)
+    def select(
+        self, pre: torch.Tensor, scale: torch.Tensor | None, *, positive: bool = True
+    ) -> SparseActivations:
+        """Which pre-activations [B, M] are kept: as many as there are, or only those above 0."""
+        return engine.select_topk(pre, int(self.cfg.k), scale=scale, positive=positive)
 
-    def choose(self, x: torch.Tensor) -> Chosen:
-        """The latents that inputs [B, D] keep."""
+    def choose(self, x: torch.Tensor, *, static: bool = False) -> Chosen:
+        """The latents that inputs [B, D] keep.
+
+        ``static`` keeps places for those that are not above 0 too, as zeros, so that the number of
+        entries is always the same.
+        """
         with torch.no_grad():
             pre = self.pre_activations(x)
             scale = self.decoder_norms
-            kept = self.select(pre, scale)
-        return Chosen(self._with_gradients(x, kept), pre, scale)
+            kept = self.select(pre, scale, positive=not static)
+        entries = self._with_gradients(x, kept)
+        if static:
+            keys = kept.values if scale is None else kept.values * scale[kept.indices]
+            entries = entries.with_values(entries.values.masked_fill(keys <= 0, 0))
+        return Chosen(entries, pre, scale)
 
     @property
     def decoder_norms(self) -> torch.Tensor | None:
@@ -150,7 +162,7 @@ class TopKTrainingSAE(EntriesTrainingSAE):
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: of the reconstruction, and the auxiliary one."""
         sae_in = step_input.sae_in
-        chosen = self.choose(sae_in)
+        chosen = self.choose(sae_in, static=step_input.dead_room is not None)
         levels, losses = self.reconstruct(chosen.entries, sae_in)
         losses = {
             "mse_loss": losses.pop("mse_loss"),
@@ -192,27 +204,31 @@ class TopKTrainingSAE(EntriesTrainingSAE):
 
         It is scaled down where fewer than D / 2 are dead.
         """
-        mask = step_input.dead_neuron_mask
-        dead = None if mask is None else mask[level.begin : level.end].nonzero().flatten()
-        if dead is None or not dead.numel():
+        found = self._largest_dead(step_input, chosen, level)
+        if found is None:
             return level.sae_out.new_zeros(())
-        dead = dead + level.begin
-        most = max(self.cfg.d_in // 2, 1)
-        scale = None if chosen.scale is None else chosen.scale[dead]
-        found = engine.select_topk(
-            chosen.pre[:, dead], min(most, dead.numel()), scale=scale, positive=False
-        )
-        kept = SparseActivations(
-            found.offsets,
-            dead.to(torch.int32)[found.indices],
-            found.values,
-            self.cfg.d_sae,
-            validate=False,
-        )
-        entries = self._with_gradients(step_input.sae_in, kept)
+        entries = self._with_gradients(step_input.sae_in, found.entries)
+        if found.padding is not None:
+            entries = entries.with_values(entries.values.masked_fill(found.padding, 0))
         recovered = gather_entries(entries, self.W_dec, torch.zeros_like(self.b_dec))
         residual = (step_input.sae_in - level.sae_out).detach()
-        return min(dead.numel() / most, 1.0) * reconstruction_loss(recovered, residual)
+        return found.share * reconstruction_loss(recovered, residual)
+
+    def _largest_dead(
+        self, step_input: TrainStepInput, chosen: Chosen, level: Level
+    ) -> DeadEntries | None:
+        if step_input.dead_neuron_mask is None:
+            return None
+        mask = step_input.dead_neuron_mask[level.begin : level.end]
+        where = chosen.pre, chosen.scale, mask, level.begin, self.most_dead
+        if step_input.dead_room is None:
+            return largest_dead(*where)
+        return largest_dead_of_room(*where, step_input.dead_room)
+
+    @property
+    def most_dead(self) -> int:
+        """Dead latents that the auxiliary loss takes of a sample at most."""
+        return max(self.cfg.d_in // 2, 1)
 
     def _with_gradients(self, x: torch.Tensor, kept: SparseActivations) -> SparseActivations:
         x = x.to(self.W_dec.dtype)

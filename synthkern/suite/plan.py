@@ -26,6 +26,7 @@ _NOT_IN_KEY = {
     "output_path",
     "checkpoint_path",
     "checkpoint_seconds",
+    "cuda_graph",
     "resume",
     "logger",
     "save_synthetic_model",

@@ -33,6 +33,9 @@ class TrainingConfig:
         adam_beta2: decay of the second moment.
         max_grad_norm: what the norm of all gradients is clipped to; None for no clipping.
         autocast: whether the SAE's forward pass runs under torch.autocast to bfloat16.
+        cuda_graph: whether whole steps are replayed as a CUDA graph, on a GPU, where the SAE is one
+            of this package's TopK, BatchTopK or Matryoshka BatchTopK. What is not a tensor, its
+            config above all, is then looked at in the first steps alone.
         target_l0: the mean number of active latents that the sparsity coefficient is adjusted to
             meet, where the SAE has one; None leaves it as it is.
         dead_feature_window: steps without firing after which a latent counts as dead.
@@ -63,6 +66,7 @@ class TrainingConfig:
     adam_beta2: float = 0.999
     max_grad_norm: float | None = None
     autocast: bool = False
+    cuda_graph: bool = True
     target_l0: float | None = None
     dead_feature_window: int = 1000
     feature_sampling_window: int = 2000
@@ -92,6 +96,7 @@ class TrainingConfig:
         if self.max_grad_norm is not None:
             as_float("max_grad_norm", self.max_grad_norm, low=0, open_low=True)
         as_bool("autocast", self.autocast)
+        as_bool("cuda_graph", self.cuda_graph)
         if self.target_l0 is not None:
             as_float("target_l0", self.target_l0, low=0, open_low=True)
         as_int("dead_feature_window", self.dead_feature_window, low=0)

@@ -23,12 +23,11 @@ class FiringRecord:
         self.counts = torch.zeros_like(self.steps_since_fired)
         self.samples = 0
 
-    def add(self, fired: torch.Tensor, samples: int) -> None:
-        """Take in a step's number of firings [M]."""
+    def add(self, fired: torch.Tensor) -> None:
+        """Take in a step's number of firings [M]; who calls this counts ``samples``."""
         self.steps_since_fired += 1
         self.steps_since_fired.masked_fill_(fired > 0, 0)
         self.counts += fired
-        self.samples += samples
 
     def reset_window(self) -> None:
         """Begin to count anew."""
@@ -44,6 +43,10 @@ class FiringRecord:
         """Latents [M] that have not fired for more than ``window`` steps."""
         return self.steps_since_fired > window
 
+    def most_dead_within(self, window: int, steps: int) -> int:
+        """How many latents may be dead in one of the next ``steps`` steps; waits for a GPU."""
+        return int(self.dead(window - (steps - 1)).sum())
+
 
 @torch.no_grad()
 def firings(step_output: Any, d_sae: int) -> torch.Tensor:
@@ -52,15 +55,16 @@ def firings(step_output: Any, d_sae: int) -> torch.Tensor:
     if latents is None:
         latents = step_output.feature_acts
     if isinstance(latents, SparseActivations):
-        return _at(latents.indices[latents.values != 0].long(), d_sae)
+        return _at(latents.indices, latents.values, d_sae)
     if latents.is_sparse:
         latents = latents.coalesce()
-        return _at(latents.indices()[-1][latents.values() != 0], d_sae)
+        return _at(latents.indices()[-1], latents.values(), d_sae)
     return latents.reshape(-1, d_sae).count_nonzero(dim=0)
 
 
-def _at(indices: torch.Tensor, d_sae: int) -> torch.Tensor:
-    return torch.bincount(indices, minlength=d_sae)
+def _at(indices: torch.Tensor, values: torch.Tensor, d_sae: int) -> torch.Tensor:
+    none = torch.zeros(d_sae, dtype=torch.int64, device=indices.device)
+    return none.index_add_(0, indices, (values != 0).long())
 
 
 def log_sparsity(rates: torch.Tensor) -> torch.Tensor:

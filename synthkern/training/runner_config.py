@@ -86,6 +86,7 @@ class SyntheticSAERunnerConfig:
     device: str = "cpu"
     autocast_sae: bool = False
     autocast_data: bool = False
+    cuda_graph: bool = True
 
     n_checkpoints: int = 0
     checkpoint_path: str | None = "checkpoints"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.trainable import trainable_parameters
 from synthkern.training.config import TrainingConfig
 from synthkern.training.firing import FiringRecord, firings, log_sparsity
+from synthkern.training.graph import StepGraphs, capture_for
 from synthkern.training.random_states import random_states, set_random_states
 from synthkern.training.scaler import ActivationScaler
 from synthkern.training.schedule import learning_rate, warmed_up
@@ -55,25 +57,50 @@ class SAETrainer:
         # PyTorch's fused step takes a quarter of the time of its loop over parameters on a CPU.
         fused = self.device.type in ("cpu", "cuda")
         betas = (cfg.adam_beta1, cfg.adam_beta2)
-        self.optimizer = torch.optim.Adam(self._parameters, lr=cfg.lr, betas=betas, fused=fused)
+        # Where a CUDA graph finds it. With or without one, as it is a float32 there.
+        on_device = self.device.type == "cuda"
+        lr = torch.tensor(cfg.lr, device=self.device) if on_device else cfg.lr
+        self.optimizer = torch.optim.Adam(self._parameters, lr=lr, betas=betas, fused=fused)
         self._coefficients = _with_warm_up(sae.get_coefficients())
         self.controller = _controller(cfg.target_l0, self._coefficients)
         self.firing = FiringRecord(sae.cfg.d_sae, self.device)
         self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self._this_step = torch.zeros_like(self._first_bad_step)
+        self._graphs = self._new_graphs()
 
     def step(self, batch: torch.Tensor, *, is_logging_step: bool = False) -> Any:
         """Train on a batch [B, D] as it is sampled; gives the SAE's TrainStepOutput.
 
         The pre-activations of one of this package's are not in it: the backward pass does without.
+        On a GPU the next step may write over it.
 
         Raises:
-            NonFiniteLossError: where the loss is not finite, before anything has changed. On a GPU
+            NonFiniteLossError: where the loss is not finite, before a weight has changed. On a GPU
                 :meth:`check_losses` says so later.
         """
         sae_in = self.activation_scaler.scale(batch.to(self.device, non_blocking=True))
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.cfg, self.n_training_steps)
+        self._set_rate(learning_rate(self.cfg, self.n_training_steps))
+        self._this_step.fill_(self.n_training_steps)
         self.sae.train()
+        if self.n_training_steps % self.cfg.feature_sampling_window == 0:
+            self.firing.reset_window()
+        if self._graphs is None:
+            output = self._train(sae_in, is_logging_step=is_logging_step)
+        else:
+            output = self._graphs.step(sae_in, self.n_training_steps)
+        self.firing.samples += len(batch)
+        self.n_training_steps += 1
+        self.n_training_samples += len(batch)
+        return output
+
+    def _train(
+        self,
+        sae_in: torch.Tensor,
+        *,
+        is_logging_step: bool = False,
+        dead_room: int | None = None,
+    ) -> Any:
+        """What a step does on the device; all of it, where there is no sparsity controller."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cfg.autocast):
             output = self.sae.training_forward_pass(
                 TrainStepInput(
@@ -82,6 +109,7 @@ class SAETrainer:
                     dead_neuron_mask=self.dead_neurons,
                     n_training_steps=self.n_training_steps,
                     is_logging_step=is_logging_step,
+                    dead_room=dead_room,
                 )
             )
         if isinstance(output, TrainStepOutput):
@@ -92,7 +120,10 @@ class SAETrainer:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.cfg.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._count(firings(output, self.sae.cfg.d_sae), len(batch))
+        fired = firings(output, self.sae.cfg.d_sae)
+        self.firing.add(fired)
+        if self.controller is not None:
+            self.controller.update(float(fired.sum()) / len(sae_in))
         return output
 
     @property
@@ -145,7 +176,7 @@ class SAETrainer:
             "l0": float(fired.sum()) / max(size, 1),
             "explained_variance": 1 - left / variance if variance > 0 else math.nan,
             "dead_latents": float(self.dead_neurons.sum()),
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": learning_rate(self.cfg, self.n_training_steps - 1),
             **{f"coefficients/{name}": value for name, value in self.get_coefficients().items()},
             **{f"metrics/{name}": _number(value) for name, value in output.metrics.items()},
         }
@@ -153,19 +184,32 @@ class SAETrainer:
     def _note(self, loss: torch.Tensor) -> None:
         """Remember the first step whose loss is not finite; on the CPU, raise there."""
         bad = (self._first_bad_step < 0) & ~loss.isfinite().all()
-        self._first_bad_step.masked_fill_(bad, self.n_training_steps)
+        self._first_bad_step.copy_(self._this_step.where(bad, self._first_bad_step))
         if self.device.type == "cpu":
             self.check_losses()
 
-    @torch.no_grad()
-    def _count(self, fired: torch.Tensor, samples: int) -> None:
-        if self.n_training_steps % self.cfg.feature_sampling_window == 0:
-            self.firing.reset_window()
-        self.firing.add(fired, samples)
-        if self.controller is not None:
-            self.controller.update(float(fired.sum()) / samples)
-        self.n_training_steps += 1
-        self.n_training_samples += samples
+    def _set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _new_graphs(self) -> StepGraphs | None:
+        """Steps as CUDA graphs, none of them captured yet, where settings and SAE allow them."""
+        is_static = vars(type(self.sae)).get("has_static_steps", False)
+        wanted = self.cfg.cuda_graph and is_static
+        capture = capture_for(self._parameters[0]) if wanted else None
+        if capture is None:
+            return None
+        return StepGraphs(
+            self._train,
+            partial(self.firing.most_dead_within, self.cfg.dead_feature_window),
+            self.sae.most_dead,
+            self.cfg.batch_size,
+            self.optimizer,
+            capture,
+        )
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that the next step depends on, as far as it is in tensors, by name."""
@@ -204,6 +248,8 @@ class SAETrainer:
         if self.controller is not None:
             self.controller.load_state_dict(values["controller"])
         set_random_states(self.device, _below("rng.", tensors))
+        # The optimizer's tensors are others now.
+        self._graphs = self._new_graphs()
 
 
 def _check(sae: Any) -> None:

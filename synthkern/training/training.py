@@ -238,7 +238,7 @@ def _evaluator(stream: SyntheticStream | None, cfg: TrainingConfig) -> Evaluator
 def _recipe(sae: Any, cfg: TrainingConfig, stream: SyntheticStream | None) -> dict[str, Any]:
     """What decides the outcome, as JSON has it."""
     settings = cfg.to_dict()
-    for name in ("seed", "checkpoint_seconds"):
+    for name in ("seed", "checkpoint_seconds", "cuda_graph"):
         del settings[name]
     recipe: dict[str, Any] = {"training": settings, "sae": type(sae).__name__}
     if callable(getattr(sae.cfg, "to_dict", None)):

@@ -20,11 +20,12 @@ def select_topk(
 
 
 def select_batch_topk(
-    pre: torch.Tensor, scale: torch.Tensor | None, count: int, /
+    pre: torch.Tensor, scale: torch.Tensor | None, count: int, positive: bool, /
 ) -> SparseActivations:
     """The largest of the batch."""
     threads = torch.get_num_threads()
-    return _entries(pre, _core.select_batch_topk(view(pre), _maybe(scale), count, threads))
+    found = _core.select_batch_topk(view(pre), _maybe(scale), count, positive, threads)
+    return _entries(pre, found)
 
 
 def select_above(pre: torch.Tensor, bounds: torch.Tensor, /) -> SparseActivations:

@@ -18,14 +18,15 @@ def select_topk(
 
 
 def select_batch_topk(
-    pre: torch.Tensor, scale: torch.Tensor | None, count: int, /
+    pre: torch.Tensor, scale: torch.Tensor | None, count: int, positive: bool, /
 ) -> SparseActivations:
     """The largest of the batch."""
     keys = _keys(pre, scale)
     order = keys.flatten().argsort(descending=True, stable=True)[:count]
     chosen = torch.zeros(pre.numel(), dtype=torch.bool, device=pre.device)
     chosen[order] = True
-    return _entries(pre, chosen.view_as(pre) & (keys > 0))
+    chosen = chosen.view_as(pre)
+    return _entries(pre, chosen & (keys > 0) if positive else chosen)
 
 
 def select_above(pre: torch.Tensor, bounds: torch.Tensor, /) -> SparseActivations:

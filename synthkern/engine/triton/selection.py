@@ -22,21 +22,22 @@ def select_topk(
         cuts = cut_rows(pre, scale, k, positive)
     else:
         cuts = cut_groups(pre, scale, k, positive, rows=1)
-    return kept(pre, scale, cuts, _before(cuts.above + cuts.equal), k * len(pre))
+    offsets = _before(cuts.above + cuts.equal)
+    return kept(pre, scale, cuts, offsets, k * len(pre), full=not positive)
 
 
 def select_batch_topk(
-    pre: torch.Tensor, scale: torch.Tensor | None, count: int, /
+    pre: torch.Tensor, scale: torch.Tensor | None, count: int, positive: bool, /
 ) -> SparseActivations:
     """The largest of the batch."""
     if pre.dtype != torch.float32 or count == 0:
-        return reference.select_batch_topk(pre, scale, count)
+        return reference.select_batch_topk(pre, scale, count, positive)
     pre, scale = _as_read(pre, scale)
-    cuts = cut_groups(pre, scale, count, True, rows=len(pre))
+    cuts = cut_groups(pre, scale, count, positive, rows=len(pre))
     above = _before(cuts.above)
     # The batch's first of those that are equal, until there are ``count``.
     ties = torch.minimum(_before(cuts.equal), count - above[-1])
-    return kept(pre, scale, cuts, above + ties, count)
+    return kept(pre, scale, cuts, above + ties, count, full=not positive)
 
 
 def _as_read(

@@ -78,12 +78,19 @@ def kept_kernel(
 
 
 def kept(
-    pre: torch.Tensor, scale: torch.Tensor | None, cuts: Cuts, offsets: torch.Tensor, room: int
+    pre: torch.Tensor,
+    scale: torch.Tensor | None,
+    cuts: Cuts,
+    offsets: torch.Tensor,
+    room: int,
+    *,
+    full: bool,
 ) -> SparseActivations:
     """The entries of ``pre`` [B, M] that the cuts leave, ``offsets[-1] <= room`` of them.
 
-    Row b has ``offsets[b + 1] - offsets[b]``: all above the bound, the rest are equal to it. Waits
-    for the device once, after its last kernel has been launched, for their number.
+    Row b has ``offsets[b + 1] - offsets[b]``: all above the bound, the rest are equal to it. Where
+    they are not known to be ``full``, ``room`` of them, this waits for the device once, after its
+    last kernel has been launched, for their number.
     """
     batch, width = pre.shape
     indices = torch.empty(room, dtype=torch.int32, device=pre.device)
@@ -102,5 +109,5 @@ def kept(
         TILE=tile_of(width, _TILE),
         num_warps=_WARPS,
     )
-    nnz = int(offsets[-1])
+    nnz = room if full else int(offsets[-1])
     return SparseActivations(offsets, indices[:nnz], values[:nnz], width, validate=False)

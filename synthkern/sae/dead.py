@@ -1,0 +1,77 @@
+"""The dead latents that the auxiliary loss lets speak."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from synthkern import engine
+from synthkern.sparse import SparseActivations
+
+
+class DeadEntries(NamedTuple):
+    """The largest pre-activations of dead latents.
+
+    Attributes:
+        entries: [B, M], their values without gradients.
+        padding: [nnz] bool, those that are of no dead latent and must not count; None for none.
+        share: how many are dead of those that would be enough, at most 1.
+    """
+
+    entries: SparseActivations
+    padding: torch.Tensor | None
+    share: float | torch.Tensor
+
+
+def largest_dead(
+    pre: torch.Tensor, scale: torch.Tensor | None, mask: torch.Tensor, begin: int, enough: int
+) -> DeadEntries | None:
+    """The ``enough`` largest of each sample, or all where fewer latents are dead; None for none.
+
+    Args:
+        pre: pre-activations [B, M].
+        scale: [M] that they compete by, or None.
+        mask: [W] bool, which of the latents from ``begin`` on are dead.
+        begin: the first latent that may be.
+        enough: at least 1.
+    """
+    dead = mask.nonzero().flatten() + begin
+    if not dead.numel():
+        return None
+    found = engine.select_topk(
+        pre[:, dead],
+        min(enough, dead.numel()),
+        scale=None if scale is None else scale[dead],
+        positive=False,
+    )
+    indices = dead.to(torch.int32)[found.indices]
+    entries = SparseActivations(found.offsets, indices, found.values, pre.shape[1], validate=False)
+    return DeadEntries(entries, None, min(dead.numel() / enough, 1.0))
+
+
+def largest_dead_of_room(
+    pre: torch.Tensor,
+    scale: torch.Tensor | None,
+    mask: torch.Tensor,
+    begin: int,
+    enough: int,
+    room: int,
+) -> DeadEntries | None:
+    """The same in ``room`` entries of each sample, padded, however many latents are dead.
+
+    No shape depends on the mask. All of the dead, or ``enough`` of them, must have room.
+    """
+    room = min(room, enough, mask.numel())
+    if room == 0:
+        return None
+    keys = pre[:, begin : begin + mask.numel()]
+    if scale is not None:
+        keys = keys * scale[begin : begin + mask.numel()]
+    found = engine.select_topk(keys.masked_fill(~mask, -torch.inf), room, positive=False)
+    indices = found.indices + begin
+    values = pre.gather(1, indices.long().view(len(pre), room)).flatten().to(found.dtype)
+    entries = SparseActivations(found.offsets, indices, values, pre.shape[1], validate=False)
+    # In float64 as Python divides.
+    share = (mask.sum().double() / enough).clamp(max=1).to(found.dtype)
+    return DeadEntries(entries, ~mask[found.indices], share)

@@ -1,0 +1,304 @@
+"""Steps as CUDA graphs, as far as a CPU can show: nothing waits for the device, no shape depends on
+numbers, and what is replayed ends as eager steps do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_training import BATCH, D, M, assert_same_state, small_sae, small_world, state
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import synthkern as synthetic
+from synthkern.engine.triton.launch import INTERPRETED
+from synthkern.sae import TopKTrainingSAE, TrainStepInput
+from synthkern.training import SAETrainer, TrainingConfig, TrainingResult, graph, train_sae
+from synthkern.training import trainer as trainer_module
+
+#: Architectures with changes of their configs.
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("topk", {}),
+    ("topk", {"rescale_acts_by_decoder_norm": False}),
+    ("batchtopk", {}),
+    ("batchtopk", {"rescale_acts_by_decoder_norm": False}),
+    ("matryoshka_batchtopk", {}),
+    ("matryoshka_batchtopk", {"use_matryoshka_aux_loss": True}),
+]
+
+cases = pytest.mark.parametrize(("architecture", "changes"), CASES, ids=str)
+
+
+class NothingWaits(TorchDispatchMode):
+    """Fails at operations that a CUDA graph cannot capture, as far as they go through torch."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name, tags = str(func), set(func.tags)
+        if name == "aten.repeat_interleave.Tensor" and kwargs.get("output_size") is not None:
+            tags.discard(torch.Tag.dynamic_output_shape)
+        if name == "aten.index.Tensor":
+            masks = [i for i in args[1] if i is not None and i.dtype in (torch.bool, torch.uint8)]
+            tags = {torch.Tag.dynamic_output_shape} if masks else set()
+        bad = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+        assert not bad & tags, f"{name} depends on numbers"
+        # From memory of the host that is not pinned, as torch.tensor([1, 2]) has it.
+        assert name != "aten.lift_fresh.default", f"{name} copies from the host"
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool((x > 0).any()),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: x.masked_select(x > 0),
+        lambda x: x.long().unique(),
+        lambda x: x.long().abs().bincount(),
+        lambda x: x.repeat_interleave(x.long().abs()),
+        lambda x: torch.tensor([1, 2]),
+    ],
+)
+def test_what_a_graph_cannot_capture_is_found(work: Callable[[torch.Tensor], Any]) -> None:
+    x = torch.arange(-3.0, 3.0)
+    with NothingWaits(), pytest.raises(AssertionError, match=r"depends on numbers|from the host"):
+        work(x)
+
+
+def quiet_sae(architecture: str, **changes: Any) -> Any:
+    """One of which a sample has fewer than k latents above 0, and a decoder with a row of zeros."""
+    sae = small_sae(architecture, **changes)
+    with torch.no_grad():
+        assert isinstance(sae.b_enc, torch.Tensor)
+        sae.b_enc -= 0.4
+        sae.W_dec[3] = 0
+    return sae
+
+
+def a_few() -> torch.Tensor:
+    """So few samples that the interpreter is done with them soon."""
+    return torch.randn(8, D, generator=torch.Generator().manual_seed(0))
+
+
+def trainer_of(sae: Any, silent: dict[int, int], **changes: Any) -> SAETrainer:
+    """A trainer with latents that have not fired for so many steps."""
+    trainer = SAETrainer(sae, TrainingConfig(1000 * BATCH, BATCH, dead_feature_window=2, **changes))
+    for latent, steps in silent.items():
+        trainer.firing.steps_since_fired[latent] = steps
+    return trainer
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="the kernels are compiled here: see test_gpu_training")
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("room", [0, 4])
+@cases
+def test_no_step_waits(
+    architecture: str,
+    changes: dict[str, Any],
+    room: int,
+    autocast: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Forward and backward pass, clipping, Adam, the record, with the kernels of a GPU."""
+    monkeypatch.setenv("SYNTHKERN_BACKEND", "triton")
+    sae = quiet_sae(architecture, **changes)
+    trainer = trainer_of(sae, {2: 9, 7: 9}, max_grad_norm=0.5, autocast=autocast)
+    # The check of the loss waits on the CPU alone; it is meant to raise there.
+    monkeypatch.setattr(trainer, "check_losses", lambda: None)
+    x, before = a_few(), state(sae)
+    trainer._train(x)  # Adam's tensors
+    with NothingWaits():
+        trainer._train(x, dead_room=room)
+    assert not torch.equal(sae.W_dec, before["W_dec"])
+    with NothingWaits(), pytest.raises(AssertionError, match="depends on numbers"):
+        trainer._train(x)
+
+
+@pytest.mark.parametrize("dead", [(), (2, 7, 19), tuple(range(0, M, 2))], ids=len)
+@cases
+def test_padding_changes_no_bit(
+    backend: str, architecture: str, changes: dict[str, Any], dead: tuple[int, ...]
+) -> None:
+    x, mask = a_few(), torch.zeros(M, dtype=torch.bool)
+    mask[list(dead)] = True
+    found = []
+    for room in (None, len(dead), 2 * len(dead) + 1):
+        sae = quiet_sae(architecture, **changes)
+        output = sae.training_forward_pass(TrainStepInput(x, {}, mask, dead_room=room))
+        output.loss.backward()
+        gradients = {name: p.grad.clone() for name, p in sae.named_parameters()}
+        found.append((output, gradients, state(sae)))
+    usual, gradients, after = found[0]
+    assert usual.l0 < 2.4  # fewer than k
+    for output, others, other_after in found[1:]:
+        assert torch.equal(output.loss, usual.loss)
+        assert output.losses.keys() == usual.losses.keys()
+        for name, loss in usual.losses.items():
+            assert torch.equal(output.losses[name], loss), name
+        assert torch.equal(output.sae_out, usual.sae_out)
+        assert torch.equal(output.feature_acts, usual.feature_acts)
+        assert output.l0 == usual.l0
+        for name, gradient in gradients.items():
+            assert torch.equal(others[name], gradient), name
+        for name, value in after.items():
+            assert torch.equal(other_after[name], value), name
+
+
+def test_a_threshold_stays_where_a_batch_keeps_nothing() -> None:
+    sae: Any = quiet_sae("batchtopk")
+    with torch.no_grad():
+        sae.b_enc -= 100
+        sae.topk_threshold.fill_(0.5)
+    for room in (None, 0):
+        sae.training_forward_pass(TrainStepInput(a_few(), dead_room=room))
+        assert float(sae.topk_threshold) == 0.5
+
+
+# ---- replays -------------------------------------------------------------------------------------
+
+
+class Again:
+    """Stands in for a CUDA graph: nothing is done before the first replay, then all of it."""
+
+    made: int = 0
+    replays: int = 0
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work = work
+        self.output: Any = None
+        Again.made += 1
+
+    def replay(self) -> None:
+        self.output = self._work()
+        Again.replays += 1
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs on the CPU, and looks for dead latents that are due in the middle of their lives."""
+    monkeypatch.setattr(trainer_module, "capture_for", lambda parameter: Again)
+    monkeypatch.setattr(graph, "LOOK_EVERY", 5)
+    Again.made = Again.replays = 0
+
+
+@pytest.fixture(scope="module")
+def world() -> synthetic.SyntheticModel:
+    return small_world()
+
+
+def settings(**changes: Any) -> TrainingConfig:
+    values: dict[str, Any] = {
+        "training_samples": 60 * BATCH,
+        "batch_size": BATCH,
+        "seed": 5,
+        "lr": 1e-2,
+        "lr_warm_up_steps": 7,
+        "lr_decay_steps": 20,
+        "max_grad_norm": 0.5,
+        "dead_feature_window": 8,
+        "feature_sampling_window": 11,
+        "log_every": 3,
+    }
+    return TrainingConfig(**{**values, **changes})
+
+
+def curves(result: TrainingResult) -> list[dict[str, float]]:
+    rows = result.history.rows
+    return [{k: v for k, v in row.items() if k != "samples_per_second"} for row in rows]
+
+
+@cases
+def test_a_training_of_replays_is_the_eager_one(
+    architecture: str, changes: dict[str, Any], world: synthetic.SyntheticModel, graphs: None
+) -> None:
+    eager = small_sae(architecture, **changes)
+    expected = train_sae(eager, world, settings(cuda_graph=False))
+    assert Again.made == 0
+    replayed = small_sae(architecture, **changes)
+    got = train_sae(replayed, world, settings())
+    # No room for dead latents, and some.
+    assert Again.made >= 2
+    assert Again.replays == 60 - graph.WARM_UP * Again.made
+    assert_same_state(replayed, state(eager))
+    assert curves(got) == curves(expected)
+    assert max(expected.history.curve("dead_latents")[1]) > 0
+    assert torch.equal(got.feature_sparsity, expected.feature_sparsity)
+
+
+def test_a_training_goes_on_with_graphs_or_without(
+    world: synthetic.SyntheticModel, graphs: None, tmp_path: Path
+) -> None:
+    whole = small_sae("batchtopk")
+    expected = train_sae(whole, world, settings(eval_every=25, eval_samples=50))
+
+    def interrupts(sae: Any, scaler: Any) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    for use in (True, False):
+        torn = small_sae("batchtopk")
+        place = tmp_path / str(use)
+        cfg = settings(eval_every=25, eval_samples=50)
+        with pytest.raises(KeyboardInterrupt):
+            train_sae(torn, world, cfg, checkpoint_dir=place, evaluator=interrupts)
+        resumed = small_sae("batchtopk")
+        cfg = settings(eval_every=25, eval_samples=50, cuda_graph=use)
+        got = train_sae(resumed, world, cfg, checkpoint_dir=place)
+        assert_same_state(resumed, state(whole))
+        assert curves(got) == curves(expected)
+
+
+def test_other_batch_sizes_are_trained_on_eagerly(
+    world: synthetic.SyntheticModel, graphs: None
+) -> None:
+    sizes = [BATCH] * 5 + [BATCH // 2] + [BATCH] * 6
+    ends = torch.tensor([0, *sizes]).cumsum(0).tolist()
+    samples = world.sample(ends[-1], seed=1)
+    found = []
+    for use in (False, True):
+        trainer = SAETrainer(small_sae("topk"), settings(cuda_graph=use, dead_feature_window=99))
+        for begin, end in pairwise(ends):
+            trainer.step(samples[begin:end])
+        found.append(trainer)
+    assert Again.replays == 11 - graph.WARM_UP
+    assert_same_state(found[1].sae, state(found[0].sae))
+    assert found[1].n_training_samples == ends[-1]
+
+
+def test_a_failed_capture_is_said_and_eager_steps_go_on(
+    world: synthetic.SyntheticModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(work: Callable[[], Any]) -> Any:
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    eager = small_sae("topk")
+    train_sae(eager, world, settings())
+    monkeypatch.setattr(trainer_module, "capture_for", lambda parameter: fails)
+    tried = small_sae("topk")
+    with pytest.warns(UserWarning, match="CUDA graph, which fails: operation not per") as warned:
+        train_sae(tried, world, settings())
+    assert len(warned) == 1
+    assert_same_state(tried, state(eager))
+
+
+class DerivedSAE(TopKTrainingSAE):
+    """Might do anything in its steps."""
+
+
+@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "gated", "matching_pursuit"])
+def test_only_saes_that_say_so_are_captured(
+    architecture: str, world: synthetic.SyntheticModel, graphs: None
+) -> None:
+    for sae in (small_sae(architecture), DerivedSAE(small_sae("topk").cfg)):
+        train_sae(sae, world, settings())
+    assert Again.made == 0
