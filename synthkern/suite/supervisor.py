@@ -28,9 +28,9 @@ from synthkern.suite.worker import STOP, Job
 #: The bars are drawn here.
 _NO_BARS = {"TQDM_DISABLE": "1"}
 
-#: How long an idle thread of PyTorch's (GNU OpenMP's) spins, unless the user has said so: by default
-#: some milliseconds, in which it holds a core that another process could use. Seconds for two runs
-#: of the suite "quick" on two cores, default and this: in two processes 33 and 17, beside four
+#: How long an idle thread of PyTorch's (GNU OpenMP's) spins, where the user has not said so. By
+#: default it holds a core for some milliseconds that another process could use. Seconds for two
+#: runs of the suite "quick" on two cores, default and this: in two processes 33 and 17, beside four
 #: others' load 176 and 53; five runs alone 41 and 39 (asleep at once, "passive", 47).
 _SPINS = {"GOMP_SPINCOUNT": "1000"}
 
