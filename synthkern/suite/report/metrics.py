@@ -12,8 +12,8 @@ _BAR = {"type": "data", "thickness": 1.2, "width": 3}
 METRICS = Kind(
     name="metrics",
     title="Metrics against L0",
-    caption="Means over seeds at the measured L0; bars are standard deviations over seeds. Hollow "
-    "diamonds are published values, at the L0 that was asked for.",
+    caption="Means over seeds at the measured L0; bars are standard deviations over seeds. Where "
+    "something was published, hollow diamonds show it at the L0 that was asked for.",
     layers={
         "mean": {
             "type": "scatter",
