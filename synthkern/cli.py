@@ -22,6 +22,7 @@ from synthkern.report_command import add_report_command
 from synthkern.shards import WHAT, SampleJob, write_samples
 from synthkern.stream import STREAM_VERSION
 from synthkern.synthetic_model import SyntheticModel
+from synthkern.training.interrupt import termination_interrupts
 from synthkern.training_commands import add_commands, named_architecture
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import ABOUT, PRESETS
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         options = _parser(named_architecture(words)).parse_args(words)
-        status: int = options.run(options)
+        with termination_interrupts():
+            status: int = options.run(options)
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130

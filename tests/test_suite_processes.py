@@ -41,7 +41,8 @@ def wait_for_its_worker(run: Run, out: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def test_interrupted_and_killed_it_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_killed_it_goes_on(tmp_path: Path, interrupt: signal.Signals) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     first, second = tmp_path / "first", tmp_path / "second"
     at_the_end = {"checkpoint_seconds": 1e6}
@@ -60,7 +61,7 @@ def test_interrupted_and_killed_it_goes_on(tmp_path: Path) -> None:
 
     with bench(tmp_path, *words) as process:
         wait_for(first, process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(interrupt)
         text = process.communicate()[1]
     assert process.returncode == 130, text
     assert text.endswith("interrupted; the same command continues\n")

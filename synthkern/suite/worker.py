@@ -31,6 +31,7 @@ from synthkern.suite.memory import is_memory_error
 from synthkern.suite.own_saes import load_architectures
 from synthkern.suite.worlds import built_world
 from synthkern.synthetic_model import SyntheticModel
+from synthkern.training.interrupt import termination_interrupts
 from synthkern.training.runner import CHECKPOINT_FOLDER, SyntheticSAERunner
 from synthkern.training.runner_config import SyntheticSAERunnerConfig
 from synthkern.training.together import train_together
@@ -74,21 +75,10 @@ def main() -> None:
     """
     connection = Connection(int(sys.argv[-1]))
     reports = Reports(connection)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupt)
     try:
-        orders: SimpleQueue[Any] = SimpleQueue()
-        threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
-        worker = Worker(orders.get(), reports)
-        # The modules' objects are not looked through again for each run, which takes 0.16 s.
-        gc.freeze()
-        while True:
-            reports.send("ready")
-            runs = orders.get()
-            if runs is None:
-                return
-            worker.do(runs)
-            # What a run that failed for want of memory held must be gone before the next.
-            gc.collect()
+        with termination_interrupts():
+            _work(connection, reports)
     except KeyboardInterrupt:
         sys.exit(130)
     except (OSError, ValueError) as error:
@@ -97,6 +87,29 @@ def main() -> None:
     except Exception:
         reports.send("fatal", RuntimeError(traceback.format_exc()))
         sys.exit(1)
+
+
+def _interrupt(*_: object) -> None:
+    """Interrupt this process, once: a scheduler's signal may come both here and by the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _work(connection: Connection, reports: Reports) -> None:
+    """Take orders until there are no more."""
+    orders: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
+    worker = Worker(orders.get(), reports)
+    # The modules' objects are not looked through again for each run, which takes 0.16 s.
+    gc.freeze()
+    while True:
+        reports.send("ready")
+        runs = orders.get()
+        if runs is None:
+            return
+        worker.do(runs)
+        # What a run that failed for want of memory held must be gone before the next.
+        gc.collect()
 
 
 def _listen(connection: Connection, orders: SimpleQueue[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C between two things, not within one."""
+"""Ctrl-C between two things, not within one, and SIGTERM as Ctrl-C."""
 
 from __future__ import annotations
 
@@ -34,3 +34,21 @@ def deferred_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         if came:
             signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """SIGTERM within the block, as schedulers send it, has the effect of Ctrl-C.
+
+    In the main thread, and where Ctrl-C has one.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if main else None
+    if before is None or not callable(signal.getsignal(signal.SIGINT)):
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
