@@ -78,6 +78,20 @@ def fill(
     return database
 
 
+def outcome(**changes: Any) -> Outcome:
+    """What a run may give, with next to nothing in it."""
+    given: dict[str, Any] = {
+        "metrics": {"mcc": 0.5, "sae_l0": 6.0},
+        "standard_errors": {},
+        "history": TrainingHistory(),
+        "latents": {name: np.zeros(0) for name in LATENT_COLUMNS},
+        "seconds": 1.0,
+        "training_seconds": 1.0,
+        "samples_per_second": 10.0,
+    }
+    return Outcome(**given | changes)
+
+
 def _outcome(run: PlannedRun, latents: int, rows: int, shift: float) -> Outcome:
     own = np.random.default_rng([run.seed, sum(map(ord, run.key))])
     shared = np.random.default_rng(run.seed).normal()

@@ -68,6 +68,23 @@ def small_sae(architecture: str, **changes: Any) -> TrainingSAE:
     return make_sae(small_config(architecture, **changes))
 
 
+def eventful_training(steps: int, **changes: Any) -> synthetic.TrainingConfig:
+    """Settings of which each has an effect within few steps."""
+    values: dict[str, Any] = {
+        "training_samples": steps * BATCH,
+        "batch_size": BATCH,
+        "seed": 5,
+        "lr": 1e-2,
+        "lr_warm_up_steps": 7,
+        "lr_decay_steps": 20,
+        "max_grad_norm": 0.5,
+        "dead_feature_window": 8,
+        "feature_sampling_window": 11,
+        "log_every": 3,
+    }
+    return synthetic.TrainingConfig(**{**values, **changes})
+
+
 def state(sae: Any) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in sae.state_dict().items()}
 

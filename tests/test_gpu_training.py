@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from small_training import BATCH, assert_same_state, small_sae, small_world, state
+from small_training import (
+    BATCH,
+    assert_same_state,
+    eventful_training,
+    small_sae,
+    small_world,
+    state,
+)
 
 import synthkern as synthetic
 from synthkern.training import SAETrainer, TrainingConfig, TrainingResult, graph, train_sae
@@ -50,19 +57,7 @@ def world() -> synthetic.SyntheticModel:
 
 
 def settings(**changes: Any) -> TrainingConfig:
-    values: dict[str, Any] = {
-        "training_samples": STEPS * BATCH,
-        "batch_size": BATCH,
-        "seed": 5,
-        "lr": 1e-2,
-        "lr_warm_up_steps": 7,
-        "lr_decay_steps": 20,
-        "max_grad_norm": 0.5,
-        "dead_feature_window": 8,
-        "feature_sampling_window": 11,
-        "log_every": 3,
-    }
-    return TrainingConfig(**{**values, **changes})
+    return eventful_training(STEPS, **changes)
 
 
 def sae_on_gpu(architecture: str, **changes: Any) -> Any:

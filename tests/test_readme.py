@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -71,8 +70,7 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.peer
 @pytest.mark.filterwarnings("ignore")
 def test_the_example_with_the_peer_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if importlib.util.find_spec(PEER) is None:
-        pytest.skip(f"{PEER} is not installed")
+    pytest.importorskip(PEER)
     monkeypatch.chdir(tmp_path)
     sources = blocks("python")
     assert sum(PEER in source for source in sources) == 1

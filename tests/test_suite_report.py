@@ -7,16 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from made_up_runs import fill
+from made_up_runs import fill, outcome
 from report_pages import Page, config_of, in_rows
 
-from synthkern.suite.database import LATENT_COLUMNS, Outcome, RunDatabase
+from synthkern.suite.database import RunDatabase
 from synthkern.suite.report import page, read_contents
 from synthkern.suite.report.figure import label, short, wide
 from synthkern.suite.summary import TABLE_METRICS, summarize_directory
-from synthkern.training import TrainingHistory
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py"\nRuntimeError: out of memory\n'
 
@@ -38,19 +36,6 @@ def page_of(directory: Path) -> Page:
 
 def data_of(directory: Path) -> Any:
     return page_of(directory).data
-
-
-def outcome(**changes: Any) -> Outcome:
-    given: dict[str, Any] = {
-        "metrics": {"mcc": 0.5, "sae_l0": 6.0},
-        "standard_errors": {},
-        "history": TrainingHistory(),
-        "latents": {name: np.zeros(0) for name in LATENT_COLUMNS},
-        "seconds": 1.0,
-        "training_seconds": 1.0,
-        "samples_per_second": 10.0,
-    }
-    return Outcome(**given | changes)
 
 
 def test_tables_are_the_summaries_number_for_number(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up_runs import WORLD, fill
+from made_up_runs import WORLD, fill, outcome
 
-from synthkern.suite.database import LATENT_COLUMNS, Outcome, Run, RunDatabase
+from synthkern.suite.database import LATENT_COLUMNS, Run, RunDatabase
 from synthkern.suite.report import check_images, read_contents, write_images
 from synthkern.suite.report.contents import in_words
 from synthkern.suite.report.embedded import embedded
@@ -44,16 +44,7 @@ def values_of(panel: Any, layer: str) -> dict[int, dict[str, Any]]:
 
 
 def finish(database: RunDatabase, run: Run, **changes: Any) -> None:
-    given: dict[str, Any] = {
-        "metrics": run.metrics,
-        "standard_errors": {},
-        "history": TrainingHistory(),
-        "latents": {name: np.zeros(0) for name in LATENT_COLUMNS},
-        "seconds": 1.0,
-        "training_seconds": 1.0,
-        "samples_per_second": 10.0,
-    }
-    database.finish(run.key, Outcome(**given | changes))
+    database.finish(run.key, outcome(**{"metrics": run.metrics, **changes}))
 
 
 def test_there_is_a_figure_of_each_kind_for_each_place(tmp_path: Path) -> None:

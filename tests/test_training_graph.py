@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from small_training import BATCH, D, M, assert_same_state, small_sae, small_world, state
+from small_training import (
+    BATCH,
+    D,
+    M,
+    assert_same_state,
+    eventful_training,
+    small_sae,
+    small_world,
+    state,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import synthkern as synthetic
@@ -195,19 +204,7 @@ def world() -> synthetic.SyntheticModel:
 
 
 def settings(**changes: Any) -> TrainingConfig:
-    values: dict[str, Any] = {
-        "training_samples": 60 * BATCH,
-        "batch_size": BATCH,
-        "seed": 5,
-        "lr": 1e-2,
-        "lr_warm_up_steps": 7,
-        "lr_decay_steps": 20,
-        "max_grad_norm": 0.5,
-        "dead_feature_window": 8,
-        "feature_sampling_window": 11,
-        "log_every": 3,
-    }
-    return TrainingConfig(**{**values, **changes})
+    return eventful_training(60, **changes)
 
 
 def curves(result: TrainingResult) -> list[dict[str, float]]:

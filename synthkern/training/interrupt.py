@@ -13,11 +13,9 @@ from typing import Any
 def deferred_interrupt() -> Iterator[None]:
     """Ctrl-C within the block has its effect at the block's end.
 
-    Other threads than the main one get no signals, and handlers that Python did not set cannot be
-    put back: there, nothing is deferred.
+    Where :func:`_handler` gives none, nothing is deferred.
     """
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT) if main else None
+    before = _handler(signal.SIGINT)
     if before is None:
         yield
         return
@@ -42,9 +40,8 @@ def termination_interrupts() -> Iterator[None]:
 
     In the main thread, and where Ctrl-C has one.
     """
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM) if main else None
-    if before is None or not callable(signal.getsignal(signal.SIGINT)):
+    before = _handler(signal.SIGTERM)
+    if before is None or not callable(_handler(signal.SIGINT)):
         yield
         return
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -52,3 +49,13 @@ def termination_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _handler(number: signal.Signals) -> Any:
+    """What a signal has as its handler, where it can be set and put back; else None.
+
+    Other threads than the main one get no signals, and handlers that Python did not set cannot be
+    put back.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    return signal.getsignal(number) if in_main else None
