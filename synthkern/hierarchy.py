@@ -140,6 +140,8 @@ def _deal(
     roots = [HierarchyNode(j) for j in range(min(config.total_root_nodes, num_features))]
     levels, dealt = [roots], len(roots)
     for _ in range(config.max_depth):
+        if not levels[-1]:
+            break
         level: list[HierarchyNode] = []
         for parent in levels[-1]:
             wanted = config.branching_factor

@@ -14,7 +14,7 @@ import torch
 
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVAL_STATS_FILENAME, read_evaluation, write_evaluation
-from synthkern.files import read_json
+from synthkern.files import blaming, read_json
 from synthkern.plots import (
     plot_precision_recall,
     plot_sae_feature_similarity,
@@ -188,7 +188,7 @@ def described_run(
     A world that is a saved model's is loaded, as the SAE's width follows from it.
     """
     given = vars(options)
-    data: dict[str, Any] = dict(read_json(given["config"])) if "config" in given else {}
+    data: dict[str, Any] = _read_config(given["config"]) if "config" in given else {}
     if given.get("world") is not None:
         world = world_or_source(given["world"])
         data["synthetic_model"] = world if isinstance(world, str) else world.to_dict()
@@ -212,6 +212,22 @@ def described_run(
     if "target_l0" in given:
         set_target_l0(data, data.pop("target_l0"))
     return SyntheticSAERunnerConfig.from_dict(data), model
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """A run's config as JSON has it, of whose parts at least the kinds are right."""
+    data = read_json(path)
+    with blaming(path):
+        if not isinstance(data, dict):
+            raise ValueError(f"this must be a run's config, got {data!r}")
+        for name, kinds in (
+            ("sae", dict | None),
+            ("logger", dict),
+            ("synthetic_model", dict | str),
+        ):
+            if not isinstance(data.get(name, {}), kinds):
+                raise ValueError(f"{name} must not be {data[name]!r}")
+    return data
 
 
 def _sae_config(saved: dict[str, Any] | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -256,10 +272,11 @@ def _world_of(directory: Path, name: str | None, device: str) -> SyntheticModel:
     """The world that an SAE was trained on, or another."""
     if name is not None:
         return SyntheticModel.load_from_source(world_or_source(name), device)
-    data = read_json(directory / RUNNER_CONFIG_FILENAME)
-    return SyntheticModel.load_from_source(
-        SyntheticSAERunnerConfig.from_dict(data).synthetic_model, device
-    )
+    path = directory / RUNNER_CONFIG_FILENAME
+    data = read_json(path)
+    with blaming(path):
+        world = SyntheticSAERunnerConfig.from_dict(data).synthetic_model
+    return SyntheticModel.load_from_source(world, device)
 
 
 def _plot(options: argparse.Namespace) -> int:
