@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,25 @@ from synthkern.files import read_bytes
 
 #: Nodes that a file may hold, where every alias counts as what it stands for.
 _MOST_NODES = 200_000
+
+#: What is a number to everybody but YAML 1.1, which wants a point and a sign in it.
+_EXPONENT = re.compile(r"[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d{1,4}", re.ASCII)
+_EXPONENT_TAG = "tag:synthkern,2026:exponent"
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """A safe loader that also reads 1e-3 and 2e6 as numbers."""
+
+
+def _number(loader: _Loader, node: Any) -> float:
+    text = loader.construct_scalar(node).replace("_", "")
+    value = float(text)
+    # A count of samples may be written so; a rate with a point, or below one, is none.
+    return int(value) if "." not in text and value.is_integer() and abs(value) < 2**63 else value
+
+
+_Loader.add_implicit_resolver(_EXPONENT_TAG, re.compile(f"^(?:{_EXPONENT.pattern})$"), None)
+_Loader.add_constructor(_EXPONENT_TAG, _number)
 
 
 def read_yaml(path: Path) -> Any:
@@ -30,7 +50,7 @@ def read_yaml(path: Path) -> Any:
 
 def parse_yaml(text: str) -> Any:
     """What a text says; see :func:`read_yaml`, whose errors about what is said are its own."""
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
