@@ -131,8 +131,7 @@ def _read_hierarchy(path: Path, cfg: SyntheticModelConfig) -> Hierarchy | None:
         data = read_json(path)
         with blaming(path):
             hierarchy = Hierarchy.from_dict(data)
-            if hierarchy.modifier is not None:
-                hierarchy.modifier.check_fits(cfg.num_features)
+            hierarchy.compiled(cfg.num_features)
     return hierarchy
 
 
