@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -23,6 +24,29 @@ class TrainCoefficientConfig(NamedTuple):
 
     value: float
     warm_up_steps: int
+
+
+class Metadata(dict[str, Any]):
+    """A mapping whose keys are attributes too, as in SAELens: None where there is no such key."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.get(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+def coefficient(value: float, warm_up_steps: int) -> TrainCoefficientConfig:
+    """A :class:`TrainCoefficientConfig`; SAELens' own where SAELens is loaded.
+
+    Its trainer takes no other, and the two have the same fields.
+    """
+    saelens: Any = sys.modules.get("sae_lens.saes.sae")
+    made: Any = getattr(saelens, "TrainCoefficientConfig", TrainCoefficientConfig)
+    found: TrainCoefficientConfig = made(value, warm_up_steps)
+    return found
 
 
 @dataclass
@@ -74,6 +98,7 @@ class TrainingSAEConfig(ABC):
         check_choice("reshape_activations", self.reshape_activations, _RESHAPES)
         if not isinstance(self.metadata, dict):
             raise TypeError(f"metadata must be a mapping, got {self.metadata!r}")
+        self.metadata = Metadata(self.metadata)
         if self.decoder_init_norm is not None:
             as_float("decoder_init_norm", self.decoder_init_norm, low=0, open_low=True)
 

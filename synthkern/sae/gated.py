@@ -11,7 +11,7 @@ from synthkern._checks import as_float, as_int
 from synthkern.sae.active import active
 from synthkern.sae.base import reconstruction_loss, total
 from synthkern.sae.bounded import BoundedTrainingSAE
-from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig, coefficient
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
 
@@ -77,7 +77,7 @@ class GatedTrainingSAE(BoundedTrainingSAE):
 
     def get_coefficients(self) -> dict[str, float | TrainCoefficientConfig]:
         """The coefficient "l1"."""
-        return {"l1": TrainCoefficientConfig(self.cfg.l1_coefficient, self.cfg.l1_warm_up_steps)}
+        return {"l1": coefficient(self.cfg.l1_coefficient, self.cfg.l1_warm_up_steps)}
 
     def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
         """``(x - b_dec) @ W_enc``, what both paths share: [..., M] of [..., D]."""

@@ -19,14 +19,16 @@ class TrainingConfig:
 
     Attributes:
         training_samples: at least 0; whole batches are trained, so that the last may go beyond.
-        batch_size: samples of a step.
+        batch_size: samples of a step; an iterable's batches are as large as they come, and its
+            schedules go by the size of the first.
         seed: of the stream of samples; None draws one from torch's global generator.
-        lr: the learning rate, Adam's.
+        lr: the learning rate, Adam's; 0 changes no weight.
         lr_scheduler_name: what it does between warm-up and decay: "constant", or from ``lr`` to
             ``lr_end`` "linear", "cosineannealing" (half a cosine) or
             "cosineannealingwarmrestarts" (``n_restart_cycles`` of these).
-        lr_warm_up_steps: in which it grows from 0, linearly, before that.
-        lr_decay_steps: in which it falls to 0, linearly, after that.
+        lr_warm_up_steps: in which it grows from 0, linearly, before that; may be more than there
+            are.
+        lr_decay_steps: in which it falls to 0, linearly, at the end; the warm-up gives way.
         lr_end: None for a tenth of ``lr``; "constant" has no use for it.
         n_restart_cycles: of "cosineannealingwarmrestarts".
         adam_beta1: decay of the first moment.
@@ -82,7 +84,7 @@ class TrainingConfig:
         as_int("batch_size", self.batch_size, low=1, high=2**31 - 1)
         if self.seed is not None:
             as_seed("seed", self.seed)
-        as_float("lr", self.lr, low=0, open_low=True)
+        as_float("lr", self.lr, low=0)
         check_choice("lr_scheduler_name", self.lr_scheduler_name, LR_SCHEDULERS)
         as_int("lr_warm_up_steps", self.lr_warm_up_steps, low=0)
         as_int("lr_decay_steps", self.lr_decay_steps, low=0)
@@ -107,12 +109,6 @@ class TrainingConfig:
         as_int("eval_samples", self.eval_samples, low=1)
         as_int("n_snapshots", self.n_snapshots, low=0)
         as_float("checkpoint_seconds", self.checkpoint_seconds, low=0)
-        around = self.lr_warm_up_steps + self.lr_decay_steps
-        if around > self.training_steps:
-            raise ValueError(
-                f"lr_warm_up_steps + lr_decay_steps must be at most the {self.training_steps} "
-                f"steps of training, got {around}"
-            )
 
     @property
     def training_steps(self) -> int:

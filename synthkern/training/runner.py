@@ -148,7 +148,7 @@ class SyntheticSAERunner:
         if self._logger is not None and result is not None:
             self._logger.log(result.to_log_dict("final/"), training.training_steps)
         if self.cfg.save_final_checkpoint:
-            self._save_sae(f"final_{training.training_steps * training.batch_size}")
+            self._save_sae(f"final_{training.training_steps * training.batch_size}", self.sae)
         if output is not None:
             self._save(output, trained, result)
         return SyntheticSAERunnerResult(
@@ -188,14 +188,14 @@ class SyntheticSAERunner:
             write_evaluation(output, result)
 
     def _save_checkpoint(self, trainer: SAETrainer) -> None:
-        folder = self._save_sae(str(trainer.n_training_samples))
+        folder = self._save_sae(str(trainer.n_training_samples), trainer.sae_to_keep())
         save_tensors(folder / SPARSITY_FILENAME, {"sparsity": trainer.log_feature_sparsity})
 
-    def _save_sae(self, name: str) -> Path:
+    def _save_sae(self, name: str, sae: Any) -> Path:
         assert self.cfg.checkpoint_path is not None
         folder = Path(self.cfg.checkpoint_path) / name
         folder.mkdir(parents=True, exist_ok=True)
-        self.sae.save_model(folder)
+        sae.save_model(folder)
         self._write_config(folder)
         return folder
 
