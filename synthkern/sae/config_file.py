@@ -12,7 +12,7 @@ from synthkern.sae.config import TrainingSAEConfig, architecture_class
 
 #: The release of the field's package whose format is written: without one, its loaders take a
 #: file for an old one, which they rewrite by rules of their own.
-_RELEASE = "6.54.12"
+SAELENS_RELEASE = "6.54.12"
 
 #: Keys that the field's files have beside an SAE's own: where it was trained and what by.
 _PROVENANCE = {
@@ -89,7 +89,7 @@ def _origin(cfg: TrainingSAEConfig) -> dict[str, Any]:
     """What the field's files say of an SAE's training."""
     known, kept = cfg.to_dict(), {*_inference_fields(cfg), "metadata", "architecture"}
     return {
-        "sae_lens_version": _RELEASE,
+        "sae_lens_version": SAELENS_RELEASE,
         "training_architecture": cfg.architecture(),
         "training_architecture_details": {k: v for k, v in known.items() if k not in kept},
     }
