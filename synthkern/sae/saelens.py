@@ -11,7 +11,7 @@ from typing import Any
 
 from synthkern.files import blaming, read_json
 from synthkern.sae.base import TrainingSAE
-from synthkern.sae.config import TrainingSAEConfig
+from synthkern.sae.config import Metadata, TrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME
 from synthkern.sae.registry import get_architecture, make_sae
 from synthkern.saved_folder import read_folder
@@ -52,8 +52,7 @@ def own_config(cfg: Any) -> TrainingSAEConfig | None:
     known = {f.name for f in fields(config_class)}
     if not values.keys() <= known or values["normalize_activations"] not in _NORMALIZATIONS:
         return None
-    metadata = values["metadata"].to_dict()
-    values["metadata"] = {key: metadata[key] for key in metadata if key not in _WRITTEN}
+    values["metadata"] = _without_written(values["metadata"].to_dict())
     return config_class(**values)
 
 
@@ -99,7 +98,9 @@ def sae_config_from_dict(data: Mapping[str, Any]) -> Any:
     """The config that a ``to_dict`` of either package describes."""
     if isinstance(data, Mapping) and _is_theirs_alone(data.get("architecture")):
         return config_class_of(data["architecture"]).from_dict(dict(data))
-    return TrainingSAEConfig.from_dict(data)
+    cfg = TrainingSAEConfig.from_dict(data)
+    cfg.metadata = _without_written(cfg.metadata)
+    return cfg
 
 
 def load_sae(directory: Path, device: str) -> Any:
@@ -118,6 +119,10 @@ def load_sae(directory: Path, device: str) -> Any:
     if theirs:
         return importlib.import_module("sae_lens").SAE.load_from_disk(directory, device=device)
     return TrainingSAE.load_from_disk(directory, device)
+
+
+def _without_written(metadata: Mapping[str, Any]) -> Metadata:
+    return Metadata({key: metadata[key] for key in metadata if key not in _WRITTEN})
 
 
 def _is_ours(architecture: Any) -> bool:
