@@ -164,9 +164,9 @@ class Loop:
 
     def _evaluate(self) -> None:
         every, step = self._trainer.cfg.eval_every, self._trainer.steps_done
-        if not every or step % every or step <= self._evaluated_step:
+        due = every and step % every == 0 and step > self._evaluated_step
+        if not due or self._evaluator is None:
             return
-        assert self._evaluator is not None
         figures = self._evaluator(self._trainer.sae, self._trainer.activation_scaler)
         with deferred_interrupt():
             self._log({f"eval/{name}": value for name, value in figures.items()})
