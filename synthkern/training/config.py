@@ -127,6 +127,21 @@ class TrainingConfig:
         """Number of batches that have ``training_samples`` at least."""
         return -(-self.training_samples // self.batch_size)
 
+    @property
+    def total_training_samples(self) -> int:
+        """``training_samples``, as SAELens' trainer has it."""
+        return self.training_samples
+
+    @property
+    def total_training_steps(self) -> int:
+        """``training_steps``, as SAELens' trainer has it."""
+        return self.training_steps
+
+    @property
+    def train_batch_size_samples(self) -> int:
+        """``batch_size``, as SAELens' trainer has it."""
+        return self.batch_size
+
     def to_dict(self) -> dict[str, Any]:
         """The fields."""
         return asdict(self)
