@@ -134,8 +134,10 @@ class TrainingConfig:
 
     @property
     def total_training_steps(self) -> int:
-        """``training_steps``, as SAELens' trainer has it."""
-        return self.training_steps
+        """Whole batches in ``training_samples``, as SAELens' trainer has it: it does not count a
+        last step that goes beyond them.
+        """
+        return self.training_samples // self.batch_size
 
     @property
     def train_batch_size_samples(self) -> int:

@@ -140,6 +140,8 @@ class Loop:
             if logs:
                 trainer.check_losses()
                 self._add_row(figures)
+            if trainer.steps_done % cfg.feature_sampling_window == 0:
+                self._log(trainer.window_figures())
         bar.update(min(len(batch), cfg.training_samples - before))
 
     def _add_row(self, figures: dict[str, float]) -> None:

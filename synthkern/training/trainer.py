@@ -202,6 +202,7 @@ class SAETrainer(TrainerNames):
             "l0": float(fired.sum()) / max(size, 1),
             "explained_variance": 1 - left / variance if variance > 0 else math.nan,
             "dead_latents": float(self.dead_neurons.sum()),
+            "mean_steps_since_fired": float(self.n_forward_passes_since_fired.mean()),
             "lr": self._last_rate,
             **{f"coefficients/{name}": value for name, value in self.get_coefficients().items()},
             **{f"metrics/{name}": _number(value) for name, value in output.metrics.items()},

@@ -187,3 +187,50 @@ def test_a_rate_of_zero_and_samples_as_a_float() -> None:
         parts = library.FeatureDictionary(20, D), library.ActivationGenerator(20, 0.2)
         library.train_toy_sae(sae, *parts, training_samples=1e2, batch_size=B, lr=0)
         assert torch.equal(sae.W_dec, before)
+
+
+def test_figures_have_its_names_in_weights_and_biases(monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    there: set[str] = set()
+    monkeypatch.setattr(wandb, "log", lambda row, step=None: there.update(row))
+    trainer = SAETrainer(
+        SAETrainerConfig(
+            total_training_samples=12 * B,
+            train_batch_size_samples=B,
+            lr=1e-3,
+            lr_end=1e-3,
+            feature_sampling_window=6,
+            logger=LoggingConfig(log_to_wandb=True, wandb_log_frequency=4),
+            n_checkpoints=0,
+            checkpoint_path=None,
+            save_final_checkpoint=False,
+        ),
+        theirs("jumprelu"),
+        batches(),
+    )
+    trainer.fit()
+
+    class Run:
+        def __init__(self) -> None:
+            self.names: set[str] = set()
+
+        def log(self, row: dict[str, float], step: int) -> None:
+            self.names.update(row)
+
+    run = Run()
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    cfg = synthetic.TrainingConfig(
+        12 * B, B, lr=1e-3, feature_sampling_window=6, log_every=4, max_grad_norm=1.0
+    )
+    synthetic.train_sae(theirs("jumprelu"), batches(), cfg, logger=synthetic.WandbLogger("x"))
+    left_out = {
+        # Not of a batch's variance but of each sample's squares, by which SAELens no longer goes.
+        "metrics/explained_variance_legacy",
+        "metrics/explained_variance_legacy_std",
+        # Pictures, which the curves do not have.
+        "plots/feature_density_line_chart",
+    }
+    histograms = {name for name in there if name.startswith("weights/")}
+    assert there - run.names - histograms == left_out
+    assert run.names - there == {"details/samples_per_second"}
