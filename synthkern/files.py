@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,14 +66,41 @@ def write_json(path: Path, data: Any, *, indent: int | None = 2) -> None:
     write_atomically(path, lambda to: _write_text(to, text + "\n"))
 
 
+def open_regular(path: Path) -> FileIO:
+    """Open a file to read; a pipe would keep who reads it waiting, and a device has no end.
+
+    Raises:
+        IsADirectoryError: for a folder.
+        ValueError: naming it, for anything else that is no regular file.
+        OSError: naming it, where it cannot be opened.
+    """
+    _refuse_special(path, os.stat(path).st_mode)
+    # Somebody may have put another one there meanwhile: without waiting, and looked at again.
+    file = FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    try:
+        _refuse_special(path, os.fstat(file.fileno()).st_mode)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_bytes(path: Path) -> bytes:
+    """All that a regular file holds; see :func:`open_regular`."""
+    with open_regular(path) as file:
+        return file.readall()
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; an error names the file.
 
     Raises:
         ValueError: for anything else, for NaN and infinity, and for what is nested too deep.
+        OSError: where it cannot be opened.
     """
+    data = read_bytes(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse)
     except ValueError as error:
         raise ValueError(f"{path} must be a JSON file, but {error}") from error
     except RecursionError as error:
@@ -111,6 +141,13 @@ def _os_error(path: Path, error: safetensors.SafetensorError) -> OSError:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def _refuse_special(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} must be a regular file, but it is none")
 
 
 def _refuse(constant: str) -> NoReturn:

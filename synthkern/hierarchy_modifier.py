@@ -21,19 +21,19 @@ Activations = TypeVar("Activations", torch.Tensor, SparseActivations)
 
 
 def hierarchy_modifier(
-    roots_or_root: Sequence[HierarchyNode] | HierarchyNode,
+    roots: Sequence[HierarchyNode] | HierarchyNode,
 ) -> HierarchyModifier:
     """A callable that applies trees to activations; no trees give the identity.
 
     Args:
-        roots_or_root: of the trees; they are checked, and read once: changing a node afterwards
-            changes nothing.
+        roots: of the trees, ours or SAELens', or a single one; they are checked, and read once:
+            changing a node afterwards changes nothing.
 
     Raises:
         ValueError: naming the node, for what :meth:`HierarchyNode.validate` rejects and for a
             feature in two trees.
     """
-    return HierarchyModifier(as_roots(roots_or_root))
+    return HierarchyModifier(as_roots(roots))
 
 
 class HierarchyModifier:

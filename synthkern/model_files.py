@@ -18,8 +18,7 @@ from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.files import blaming, read_json, write_json
 from synthkern.hierarchy import Hierarchy
 from synthkern.model_weights import read_weights, write_weights
-from synthkern.staged_directory import staged_directory
-from synthkern.steady_read import read_steadily
+from synthkern.saved_folder import SavedFiles, read_folder, saved_folder
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix
 from synthkern.world.magnitudes import FoldedNormalMagnitudeConfig
@@ -75,7 +74,7 @@ def write_model(directory: Path | str, parts: ModelParts) -> None:
     for key, part in (("hierarchy", hierarchy), ("correlation", generator.low_rank_correlation)):
         if part is None:
             config[key] = None
-    with staged_directory(Path(directory), MODEL_FILENAMES) as folder:
+    with saved_folder(directory, MODEL_FILENAMES) as folder:
         write_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME, config)
         weights = folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME
         write_weights(weights, parts.feature_dict, generator)
@@ -88,16 +87,16 @@ def write_model(directory: Path | str, parts: ModelParts) -> None:
 
 def read_model(directory: Path | str) -> ModelParts:
     """Read a model's files; see :meth:`synthkern.SyntheticModel.load_from_disk`."""
-    return read_steadily(directory, _read)
+    return read_folder(directory, MODEL_FILENAMES, _read)
 
 
-def _read(folder: Path) -> ModelParts:
-    recipe = folder / SYNTHETIC_MODEL_CONFIG_FILENAME
-    weights = folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME
+def _read(files: SavedFiles) -> ModelParts:
+    recipe = files.path(SYNTHETIC_MODEL_CONFIG_FILENAME)
+    weights = files.path(SYNTHETIC_MODEL_WEIGHTS_FILENAME)
     data = read_json(recipe)
     with blaming(recipe):
         cfg = SyntheticModelConfig.from_dict(translate_config(data))
-    hierarchy = _read_hierarchy(folder / SYNTHETIC_MODEL_HIERARCHY_FILENAME, cfg)
+    hierarchy = _read_hierarchy(files, cfg)
     stored = read_weights(weights, cfg)
     tensors = stored.tensors
     with blaming(recipe):
@@ -122,8 +121,9 @@ def _read(folder: Path) -> ModelParts:
     return ModelParts(cfg, dictionary, generator, hierarchy)
 
 
-def _read_hierarchy(path: Path, cfg: SyntheticModelConfig) -> Hierarchy | None:
-    if not path.exists():
+def _read_hierarchy(files: SavedFiles, cfg: SyntheticModelConfig) -> Hierarchy | None:
+    path = files.path(SYNTHETIC_MODEL_HIERARCHY_FILENAME)
+    if not files.has(SYNTHETIC_MODEL_HIERARCHY_FILENAME):
         if cfg.hierarchy is not None:
             raise ValueError(f"{path} must be there, since the config has a hierarchy")
         return None
@@ -131,8 +131,7 @@ def _read_hierarchy(path: Path, cfg: SyntheticModelConfig) -> Hierarchy | None:
         data = read_json(path)
         with blaming(path):
             hierarchy = Hierarchy.from_dict(data)
-            if hierarchy.modifier is not None:
-                hierarchy.modifier.check_fits(cfg.num_features)
+            hierarchy.compiled(cfg.num_features)
     return hierarchy
 
 

@@ -12,7 +12,8 @@ from tqdm.auto import tqdm
 
 from synthkern._checks import as_int, as_seed
 from synthkern.files import read_json, save_tensors, write_json
-from synthkern.staged_directory import clear_leftovers
+from synthkern.model_files import SYNTHETIC_MODEL_CONFIG_FILENAME
+from synthkern.saved_folder import has_file
 from synthkern.stream import STREAM_VERSION
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.tensor_file import open_tensors
@@ -127,7 +128,6 @@ def _clear_leftovers(folder: Path) -> None:
     for name in ("shard-*.safetensors", MANIFEST_FILENAME):
         for leftover in folder.glob(f".{name}.*.tmp"):
             leftover.unlink()
-    clear_leftovers(folder / MODEL_DIRECTORY)
 
 
 def _claim(folder: Path, job: SampleJob) -> None:
@@ -154,7 +154,7 @@ def _claim(folder: Path, job: SampleJob) -> None:
 
 
 def _model(folder: Path, cfg: SyntheticModelConfig) -> SyntheticModel:
-    if not folder.exists():
+    if not has_file(folder, SYNTHETIC_MODEL_CONFIG_FILENAME):
         SyntheticModel(cfg).save(folder)
     # Always as loaded, so that a first run and one that continues sample the same model.
     model = SyntheticModel.load_from_disk(folder)

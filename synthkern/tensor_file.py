@@ -12,6 +12,8 @@ from pathlib import Path
 import safetensors
 import torch
 
+from synthkern.files import open_regular
+
 #: The dtypes that can be read, by the names that the format has for them.
 _FLOATING = {
     "F16": torch.float16,
@@ -109,6 +111,7 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
 
     Raises:
         ValueError: naming the file, where it is cut off or something else.
+        OSError: where it cannot be opened.
     """
-    with FileIO(path) as file:
+    with open_regular(path) as file:
         yield TensorFile(path, file)

@@ -1,4 +1,4 @@
-"""Directories with files of others in them, written with ``staged_directory``."""
+"""Directories with files of others in them, written with ``saved_folder``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from synthkern.staged_directory import staged_directory
+from synthkern.saved_folder import saved_folder
 
 OWN = ("a.json", "b.json")
 
@@ -27,7 +27,7 @@ def forked(work: Callable[[], object]) -> int:
 
 
 def write(path: Path | str, **files: str) -> None:
-    with staged_directory(Path(path), OWN) as folder:
+    with saved_folder(path, OWN) as folder:
         for name, text in files.items():
             (folder / f"{name}.json").write_text(text)
 

@@ -1,9 +1,9 @@
 """Saves that are killed at every step, in processes of their own.
 
-    python kill_saves.py DIRECTORY (exchange | rename) (over | new)
+    python kill_saves.py DIRECTORY (over | new)
 
-works in DIRECTORY and prints how many saves were killed and what they left, as JSON. "rename" is
-a system that cannot exchange two names; "new" saves where nothing is yet.
+works in DIRECTORY and prints how many saves were killed and what they left, as JSON: "new" saves
+where nothing is yet.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from typing import Any
 import torch
 from directories import Contents, add_foreign_files, contents, forked
 from saved_worlds import load, world
-
-from synthkern import staged_directory
 
 
 def killed_at(point: int, save: Callable[[], None]) -> bool:
@@ -59,12 +57,12 @@ def watched(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def main() -> None:
-    place, how, where = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    place, where = Path(sys.argv[1]), sys.argv[2]
     torch.set_num_threads(1)
     old, new = world(), world(seed=8, hierarchy=None)
     pristine, target = place / "pristine", place / "work" / "model"
     hidden = {}
-    expected: dict[str, Contents | None] = {"old": None}
+    expected: dict[str, Contents | None] = {"old": {}}
     if where == "over":
         old.save(pristine)
         add_foreign_files(pristine)
@@ -79,8 +77,6 @@ def main() -> None:
 
     # What a killed process has written, the system keeps: no need to wait for the disk.
     os.fsync = watched(lambda _: None)
-    exchange = staged_directory.exchange_names if how == "exchange" else lambda *_: False
-    staged_directory.exchange_names = watched(exchange)
 
     left: Counter[str] = Counter()
     for point in itertools.count(1):
@@ -89,23 +85,28 @@ def main() -> None:
         if where == "over":
             shutil.copytree(pristine, target, symlinks=True)
         killed = killed_at(point, lambda: new.save(target))
-        found = contents(target)
-        beside = [path for path in target.parent.iterdir() if path != target]
-        states = [name for name, wanted in expected.items() if found == wanted]
-        if not states and how == "rename" and found is None:
-            # Between the two renames: the old one is whole, beside.
-            (aside,) = (path for path in beside if path.suffix == ".aside")
-            assert contents(aside) == expected["old"]
-            states = ["aside"]
+        raw = contents(target) or {}
+        try:
+            drawn = load(target).sample(5, seed=1)
+        except FileNotFoundError:
+            assert where == "new", point
+            drawn = None
+        # Who reads has finished what was to be finished; hidden files are not anybody's yet.
+        found = contents(target) or {}
+        hidden_ones = {name for name in found if name.startswith(".synthkern.")}
+        seen = {name: what for name, what in found.items() if name not in hidden_ones}
+        states = [name for name, wanted in expected.items() if seen == wanted]
         assert len(states) == 1, (point, found)
         left[states[0]] += 1
-        if found is not None:
-            assert torch.equal(load(target).sample(5, seed=1), hidden[states[0]])
+        left["finished"] += raw != found
+        if drawn is not None:
+            assert torch.equal(drawn, hidden[states[0]]), point
         if not killed:
             assert states == ["new"]
-            assert beside == []
+            assert raw == found
+            assert not hidden_ones
             break
-        left["beside"] += bool(beside)
+        left["leftovers"] += bool(hidden_ones)
         # The next save goes on as if nothing had been.
         new.save(target)
         assert contents(target) == expected["new"], point

@@ -1,9 +1,8 @@
 """Processes that save models to one directory at the same time, while others load what is there.
 
-    python save_at_once.py DIRECTORY (exchange | rename)
+    python save_at_once.py DIRECTORY
 
-prints how many loads met which of the models, as JSON. "rename" is a system that cannot exchange
-two names, where a load may find nothing.
+prints how many loads met which of the models, as JSON.
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ import torch
 from directories import add_foreign_files, forked
 from saved_worlds import load, world
 
-from synthkern import staged_directory
-
 SAVERS, LOADERS, SAVES, LOADS = 3, 2, 25, 40
 
 
 def main() -> None:
-    target, how = Path(sys.argv[1]) / "model", sys.argv[2]
+    target = Path(sys.argv[1]) / "model"
     torch.set_num_threads(1)
     # Of other trees each, so that files of two of them would not fit together.
     models = [world(seed=1, hierarchy=None)] + [world(seed=seed) for seed in range(2, SAVERS + 1)]
@@ -32,8 +29,6 @@ def main() -> None:
     models[0].save(target)
     add_foreign_files(target)
     os.fsync = lambda _: None
-    if how == "rename":
-        staged_directory.exchange_names = lambda *_: False
 
     def save(number: int) -> None:
         for _ in range(SAVES):
@@ -42,12 +37,7 @@ def main() -> None:
     def look(log: Path) -> None:
         met: Counter[int] = Counter()
         for _ in range(LOADS):
-            try:
-                drawn = load(target).sample(5, seed=1)
-            except FileNotFoundError:
-                assert how == "rename"
-                met[-1] += 1
-                continue
+            drawn = load(target).sample(5, seed=1)
             (number,) = (k for k, wanted in enumerate(hidden) if torch.equal(drawn, wanted))
             met[number] += 1
         log.write_text(json.dumps(met))

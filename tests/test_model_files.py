@@ -80,7 +80,7 @@ def test_a_directory_that_is_replaced_while_it_is_read(
     assert loaded.hierarchy is None
     assert torch.equal(loaded.sample(9, seed=1), other.sample(9, seed=1))
     saves.extend([other] * 1000)
-    with pytest.raises(OSError, match=f"keep replacing the directory.*{folder}"):
+    with pytest.raises(OSError, match=f"keep replacing its files.*{folder}"):
         load(folder)
 
 

@@ -12,8 +12,7 @@ from synthkern._checks import as_device, as_dtype, check_finite
 from synthkern.files import blaming, read_json, save_tensors, write_json
 from synthkern.sae.config import TrainingSAEConfig, architecture_class
 from synthkern.sae.config_file import config_of
-from synthkern.staged_directory import staged_directory
-from synthkern.steady_read import read_steadily
+from synthkern.saved_folder import SavedFiles, read_folder, saved_folder
 from synthkern.tensor_file import StoredTensor, open_tensors
 
 if TYPE_CHECKING:
@@ -24,13 +23,15 @@ if TYPE_CHECKING:
 SAE_CFG_FILENAME = "cfg.json"
 SAE_WEIGHTS_FILENAME = "sae_weights.safetensors"
 
+_FILENAMES = (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME)
+
 
 def write_sae(
     directory: Path | str, config: dict[str, Any], state: Mapping[str, torch.Tensor]
 ) -> tuple[Path, Path]:
     """Write the two files of an SAE, together or not at all; gives (weights path, cfg path)."""
     target = Path(directory)
-    with staged_directory(target, (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME)) as folder:
+    with saved_folder(target, _FILENAMES) as folder:
         save_tensors(folder / SAE_WEIGHTS_FILENAME, state)
         write_json(folder / SAE_CFG_FILENAME, config)
     return target / SAE_WEIGHTS_FILENAME, target / SAE_CFG_FILENAME
@@ -42,11 +43,13 @@ def read_sae(
     """Read an SAE's files; see :meth:`synthkern.sae.TrainingSAE.load_from_disk`."""
     place = as_device("device", device)
     kind = None if dtype is None else as_dtype("dtype", dtype)
-    return read_steadily(directory, lambda folder: _read(folder, owner, place, kind))
+    return read_folder(directory, _FILENAMES, lambda files: _read(files, owner, place, kind))
 
 
-def _read(folder: Path, owner: type[_SAE], device: torch.device, dtype: torch.dtype | None) -> _SAE:
-    recipe, weights = folder / SAE_CFG_FILENAME, folder / SAE_WEIGHTS_FILENAME
+def _read(
+    files: SavedFiles, owner: type[_SAE], device: torch.device, dtype: torch.dtype | None
+) -> _SAE:
+    recipe, weights = files.path(SAE_CFG_FILENAME), files.path(SAE_WEIGHTS_FILENAME)
     data = read_json(recipe)
     with blaming(recipe):
         # On the CPU first, wherever it was trained; the other device's memory is then taken once.

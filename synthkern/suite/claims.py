@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from synthkern.directory_lock import lock, unlock
+from synthkern.saved_folder import lock, unlock
 
 
 def claim(path: Path) -> int | None:

@@ -197,7 +197,7 @@ class Worker:
         mine = []
         try:
             for run in runs:
-                # Beside the folder, which is replaced as a whole when the SAE is saved.
+                # Beside the folder, which a user may remove to have the run done again.
                 lock = claim(run_folder(self._job.directory, run.key).with_suffix(".lock"))
                 if lock is None:
                     self._reports.send("elsewhere", run.key)

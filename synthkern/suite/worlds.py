@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from synthkern.model_files import MODEL_FILENAMES
+from synthkern.model_files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
+from synthkern.saved_folder import has_file
 from synthkern.suite.own_saes import file_hash
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.training.runner import SYNTHETIC_MODEL_FOLDER
@@ -36,11 +37,11 @@ def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> S
     place = directory / _FOLDER / identity
     place.mkdir(parents=True, exist_ok=True)
     saved = place / SYNTHETIC_MODEL_FOLDER
-    if not saved.exists():
+    if not has_file(saved, SYNTHETIC_MODEL_CONFIG_FILENAME):
         opened = os.open(place, os.O_RDONLY)
         try:
             fcntl.flock(opened, fcntl.LOCK_EX)
-            if not saved.exists():
+            if not has_file(saved, SYNTHETIC_MODEL_CONFIG_FILENAME):
                 _build(source).save(saved)
         finally:
             os.close(opened)

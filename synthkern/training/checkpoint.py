@@ -1,4 +1,4 @@
-"""Checkpoints: a directory that is replaced as a whole, so that a crash leaves the one before."""
+"""Checkpoints: files that are replaced together, so that a crash leaves the one before."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import Any, NamedTuple
 import torch
 
 from synthkern.files import blaming, read_json, save_tensors, write_json
-from synthkern.staged_directory import clear_leftovers, staged_directory
-from synthkern.steady_read import read_steadily
+from synthkern.saved_folder import (
+    SavedFiles,
+    check_writable_folder,
+    has_file,
+    read_folder,
+    saved_folder,
+)
 from synthkern.tensor_file import open_tensors
 from synthkern.training.history import TrainingHistory, check_rows
 
-_TENSORS, _VALUES = "training_state.safetensors", "training_state.json"
+_TENSORS, _VALUES = _FILENAMES = "training_state.safetensors", "training_state.json"
 
 #: Changes whenever older checkpoints can no longer be continued.
 _VERSION = 1
@@ -39,7 +44,7 @@ class Checkpoint(NamedTuple):
 
 def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in place of the one before."""
-    with staged_directory(directory, (_TENSORS, _VALUES)) as folder:
+    with saved_folder(directory, _FILENAMES) as folder:
         save_tensors(folder / _TENSORS, checkpoint.tensors)
         write_json(
             folder / _VALUES,
@@ -60,15 +65,21 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
     Raises:
         ValueError: naming the file that is not what it should be.
     """
-    if directory.parent.is_dir():
-        clear_leftovers(directory)
-    if not (directory / _VALUES).exists():
-        return None
-    return read_steadily(directory, _read)
+    return read_folder(directory, _FILENAMES, _read) if has_checkpoint(directory) else None
 
 
-def _read(folder: Path) -> Checkpoint:
-    values = folder / _VALUES
+def has_checkpoint(directory: Path) -> bool:
+    """Whether a training can be continued from a directory."""
+    return has_file(directory, _VALUES)
+
+
+def check_checkpoint_folder(directory: Path) -> None:
+    """Raise an OSError where checkpoints could not be written: better known before than after."""
+    check_writable_folder(directory, _FILENAMES)
+
+
+def _read(files: SavedFiles) -> Checkpoint:
+    values = files.path(_VALUES)
     data = read_json(values)
     with blaming(values):
         if not isinstance(data, dict) or data.get("version") != _VERSION:
@@ -77,6 +88,6 @@ def _read(folder: Path) -> Checkpoint:
         if missing:
             raise ValueError(f"{sorted(missing)} must be there")
         history = TrainingHistory(check_rows(data["history"]))
-    with open_tensors(folder / _TENSORS) as file:
+    with open_tensors(files.path(_TENSORS)) as file:
         tensors = file.read_all()
     return Checkpoint(data["recipe"], data["values"], tensors, history, data["progress"])

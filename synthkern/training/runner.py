@@ -13,9 +13,12 @@ from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_
 from synthkern.evaluation.files import write_evaluation
 from synthkern.files import save_tensors, write_json
 from synthkern.sae.config import TrainingSAEConfig
+from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.registry import make_sae
+from synthkern.saved_folder import check_writable_folder
 from synthkern.stream import fresh_seed
 from synthkern.synthetic_model import SyntheticModel
+from synthkern.training.checkpoint import has_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
 from synthkern.training.runner_config import SyntheticSAERunnerConfig
@@ -117,12 +120,16 @@ class SyntheticSAERunner:
         cfg, output = self.cfg, self._output
         if output is not None:
             # Whatever cannot be written is better known before than after.
-            output.mkdir(parents=True, exist_ok=True)
+            check_writable_folder(output, (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME))
+            if cfg.save_synthetic_model:
+                check_writable_folder(output / SYNTHETIC_MODEL_FOLDER)
             if not cfg.resume:
                 shutil.rmtree(output / CHECKPOINT_FOLDER, ignore_errors=True)
             # A run that is there already may be of another config, and is then refused.
-            if not (output / CHECKPOINT_FOLDER).exists():
+            if not has_checkpoint(output / CHECKPOINT_FOLDER):
                 self._write_config(output)
+        if cfg.checkpoint_path is not None and (cfg.n_checkpoints or cfg.save_final_checkpoint):
+            check_writable_folder(cfg.checkpoint_path)
         self._logger = self._make_logger()
         return Training(
             self.sae,
