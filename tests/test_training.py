@@ -383,7 +383,7 @@ def test_arguments_are_checked_first(world: synthetic.SyntheticModel, tmp_path: 
         ("max_grad_norm", 0.0),
         ("target_l0", 0.0),
         ("log_every", 0),
-        ("eval_samples", 0),
+        ("eval_samples", -1),
         ("checkpoint_seconds", -1.0),
     ],
 )

@@ -98,7 +98,7 @@ class Training:
                 f"{type(source).__name__}"
             )
         evaluator = evaluator or _evaluator(self.stream, cfg)
-        if cfg.eval_every and evaluator is None:
+        if cfg.eval_every and evaluator is None and self.stream is None:
             raise ValueError(
                 f"evaluator must be given with eval_every = {cfg.eval_every}, as source is no model"
             )
@@ -260,7 +260,7 @@ def _hidden(stream: SyntheticStream) -> Iterator[torch.Tensor]:
 
 
 def _evaluator(stream: SyntheticStream | None, cfg: TrainingConfig) -> Evaluator | None:
-    if stream is None:
+    if stream is None or not cfg.eval_samples:
         return None
     model, seed = stream.source, stream.seed
     assert isinstance(model, SyntheticModel)
