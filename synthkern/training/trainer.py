@@ -89,9 +89,8 @@ class SAETrainer(TrainerNames):
             self._first_batch_size = len(batch)
             # What was left here before would be added to.
             self.optimizer.zero_grad()
+            self._set_rate(self.next_rate)
         sae_in = self.activation_scaler.scale(batch.to(self.device, non_blocking=True))
-        self._last_rate = self.next_rate
-        self._set_rate(self._last_rate)
         self._this_step.fill_(self.steps_done)
         self._batches.add(self.steps_done, self.n_training_samples, len(batch))
         self.sae.train()
@@ -103,7 +102,9 @@ class SAETrainer(TrainerNames):
             output = self._graphs.step(sae_in, self.steps_done)
         self.firing.samples += len(batch)
         self.steps_done += 1
+        self._last_rate = self.next_rate
         self.n_training_samples += len(batch)
+        self._set_rate(self.next_rate)
         return output
 
     def _train(
@@ -201,6 +202,7 @@ class SAETrainer(TrainerNames):
             "l0": float(fired.sum()) / max(size, 1),
             "explained_variance": 1 - left / variance if variance > 0 else math.nan,
             "dead_latents": float(self.dead_neurons.sum()),
+            "mean_steps_since_fired": float(self.n_forward_passes_since_fired.mean()),
             "lr": self._last_rate,
             **{f"coefficients/{name}": value for name, value in self.get_coefficients().items()},
             **{f"metrics/{name}": _number(value) for name, value in output.metrics.items()},
@@ -282,6 +284,7 @@ class SAETrainer(TrainerNames):
         if self.controller is not None:
             self.controller.load_state_dict(values["controller"])
         self.saved_random_states = _below("rng.", tensors)
+        self._set_rate(self.next_rate)
         # The optimizer's tensors are others now.
         self._graphs = self._new_graphs()
 
