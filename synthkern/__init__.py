@@ -93,6 +93,7 @@ from synthkern.suite import Suite, SuiteSAE, load_suite, run_suite
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.synthetic_stream import SyntheticStream
 from synthkern.training import (
+    RUNNER_CONFIG_FILENAME,
     ActivationScaler,
     Logger,
     LoggingConfig,
@@ -148,6 +149,7 @@ from synthkern.world.probabilities import (
 __version__ = _version("synthkern")
 
 __all__ = [
+    "RUNNER_CONFIG_FILENAME",
     "SAE_CFG_FILENAME",
     "SAE_WEIGHTS_FILENAME",
     "STREAM_VERSION",

@@ -47,7 +47,8 @@ class SyntheticActivationIterator(Iterator[torch.Tensor]):
     def next_batch(self) -> torch.Tensor:
         """The next batch [B, D], without gradients."""
         generator, dictionary = self.activations_generator, self.feature_dict
-        with torch.autocast(generator.device.type, torch.bfloat16, enabled=self.autocast):
+        device = dictionary.feature_vectors.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.autocast):
             return draw_hidden(
                 generator, dictionary, self.batch_size, seed=None, start=0, features=False
             )[0]

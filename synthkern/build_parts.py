@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
 from synthkern._checks import as_dtype
+from synthkern._warnings import warn
 from synthkern.activation_generator import ActivationGenerator
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.hierarchy import Hierarchy, generate_hierarchy
@@ -15,7 +14,7 @@ from synthkern.rates import calibrate_firing_probabilities
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import (
     LowRankCorrelationMatrix,
-    generate_random_low_rank_correlation_matrix,
+    draw_low_rank,
 )
 from synthkern.world.magnitudes import generate_magnitudes
 
@@ -45,9 +44,13 @@ def build_correlation(cfg: SyntheticModelConfig) -> LowRankCorrelationMatrix | N
     if recipe is None:
         return None
     seed = _seed(cfg, 4) if recipe.seed is None else recipe.seed
-    return generate_random_low_rank_correlation_matrix(
-        cfg.num_features, recipe.rank, recipe.correlation_scale, seed
+    dtype = as_dtype("dtype", cfg.dtype)
+    factor, diag = draw_low_rank(
+        cfg.num_features, recipe.rank, recipe.correlation_scale, seed, dtype, stacklevel=4
     )
+    # The loadings that SAELens draws for this dtype, kept with what float32 has beyond it.
+    held = torch.promote_types(dtype, torch.float32)
+    return LowRankCorrelationMatrix(factor.to(held), diag.to(held))
 
 
 def build_std_magnitudes(cfg: SyntheticModelConfig) -> torch.Tensor:
@@ -91,7 +94,7 @@ def _compensated(probabilities: torch.Tensor, hierarchy: Hierarchy) -> torch.Ten
     wanted = probabilities * hierarchy.compute_probability_correction_factors(probabilities)
     over = wanted > 1
     if bool(over.any()):
-        warnings.warn(
+        warn(
             f"compensate_probabilities asks for base probabilities above 1 of {int(over.sum())} "
             f"of {over.numel()} features (at most {float(wanted.max()):.3g}), which were set to 1: "
             "they fire more rarely than requested",

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from synthkern import engine
-from synthkern._checks import as_int, check_tensor
+from synthkern._checks import check_tensor
 from synthkern.plan import Forest, check_scaling_means, compile_forest
 from synthkern.sparse import SparseActivations
-from synthkern.stream import EXCLUSION, stream_position
+from synthkern.stream import stream_position
 from synthkern.world.hierarchy import HierarchyNode, as_roots, validate_forest
 
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ Activations = TypeVar("Activations", torch.Tensor, SparseActivations)
 
 
 def hierarchy_modifier(
-    roots_or_root: Sequence[HierarchyNode] | HierarchyNode,
+    roots: Sequence[HierarchyNode] | HierarchyNode,
 ) -> HierarchyModifier:
     """A callable that applies trees to activations; no trees give the identity.
 
     Args:
-        roots_or_root: of the trees; they are checked, and read once: changing a node afterwards
-            changes nothing.
+        roots: of the trees, ours or SAELens', or a single one; they are checked, and read once:
+            changing a node afterwards changes nothing.
 
     Raises:
         ValueError: naming the node, for what :meth:`HierarchyNode.validate` rejects and for a
             feature in two trees.
     """
-    return HierarchyModifier(as_roots(roots_or_root))
+    return HierarchyModifier(as_roots(roots))
 
 
 class HierarchyModifier:
@@ -100,7 +100,6 @@ class HierarchyModifier:
         if not activations.dtype.is_floating_point:
             raise ValueError(f"activations must be floating point, got {activations.dtype}")
         self.check_fits(activations.shape[1])
-        ordinal = as_int("ordinal", ordinal, low=0, high=2**32 - 1 - EXCLUSION)
         key, start = stream_position(seed, start)
         place = {"seed": key, "start": start, "ordinal": ordinal}
         forest = self.forest.to(activations.device)

@@ -135,8 +135,7 @@ def _read_hierarchy(files: SavedFiles, cfg: SyntheticModelConfig) -> Hierarchy |
         data = read_json(path)
         with blaming(path):
             hierarchy = Hierarchy.from_dict(data)
-            if hierarchy.modifier is not None:
-                hierarchy.modifier.check_fits(cfg.num_features)
+            hierarchy.compiled(cfg.num_features)
     return hierarchy
 
 

@@ -11,6 +11,9 @@ from synthkern._checks import as_float, as_int, check_finite, check_tensor
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.world.correlation import LowRankCorrelationMatrix
 
+#: Rows of a correlation matrix that are looked at together.
+_ROWS = 1024
+
 
 @dataclass
 class CorrelationMatrixStats:
@@ -57,9 +60,13 @@ def compute_correlation_matrix_stats(correlation_matrix: torch.Tensor) -> Correl
     if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"correlation_matrix must have shape [N, N], got {list(matrix.shape)}")
     check_finite("correlation_matrix", matrix)
-    diagonal = matrix.diagonal().double()
-    total = matrix.sum(dtype=torch.float64) - diagonal.sum()
-    squares = torch.linalg.vector_norm(matrix, dtype=torch.float64) ** 2 - diagonal.square().sum()
+    total = squares = torch.zeros((), dtype=torch.float64, device=matrix.device)
+    for rows in torch.arange(len(matrix), device=matrix.device).split(_ROWS):
+        # Without the diagonal rather than less it, which leaves rounding where all else is zero.
+        others = matrix[rows].to(torch.float64)
+        others[torch.arange(len(rows), device=matrix.device), rows] = 0
+        total = total + others.sum()
+        squares = squares + others.square_().sum()
     return _correlation_stats(total, squares, matrix.shape[0])
 
 
@@ -140,21 +147,25 @@ def compute_superposition_stats(
     )
 
 
-def cosine_similarities(a: torch.Tensor, b: torch.Tensor | None = None) -> torch.Tensor:
-    """Cosines of the rows of a [P, D] with those of b [Q, D] (a itself where None): [P, Q].
+def cosine_similarities(mat1: torch.Tensor, mat2: torch.Tensor | None = None) -> torch.Tensor:
+    """Cosines of the rows of two matrices, or of one with itself: [P, Q].
 
     A row of zeros has cosine 0 with everything.
+
+    Args:
+        mat1: [P, D].
+        mat2: [Q, D]; mat1 itself where None.
     """
-    other = a if b is None else b
-    check_tensor("a", a)
-    check_tensor("b", other)
-    if a.dim() != 2 or other.dim() != 2 or a.shape[1] != other.shape[1]:
+    other = mat1 if mat2 is None else mat2
+    check_tensor("mat1", mat1)
+    check_tensor("mat2", other)
+    if mat1.dim() != 2 or other.dim() != 2 or mat1.shape[1] != other.shape[1]:
         raise ValueError(
-            f"a and b must have shapes [P, D] and [Q, D], got {list(a.shape)} and "
+            f"mat1 and mat2 must have shapes [P, D] and [Q, D], got {list(mat1.shape)} and "
             f"{list(other.shape)}"
         )
     normalize = torch.nn.functional.normalize
-    return normalize(a, dim=1) @ normalize(other, dim=1).T
+    return normalize(mat1, dim=1) @ normalize(other, dim=1).T
 
 
 def _interpolate(ordered: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:

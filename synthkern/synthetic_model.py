@@ -170,7 +170,7 @@ class SyntheticModel(nn.Module):
         """Rates, L0, magnitudes and exclusivity, level by level; print it for a table."""
         return describe_world(self.cfg, self.activation_generator)
 
-    def save(self, directory: Path | str) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the model to a directory, in the field's format.
 
         The config and the hierarchy as JSON; the parameters, base probabilities, magnitudes and
@@ -180,7 +180,7 @@ class SyntheticModel(nn.Module):
         does (a shell) is left in the old one, which is removed, until it changes to the new one.
 
         Args:
-            directory: made where it does not exist; a symbolic link is followed.
+            path: a directory, made where it does not exist; a symbolic link is followed.
 
         Raises:
             ValueError: where the generator holds what the format cannot: callables other than
@@ -189,12 +189,10 @@ class SyntheticModel(nn.Module):
             OSError: where the directory is a mount point, or the system refuses.
         """
         parts = self.feature_dict, self.activation_generator, self.hierarchy
-        write_model(directory, ModelParts(self.cfg, *parts))
+        write_model(path, ModelParts(self.cfg, *parts))
 
     @classmethod
-    def load_from_disk(
-        cls, directory: Path | str, device: torch.device | str = "cpu"
-    ) -> SyntheticModel:
+    def load_from_disk(cls, path: Path | str, device: torch.device | str = "cpu") -> SyntheticModel:
         """The model that :meth:`save` wrote: it samples the same bits.
 
         Directories that the field's own package saved are read too. It saves no magnitudes: they
@@ -202,7 +200,7 @@ class SyntheticModel(nn.Module):
         makes a difference. Only safetensors and JSON are read, nothing that could be executed.
 
         Args:
-            directory: of a model's two or three files.
+            path: the directory of a model's two or three files.
             device: where samples are made.
 
         Raises:
@@ -210,7 +208,7 @@ class SyntheticModel(nn.Module):
             ValueError: where the files do not make a model; it names the file, what it says and
                 what was expected.
         """
-        parts = read_model(directory)
+        parts = read_model(path)
         return cls(
             parts.cfg,
             parts.feature_dict,

@@ -102,7 +102,7 @@ class SyntheticStream(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches from the position on; see the class."""
-        rank, ranks = self._current_ranks()
+        rank, ranks = self.ranks
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         self._position = self._start
@@ -144,7 +144,7 @@ class SyntheticStream(IterableDataset[Batch]):
         # processes see it. A thread that samples with them would go on reading where they were,
         # so that they then go by value.
         source = pickle.dumps(self.source) if is_prefetching() else self.source
-        return {**self.__dict__, "source": source, "_ranks": self._current_ranks()}
+        return {**self.__dict__, "source": source, "_ranks": self.ranks}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -159,7 +159,9 @@ class SyntheticStream(IterableDataset[Batch]):
             "stream_version": STREAM_VERSION,
         }
 
-    def _current_ranks(self) -> tuple[int, int]:
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The rank whose batches these are, and how many ranks share the stream."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return self._ranks

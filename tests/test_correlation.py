@@ -106,9 +106,7 @@ def test_random_pairs_have_exact_shares() -> None:
     assert len(correlations) == 168
     assert sum(value > 0 for value in correlations.values()) == 42
     assert all(0.3 <= abs(value) <= 0.6 for value in correlations.values())
-    pairs = list(correlations)
-    assert pairs == sorted(pairs)
-    assert set(pairs) < set(itertools.combinations(range(21), 2))
+    assert set(correlations) < set(itertools.combinations(range(21), 2))
     # Uniform strengths: the mean of 168 has standard deviation 0.3 / sqrt(12 * 168); 5 sigma.
     mean = sum(abs(value) for value in correlations.values()) / 168
     assert abs(mean - 0.45) < 5 * 0.3 / math.sqrt(12 * 168)
@@ -134,20 +132,47 @@ def test_random_pairs_at_the_ends_of_their_ranges(ratio: float, expected: int) -
 
 @pytest.mark.parametrize("dtype", [torch.float32, "float64", torch.float16])
 @pytest.mark.parametrize(("size", "strength"), [(6, 0.1), (40, 0.9)])
-def test_random_matrix_is_that_of_its_pairs(
+def test_random_matrix_draws_every_pair_and_is_repaired(
     size: int, strength: float, dtype: torch.dtype | str
 ) -> None:
     # The larger one is not positive semi-definite before its repair.
-    numbers = (0.75, 0.25, 0.05, strength)
-    matrix = random_matrix(size, *numbers, seed=3, dtype=dtype)
     kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    matrix = random_matrix(size, 0.75, 0.25, 0.05, strength, seed=3, dtype=dtype)
     assert matrix.dtype == kind
-    expected = from_pairs(size, random_pairs(size, *numbers, seed=3))
-    # Each is one rounding of the same float64 matrix.
+    generator = torch.Generator().manual_seed(3)
+    pairs = list(itertools.combinations(range(size), 2))
+    correlated, positive, share = (
+        torch.rand(len(pairs), generator=generator, dtype=drawn).tolist()
+        for drawn in (torch.float32, torch.float32, kind)
+    )
+    given = {
+        pair: (1 if above < 0.75 else -1) * (0.05 + (strength - 0.05) * part)
+        for pair, drawn, above, part in zip(pairs, correlated, positive, share, strict=True)
+        if drawn >= 0.25
+    }
+    # Two roundings of each strength in the dtype; the repair divides by diagonals of about 1.
     eps = max(EPS, torch.finfo(kind).eps)
-    torch.testing.assert_close(matrix.float(), expected, rtol=eps, atol=eps)
+    torch.testing.assert_close(matrix.float(), from_pairs(size, given), rtol=0, atol=8 * eps)
     assert torch.equal(matrix, matrix.T)
     assert float(torch.linalg.eigvalsh(matrix.double())[0]) > -size * eps
+
+
+def test_random_matrix_has_shares_as_probabilities() -> None:
+    matrix = random_matrix(200, 0.25, 0.9, 0.001, 0.002, seed=4)
+    i, j = torch.triu_indices(200, 200, offset=1)
+    rho = matrix[i, j]
+    # 5 sigma of binomial counts of 19,900 pairs.
+    drawn = int((rho != 0).sum())
+    assert abs(drawn - 1990) < 5 * math.sqrt(1990 * 0.9)
+    assert abs(int((rho > 0).sum()) - drawn / 4) < 5 * math.sqrt(drawn * 3 / 16)
+
+
+def test_no_features_give_empty_results() -> None:
+    for matrix in (from_pairs(0), random_matrix(0)):
+        assert matrix.shape == (0, 0)
+    assert random_pairs(0) == {}
+    factor, diag = low_rank(0, 3)
+    assert (factor.shape, diag.shape) == ((0, 3), (0,))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +222,8 @@ def test_low_rank_rows_that_leave_too_little_are_scaled_down() -> None:
     assert caught[0].filename == __file__
     scaled = share > 0.99
     assert torch.equal(factor[~scaled], plain[~scaled])
-    assert torch.equal(diag[scaled], torch.full((count,), 0.01))
+    # One rounding of each scaled loading, on row sums of 0.99.
+    torch.testing.assert_close(diag[scaled], torch.full((count,), 0.01), rtol=0, atol=2 * EPS)
     assert bool((diag[~scaled] >= 0.01 - EPS).all())
     expected = plain[scaled] * (0.99 / share[scaled]).sqrt()[:, None]
     # A few roundings of the scale and of the product.
@@ -209,10 +235,14 @@ def test_low_rank_without_correlation_and_in_another_dtype() -> None:
     factor, diag = low_rank(3, 2, 0, seed=1)
     assert torch.equal(factor, torch.zeros(3, 2))
     assert torch.equal(diag, torch.ones(3))
-    wide, narrow = low_rank(3, 2, seed=1, dtype="float64"), low_rank(3, 2, seed=1, dtype="bfloat16")
-    assert {part.dtype for part in wide} == {torch.float64}
-    assert {part.dtype for part in narrow} == {torch.bfloat16}
-    assert torch.equal(narrow.correlation_factor, wide.correlation_factor.bfloat16())
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        factor, diag = low_rank(40, 2, seed=1, dtype=dtype)
+        assert (factor.dtype, diag.dtype) == (dtype, dtype)
+        # torch draws other numbers in another dtype.
+        plain = torch.randn(40, 2, dtype=dtype, generator=torch.Generator().manual_seed(1))
+        assert torch.equal(factor, plain * 0.075)
+        off = (full(synthetic.LowRankCorrelationMatrix(factor, diag)).diagonal() - 1).abs()
+        assert float(off.max()) <= torch.finfo(dtype).eps
 
 
 @pytest.mark.parametrize(
@@ -222,7 +252,7 @@ def test_low_rank_without_correlation_and_in_another_dtype() -> None:
         ("uncorrelated_ratio", [-0.1, 1.1, NAN, -INF]),
         ("min_correlation_strength", [-0.1, 1.1, NAN, INF]),
         ("max_correlation_strength", [0.05, 1.1, NAN, INF]),
-        ("num_features", [0, -1]),
+        ("num_features", [-1]),
         ("seed", [-1, 2**64]),
     ],
 )
@@ -238,7 +268,7 @@ def test_random_correlations_refuse(draw: Callable[..., Any], name: str, bad: li
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
-        ("num_features", 0, ValueError),
+        ("num_features", -1, ValueError),
         ("num_features", 1.5, TypeError),
         ("rank", 0, ValueError),
         ("rank", 2.0, TypeError),

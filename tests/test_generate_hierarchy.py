@@ -127,6 +127,34 @@ def test_an_exact_portion_of_the_eligible_parents_is_exclusive(
     assert found <= set(eligible)
 
 
+def test_a_portion_is_rounded_down_as_saelens_rounds_it() -> None:
+    config = Config(100, 2, 1, mutually_exclusive_portion=0.29)
+    # In floating point the product of 0.29 and 100 is a little below 29.
+    assert len(exclusive(generate(300, config, seed=0))) == 28
+
+
+def test_no_features_give_no_trees() -> None:
+    empty = generate(0, Config())
+    assert (empty.roots, empty.modifier) == ([], None)
+
+
+def test_a_depth_that_features_do_not_reach_costs_nothing() -> None:
+    hierarchy = generate(7, Config(1, 2, 10**9), seed=0)
+    assert hierarchy.feature_indices_used == set(range(7))
+
+
+def test_what_is_exclusive_follows_draws_for_parents_without_features() -> None:
+    # Every parent draws its number of children, also the 17 that get none; the groups come after.
+    config = Config(20, (2, 3), 1, mutually_exclusive_portion=0.5)
+    chance = random.Random(8)
+    wanted = [chance.randint(2, 3) for _ in range(20)]
+    eligible = [root for root in range(20) if sum(wanted[: root + 1]) <= 8]
+    drawn = chance.sample(range(len(eligible)), len(eligible) // 2)
+    assert len(eligible) > 1
+    found = exclusive(generate(28, config, seed=8))
+    assert found == {eligible[place] for place in drawn}
+
+
 def test_a_parent_of_one_child_is_not_eligible() -> None:
     config = Config(2, 2, 1, mutually_exclusive_portion=1.0)
     assert exclusive(generate(5, config, seed=0)) == {0}
@@ -237,7 +265,7 @@ def test_recipes_round_trip_through_json() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((0, Config()), ValueError, "num_features must .*got 0"),
+        ((-1, Config()), ValueError, "num_features must .*got -1"),
         ((2.0, Config()), TypeError, r"num_features must .*got 2\.0"),
         ((5, {"max_depth": 1}), TypeError, r"config must .*got \{'max_depth': 1\}"),
         ((5, Config(), -1), ValueError, "seed must .*got -1"),

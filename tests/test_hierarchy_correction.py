@@ -47,6 +47,10 @@ def test_correction_factors_by_hand() -> None:
         # Every number here is exact in float16.
         assert torch.equal(factors, torch.tensor(expected, dtype=dtype))
         assert torch.equal(given, torch.tensor(base, dtype=dtype))
+    # What never fires takes nothing away: as SAELens, no correction below it.
+    never = synthetic.Hierarchy([Node(0, [Node(1), Node(2)], True)])
+    factors = never.compute_probability_correction_factors(torch.tensor([0.0, 0.25, 0.5]))
+    assert torch.equal(factors, torch.ones(3))
     nothing = synthetic.Hierarchy([]).compute_probability_correction_factors(torch.zeros(3))
     assert torch.equal(nothing, torch.ones(3))
 
@@ -60,7 +64,6 @@ def test_correction_factors_by_hand() -> None:
         ([0.5, -0.25], ValueError, r"must hold .*>= 0 .*got -0.25 at \[1\]"),
         ([1.5, 0.5], ValueError, r"must hold .*<= 1, got 1.5 at \[0\]"),
         ([1, 1], TypeError, "must be a floating-point tensor, got torch.int64"),
-        ([0.0, 0.5], ValueError, r"must be > 0 where a feature has children, got 0.0 at \[0\]"),
     ],
 )
 def test_bad_base_probabilities_are_refused(

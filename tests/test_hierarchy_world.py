@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -56,11 +58,79 @@ def test_defaults() -> None:
     assert node.feature_id is None
 
 
-def test_children_are_a_list_of_the_nodes_own() -> None:
-    children = [Node(1)]
-    node = Node(0, children)
+def test_a_list_of_children_is_kept_unless_it_is_empty() -> None:
+    children, none = [Node(1)], list[Node]()
+    node, leaf = Node(0, children), Node(3, none)
     children.append(Node(2))
-    assert node.get_all_feature_indices() == [0, 1]
+    none.append(Node(4))
+    assert node.children is children
+    assert node.get_all_feature_indices() == [0, 1, 2]
+    assert leaf.get_all_feature_indices() == [3]
+    roots = [node]
+    assert synthetic.Hierarchy(roots).roots is roots
+
+
+def test_a_node_takes_attributes_which_copies_keep() -> None:
+    node = tree()
+    node.note = "mine"  # type: ignore[attr-defined]
+    node.children[1].weight = [1.0]  # type: ignore[attr-defined]
+    for copied in (copy.deepcopy(node), pickle.loads(pickle.dumps(node))):
+        assert copied == node
+        assert copied.note == "mine"
+        assert copied.children[1].weight == [1.0]
+        assert copied.children[1].weight is not node.children[1].weight
+        assert not vars(copied.children[0])
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_exclusion_needs_two_children_when_a_node_is_made(count: int) -> None:
+    below = [Node(feature) for feature in range(1, count + 1)]
+    message = rf"^mutually_exclusive_children needs two .*got {count} at feature 0$"
+    with pytest.raises(ValueError, match=message):
+        Node(0, below, mutually_exclusive_children=True)
+    with pytest.raises(ValueError, match=message):
+        Node.from_dict(
+            {
+                "feature_index": 0,
+                "mutually_exclusive_children": True,
+                "children": [node.to_dict() for node in below],
+            }
+        )
+
+
+class OtherNode:
+    """A node of another package: the attributes are all it shares with ours."""
+
+    def __init__(self, feature_index: int | None, *children: OtherNode) -> None:
+        self.feature_index = feature_index
+        self.children = children
+        self.mutually_exclusive_children = len(children) > 1
+        self.scale_children_by_parent = False
+        self.feature_id = None
+
+
+def test_nodes_of_another_package_stand_in_place_of_ours() -> None:
+    other: Any = OtherNode(0, OtherNode(None, OtherNode(1), OtherNode(2)))
+    ours = Node(0, [Node(None, [Node(1), Node(2)], True)])
+    assert ours == other
+    assert ours == Node(0, other.children)
+    assert ours == pickle.loads(pickle.dumps(ours))
+    hierarchy = synthetic.Hierarchy([other])
+    assert hierarchy == synthetic.Hierarchy([ours])
+    assert hierarchy.to_dict() == {"roots": [ours.to_dict()]}
+    assert hierarchy.feature_indices_used == {0, 1, 2}
+    activations = torch.ones(4, 3)
+    expected = synthetic.hierarchy_modifier(ours)(activations, seed=1)
+    assert torch.equal(synthetic.hierarchy_modifier(other)(activations, seed=1), expected)
+    # A modifier of another package too: the trees themselves say what is to be corrected.
+    foreign = synthetic.Hierarchy([other], modifier=lambda activations: activations)
+    base = torch.tensor([0.5, 0.25, 0.125])
+    assert torch.equal(
+        foreign.compute_probability_correction_factors(base),
+        hierarchy.compute_probability_correction_factors(base),
+    )
+    with pytest.raises(TypeError, match=r"^modifier must be callable or None, got 3$"):
+        synthetic.Hierarchy([ours], modifier=3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("key", ["id", "feature_id"])
@@ -192,10 +262,6 @@ BAD_TREES: list[tuple[Callable[[], synthetic.HierarchyNode], str]] = [
     (
         lambda: changed("feature_index", -2),
         "feature_index of feature -2 must be an integer >= 0 and <= 2147483647, got -2",
-    ),
-    (
-        lambda: Node(6, [Node(1)], mutually_exclusive_children=True),
-        "mutually_exclusive_children needs two children or more, got 1 at feature 6",
     ),
     (
         lambda: changed("mutually_exclusive_children", True),

@@ -26,12 +26,12 @@ Folded = synthetic.FoldedNormalMagnitudeConfig
         (Constant(), [1.0, 1.0, 1.0]),
         (Constant(-2), [-2.0, -2.0, -2.0]),
         (Linear(5.0, 4.0), [5.0, 4.5, 4.0]),
-        (Linear(0, 1), [0.0, 0.5, 1.0]),
+        (Linear(0.5, 1), [0.5, 0.75, 1.0]),
         (Exponential(1.0, 4.0), [1.0, 2.0, 4.0]),
         (Exponential(0.5, 0.005), [0.5, 0.05, 0.005]),
-        (Folded(-3.0, 0.0), [3.0, 3.0, 3.0]),
-        (Folded(3.0, 0.0, max_value=2.0), [2.0, 2.0, 2.0]),
-        (Folded(3.0, 0.0, min_value=4), [4.0, 4.0, 4.0]),
+        (Folded(-3.0, 1e-30), [3.0, 3.0, 3.0]),
+        (Folded(3.0, 1e-30, max_value=2.0), [2.0, 2.0, 2.0]),
+        (Folded(3.0, 1e-30, min_value=4), [4.0, 4.0, 4.0]),
     ],
     ids=repr,
 )
@@ -101,7 +101,7 @@ def test_generate_magnitudes_refuses(value: Any, error: type[Exception], shown: 
         synthetic.generate_magnitudes(3, value)
 
 
-@pytest.mark.parametrize("size", [0, -1, 1.0, True])
+@pytest.mark.parametrize("size", [-1, 1.0, True])
 @pytest.mark.parametrize(
     "config", [Constant(), Linear(1, 2), Exponential(1, 2), Folded()], ids=repr
 )

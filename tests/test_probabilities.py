@@ -182,8 +182,8 @@ def test_constant_config_refuses(probability: Any, error: type[Exception]) -> No
 @pytest.mark.parametrize(("size", "error"), BAD_SIZES)
 @pytest.mark.parametrize(
     "law",
-    [zipfian, linear, uniform, synthetic.ConstantFiringProbabilityConfig().generate],
-    ids=["zipfian", "linear", "random", "constant"],
+    [zipfian, linear, uniform],
+    ids=["zipfian", "linear", "random"],
 )
 def test_bad_sizes_are_refused(
     law: Callable[..., torch.Tensor], size: Any, error: type[Exception]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,25 +26,31 @@ class Family(NamedTuple):
 
 
 @pytest.fixture(params=["probability", "magnitude"])
-def family(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Family:
+def family(request: pytest.FixtureRequest) -> Iterator[Family]:
     """One of the two families; what a test registers is forgotten after it."""
-    module = {"probability": probabilities, "magnitude": magnitudes}[request.param]
-    monkeypatch.setattr(module._CLASSES, "_classes", dict(module._CLASSES._classes))
+    registry: dict[str, Any] = {
+        "probability": probabilities.FIRING_PROB_REGISTRY,
+        "magnitude": magnitudes.MAGNITUDE_REGISTRY,
+    }[request.param]
+    before = dict(registry)
     if request.param == "probability":
-        return Family(
+        yield Family(
             synthetic.FiringProbabilityConfig,
             synthetic.register_firing_probability,
             synthetic.get_firing_probability_class,
             ["constant", "linear", "random", "zipfian"],
             synthetic.ConstantMagnitudeConfig,
         )
-    return Family(
-        synthetic.MagnitudeConfig,
-        synthetic.register_magnitude,
-        synthetic.get_magnitude_class,
-        ["constant", "exponential", "folded_normal", "linear"],
-        synthetic.ConstantFiringProbabilityConfig,
-    )
+    else:
+        yield Family(
+            synthetic.MagnitudeConfig,
+            synthetic.register_magnitude,
+            synthetic.get_magnitude_class,
+            ["constant", "exponential", "folded_normal", "linear"],
+            synthetic.ConstantFiringProbabilityConfig,
+        )
+    registry.clear()
+    registry.update(before)
 
 
 CONFIGS = [
@@ -133,13 +139,13 @@ def test_configs_round_trip_through_json(config: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (["linear"], TypeError, r"^data must be a mapping, got \['linear'\]$"),
-        (None, TypeError, r"^data must be a mapping, got None$"),
-        ({"start": 1}, ValueError, r"^data must have the key 'generator_name', got \['start'\]$"),
+        (["linear"], TypeError, r"^d must be a mapping, got \['linear'\]$"),
+        (None, TypeError, r"^d must be a mapping, got None$"),
+        ({"start": 1}, ValueError, r"^d must have the key 'generator_name', got \['start'\]$"),
         (
             {"generator_name": "constant", "start": 1, "stop": 2},
             ValueError,
-            r"^data has unknown keys \['start', 'stop'\]; known are \['(probability|value)'\]$",
+            r"^d has unknown keys \['start', 'stop'\]; known are \['(probability|value)'\]$",
         ),
     ],
 )

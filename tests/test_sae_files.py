@@ -118,7 +118,7 @@ def test_the_config_says_the_dtype_that_the_parameters_have(tmp_path: Path) -> N
     sae.save_model(tmp_path)
     loaded = saes.TrainingSAE.load_from_disk(tmp_path)
     assert bits(loaded) == bits(sae)
-    assert (loaded.cfg.dtype, sae.cfg.dtype) == ("bfloat16", "float32")
+    assert (loaded.cfg.dtype, sae.cfg.dtype) == ("bfloat16", "bfloat16")
 
 
 @dataclass

@@ -127,5 +127,5 @@ def test_cosine_similarities() -> None:
 )
 def test_shapes_that_do_not_fit_are_refused(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     shown = re.escape(f"got {list(a)} and {list(b)}")
-    with pytest.raises(ValueError, match=rf"^a and b must have shapes .*{shown}$"):
+    with pytest.raises(ValueError, match=rf"^mat1 and mat2 must have shapes .*{shown}$"):
         synthetic.cosine_similarities(torch.ones(a), torch.ones(b))

@@ -101,9 +101,7 @@ def calibrate_firing_probabilities(
     as_bool("show_progress", show_progress)
     seed = as_seed("seed", seed)
     wanted = as_vector("requested", requested, num_features, low=0, high=1).double()
-    forests = () if hierarchy.modifier is None else (hierarchy.modifier.forest,)
-    if hierarchy.modifier is not None:
-        hierarchy.modifier.check_fits(num_features)
+    forests = (hierarchy.compiled(num_features),) if hierarchy.roots else ()
 
     def plan_of(base: torch.Tensor) -> Plan:
         correlation, parts = correlation_matrix, (mean_firing_magnitudes, std_firing_magnitudes)

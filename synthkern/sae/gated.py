@@ -11,7 +11,7 @@ from synthkern._checks import as_float, as_int
 from synthkern.sae.active import active
 from synthkern.sae.base import reconstruction_loss, total
 from synthkern.sae.bounded import BoundedTrainingSAE
-from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig, coefficient
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
 
@@ -77,7 +77,7 @@ class GatedTrainingSAE(BoundedTrainingSAE):
 
     def get_coefficients(self) -> dict[str, float | TrainCoefficientConfig]:
         """The coefficient "l1"."""
-        return {"l1": TrainCoefficientConfig(self.cfg.l1_coefficient, self.cfg.l1_warm_up_steps)}
+        return {"l1": coefficient(self.cfg.l1_coefficient, self.cfg.l1_warm_up_steps)}
 
     def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
         """``(x - b_dec) @ W_enc``, what both paths share: [..., M] of [..., D]."""
@@ -117,7 +117,8 @@ class GatedTrainingSAE(BoundedTrainingSAE):
         acts = magnitudes.relu() * (gates > 0)
         sae_out = found.decode(acts, self.W_dec, self.b_dec)
         norms = torch.linalg.vector_norm(self.W_dec, dim=1)
-        penalty = found.latent_sums(gates) @ norms / len(sae_in)
+        sums = found.latent_sums(gates)
+        penalty = sums @ norms.to(sums.dtype) / len(sae_in)
         by_gates = found.decode(gates, self.W_dec, self.b_dec)
         losses = {
             "mse_loss": reconstruction_loss(sae_out, sae_in),

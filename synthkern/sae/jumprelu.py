@@ -13,7 +13,13 @@ from synthkern._checks import as_bool, as_float, as_int
 from synthkern.sae.active import Active, active
 from synthkern.sae.base import reconstruction_loss, total
 from synthkern.sae.bounded import BoundedTrainingSAE
-from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig, check_choice
+from synthkern.sae.config import (
+    TARGET_L0,
+    TrainCoefficientConfig,
+    TrainingSAEConfig,
+    check_choice,
+    coefficient,
+)
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.straight_through import jumprelu, step
 
@@ -111,13 +117,13 @@ class JumpReLUTrainingSAE(BoundedTrainingSAE):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         """Conversions of the module leave the thresholds in float32."""
-        applied = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        applied = super()._apply(fn, recurse)
         self.threshold.data = self.threshold.data.float()
         return applied
 
     def get_coefficients(self) -> dict[str, float | TrainCoefficientConfig]:
         """The coefficient "l0"."""
-        return {"l0": TrainCoefficientConfig(self.cfg.l0_coefficient, self.cfg.l0_warm_up_steps)}
+        return {"l0": coefficient(self.cfg.l0_coefficient, self.cfg.l0_warm_up_steps)}
 
     @property
     def bounds(self) -> torch.Tensor:

@@ -19,7 +19,7 @@ from synthkern.world.registry import Registry
 #: The group of entry points by which packages offer architectures.
 ENTRY_POINTS = "synthkern.architectures"
 
-_REGISTRY: Registry[Any] = Registry("architecture", TrainingSAE)
+_REGISTRY: Registry[Any] = Registry(kind="architecture", base=TrainingSAE)
 
 
 def register_architecture(name: str, sae_class: type[TrainingSAE]) -> None:
@@ -33,16 +33,16 @@ def get_architecture(name: str) -> type[TrainingSAE]:
     A name that is not registered is looked for among the entry points of installed packages, in
     the group "synthkern.architectures", where it must lead to a :class:`TrainingSAE`.
     """
-    if isinstance(name, str) and name not in _REGISTRY.names:
+    if isinstance(name, str) and name not in _REGISTRY:
         for entry in entry_points(group=ENTRY_POINTS, name=name):
             _REGISTRY.register(name, entry.load())
-    found: type[TrainingSAE] = _REGISTRY.get(name)
+    found: type[TrainingSAE] = _REGISTRY.get_or_raise(name)
     return found
 
 
 def architecture_names() -> list[str]:
     """The names that are registered, sorted."""
-    return _REGISTRY.names
+    return sorted(_REGISTRY)
 
 
 def make_sae(cfg: TrainingSAEConfig) -> TrainingSAE:

@@ -10,7 +10,7 @@ from synthkern._checks import as_float, as_int
 from synthkern.sae.active import active
 from synthkern.sae.base import reconstruction_loss, total
 from synthkern.sae.bounded import BoundedTrainingSAE
-from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig, coefficient
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 
 
@@ -61,7 +61,7 @@ class StandardTrainingSAE(BoundedTrainingSAE):
 
     def get_coefficients(self) -> dict[str, float | TrainCoefficientConfig]:
         """The coefficient "l1"."""
-        return {"l1": TrainCoefficientConfig(self.cfg.l1_coefficient, self.cfg.l1_warm_up_steps)}
+        return {"l1": coefficient(self.cfg.l1_coefficient, self.cfg.l1_warm_up_steps)}
 
     @property
     def bounds(self) -> torch.Tensor:
@@ -81,7 +81,8 @@ class StandardTrainingSAE(BoundedTrainingSAE):
         sae_out = found.decode(acts, self.W_dec, self.b_dec)
         norms = torch.linalg.vector_norm(self.W_dec, dim=1)
         if p == 1:
-            penalty = found.latent_sums(acts) @ norms / len(sae_in)
+            sums = found.latent_sums(acts)
+            penalty = sums @ norms.to(sums.dtype) / len(sae_in)
         else:
             penalty = torch.linalg.vector_norm(acts * norms, ord=p, dim=1).mean()
         losses = {

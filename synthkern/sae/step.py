@@ -34,6 +34,11 @@ class TrainStepInput:
     dead_room: int | None = None
 
 
+def room_of(step_input: TrainStepInput) -> int | None:
+    """The input's ``dead_room``: SAELens' own inputs, which its trainer gives, have none."""
+    return getattr(step_input, "dead_room", None)
+
+
 @dataclass
 class TrainStepOutput:
     """What a step computed.

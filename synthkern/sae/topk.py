@@ -14,7 +14,7 @@ from synthkern.sae.base import EntriesTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
 from synthkern.sae.encoder import encoder_entries
-from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sae.step import TrainStepInput, TrainStepOutput, room_of
 from synthkern.sparse import SparseActivations
 
 
@@ -162,7 +162,7 @@ class TopKTrainingSAE(EntriesTrainingSAE):
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: of the reconstruction, and the auxiliary one."""
         sae_in = step_input.sae_in
-        chosen = self.choose(sae_in, static=step_input.dead_room is not None)
+        chosen = self.choose(sae_in, static=room_of(step_input) is not None)
         levels, losses = self.reconstruct(chosen.entries, sae_in)
         losses = {
             "mse_loss": losses.pop("mse_loss"),
@@ -221,9 +221,10 @@ class TopKTrainingSAE(EntriesTrainingSAE):
             return None
         mask = step_input.dead_neuron_mask[level.begin : level.end]
         where = chosen.pre, chosen.scale, mask, level.begin, self.most_dead
-        if step_input.dead_room is None:
+        room = room_of(step_input)
+        if room is None:
             return largest_dead(*where)
-        return largest_dead_of_room(*where, step_input.dead_room)
+        return largest_dead_of_room(*where, room)
 
     @property
     def most_dead(self) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -11,28 +14,46 @@ def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
 
     Fused Adam copies a parameter that is not contiguous, its gradient and both moments, there and
     back: 10 of the 15 ms of its step at D = 768, M = 4,096. An encoder [D, M] that is laid out as
-    [M, D] is therefore optimized as its transpose. Its gradient moves to the view as soon as
-    ``backward`` has made it, so that clip and clear gradients of what is given here.
+    [M, D] is therefore optimized as its transpose, whose ``grad`` is the encoder's own, read and
+    set there: the module itself knows nothing of it, and any other optimizer may go on with it.
 
-    Call once for an optimizer: a second call's views take the gradients from the first one's.
+    Views are of the memory that parameters have now: ask anew after moving or converting the
+    module, else the optimizer's next step raises RuntimeError.
     """
     return [_as_laid_out(parameter) for parameter in module.parameters()]
+
+
+class _Transpose(nn.Parameter):
+    """A parameter's transpose in the same memory, with the parameter's gradient as its own."""
+
+    _source: nn.Parameter
+
+    @property
+    def grad(self) -> torch.Tensor | None:
+        gradient = self._source.grad
+        if gradient is None:
+            return None
+        if self._source.data_ptr() != self.data_ptr():
+            raise RuntimeError(
+                "the module was moved or converted after trainable_parameters(module): "
+                "call it again, for a new optimizer"
+            )
+        return gradient.T
+
+    @grad.setter
+    def grad(self, value: torch.Tensor | None) -> None:
+        self._source.grad = None if value is None else value.T
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Parameter:
+        return _as_laid_out(copy.deepcopy(self._source, memo))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _as_laid_out, (self._source,)
 
 
 def _as_laid_out(parameter: nn.Parameter) -> nn.Parameter:
     if parameter.is_contiguous() or not parameter.T.is_contiguous():
         return parameter
-    view = nn.Parameter(parameter.detach().T, requires_grad=parameter.requires_grad)
-
-    def move(source: torch.Tensor) -> None:
-        assert source.grad is not None
-        moved = source.grad.T
-        view.grad = moved if view.grad is None else view.grad + moved
-        source.grad = None
-
-    for handle in getattr(parameter, "_moves_gradient", []):
-        handle.remove()
-    if parameter.requires_grad:
-        handle = parameter.register_post_accumulate_grad_hook(move)
-        parameter._moves_gradient = [handle]  # type: ignore[attr-defined]
+    view = _Transpose(parameter.detach().T, requires_grad=parameter.requires_grad)
+    view._source = parameter
     return view

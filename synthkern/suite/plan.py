@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from synthkern._checks import as_int
 from synthkern.files import file_hash
 from synthkern.sae.registry import get_architecture
 from synthkern.stream import STREAM_VERSION
@@ -30,6 +31,7 @@ _NOT_IN_KEY = {
     "cuda_graph",
     "resume",
     "logger",
+    "sae_lens_version",
     "save_synthetic_model",
 }
 
@@ -161,6 +163,7 @@ def _planned(suite: Suite, world: _World, name: str, l0: float | None, seed: int
     if l0 is not None:
         ask_for_l0(data, l0)
     full = SyntheticSAERunnerConfig.from_dict(data).to_dict()
+    as_int("eval_samples", full["eval_samples"], low=1)
     return PlannedRun(_key(full, world.identity), suite.name, world.name, name, l0, seed, full)
 
 

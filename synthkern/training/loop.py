@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
+from synthkern.module_modes import keeping_modes
 from synthkern.training.checkpoint import Checkpoint, write_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.interrupt import deferred_interrupt
@@ -66,45 +68,65 @@ class Loop:
         self._history = TrainingHistory() if saved is None else saved.history
         self._evaluated_step: int = progress.get("evaluated_step", 0)
         self._snapshots: int = progress.get("snapshots", 0)
-        self._saved_step: int | None = None if saved is None else trainer.n_training_steps
+        self._saved_step: int | None = None if saved is None else trainer.steps_done
         self._saved_at = time.monotonic()
         self.seconds: float = progress.get("seconds", 0.0)
         self._row_samples, self._row_seconds = trainer.n_training_samples, self.seconds
+        self._bar: Any = None
+        self._open = ExitStack()
 
-    def course(self) -> Generator[None, torch.Tensor, TrainingHistory]:
-        """Train to the end on the batches that are sent; gives the training curves.
-
-        ``next`` comes first; whatever interrupts the sender is thrown in here.
-        """
-        trainer, cfg = self._trainer, self._trainer.cfg
+    def begin(self) -> None:
+        """Show the bar, and do what is due before the first step."""
+        trainer = self._trainer
+        self._open.enter_context(keeping_modes(trainer.sae))
         bar = self._make_bar(
-            total=cfg.training_steps * cfg.batch_size,
-            initial=trainer.n_training_samples,
+            total=trainer.cfg.training_samples,
+            initial=min(trainer.n_training_samples, trainer.cfg.training_samples),
             desc=self._title,
             unit=" samples",
             unit_scale=True,
         )
-        try:
-            with bar:
-                self._duties()
-                while trainer.n_training_steps < cfg.training_steps:
-                    self._step((yield), bar)
-                    self._duties()
-            trainer.check_losses()
-        except KeyboardInterrupt:
-            self._save()
-            raise
-        except NonFiniteLossError as error:
-            raise NonFiniteLossError(f"{error}; {self._last_good()}") from error
-        self._save()
+        self._bar = self._open.enter_context(bar)
+        with self._naming_checkpoint():
+            self._duties()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all samples were trained on."""
+        return self._trainer.is_done
+
+    def step(self, batch: torch.Tensor) -> None:
+        """Train on a batch, and do what is due after it."""
+        with self._naming_checkpoint():
+            self._step(batch)
+            self._duties()
+
+    def finish(self) -> TrainingHistory:
+        """Save and fold in what was learnt besides the weights; gives the training curves."""
+        with self._naming_checkpoint():
+            self._trainer.check_losses()
+            self._trainer.check_weights()
+        self.save()
         self._finish()
         return self._history
 
-    def _step(self, batch: torch.Tensor, bar: Any) -> None:
-        trainer, cfg = self._trainer, self._trainer.cfg
+    def close(self) -> None:
+        """Put away the bar, and leave the SAE in the mode, training or not, that it was in."""
+        self._open.close()
+
+    @contextmanager
+    def _naming_checkpoint(self) -> Iterator[None]:
+        try:
+            yield
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(f"{error}; {self._last_good()}") from error
+
+    def _step(self, batch: torch.Tensor) -> None:
+        trainer, cfg, bar = self._trainer, self._trainer.cfg, self._bar
         began = time.monotonic()
-        done = trainer.n_training_steps + 1
-        logs = done % cfg.log_every == 0 or done == cfg.training_steps
+        before = trainer.n_training_samples
+        is_last = before + len(batch) >= cfg.training_samples
+        logs = (trainer.steps_done + 1) % cfg.log_every == 0 or is_last
         with deferred_interrupt():
             output = trainer.step(batch, is_logging_step=logs)
             shows = time.monotonic() - getattr(bar, "shown_at", 0.0) > _BAR_SECONDS
@@ -117,7 +139,9 @@ class Loop:
             if logs:
                 trainer.check_losses()
                 self._add_row(figures)
-        bar.update(len(batch))
+            if trainer.steps_done % cfg.feature_sampling_window == 0:
+                self._log(trainer.window_figures())
+        bar.update(min(len(batch), cfg.training_samples - before))
 
     def _add_row(self, figures: dict[str, float]) -> None:
         samples, seconds = self._trainer.n_training_samples, self.seconds
@@ -127,9 +151,9 @@ class Loop:
 
     def _log(self, figures: Mapping[str, float]) -> None:
         trainer = self._trainer
-        row = self._history.add(trainer.n_training_steps, trainer.n_training_samples, figures)
+        row = self._history.add(trainer.steps_done, trainer.n_training_samples, figures)
         if self._logger is not None:
-            self._logger.log(row, trainer.n_training_steps)
+            self._logger.log(row, trainer.steps_done)
 
     def _duties(self) -> None:
         """What is due after so many steps and has not been done; a resumed run does it then."""
@@ -137,13 +161,13 @@ class Loop:
         self._take_snapshots()
         since = time.monotonic() - self._saved_at
         if since >= self._trainer.cfg.checkpoint_seconds:
-            self._save()
+            self.save()
 
     def _evaluate(self) -> None:
-        every, step = self._trainer.cfg.eval_every, self._trainer.n_training_steps
-        if not every or step % every or step <= self._evaluated_step:
+        every, step = self._trainer.cfg.eval_every, self._trainer.steps_done
+        due = every and step % every == 0 and step > self._evaluated_step
+        if not due or self._evaluator is None:
             return
-        assert self._evaluator is not None
         figures = self._evaluator(self._trainer.sae, self._trainer.activation_scaler)
         with deferred_interrupt():
             self._log({f"eval/{name}": value for name, value in figures.items()})
@@ -155,14 +179,16 @@ class Loop:
         stretch = math.ceil(cfg.training_samples / (cfg.n_snapshots + 1))
         while self._snapshots < cfg.n_snapshots and done > stretch * (self._snapshots + 1):
             assert self._snapshot_fn is not None
-            self._snapshot_fn(self._trainer)
+            with self._trainer.before_counting():
+                self._snapshot_fn(self._trainer)
             self._snapshots += 1
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write a checkpoint of a state that is good, where there is a directory for it."""
         trainer = self._trainer
-        if self._directory is not None and self._saved_step != trainer.n_training_steps:
+        if self._directory is not None and self._saved_step != trainer.steps_done:
             trainer.check_losses()
+            trainer.check_weights()
             progress = {
                 "evaluated_step": self._evaluated_step,
                 "snapshots": self._snapshots,
@@ -174,7 +200,7 @@ class Loop:
                     self._recipe, trainer.values(), trainer.tensors(), self._history, progress
                 ),
             )
-            self._saved_step = trainer.n_training_steps
+            self._saved_step = trainer.steps_done
         self._saved_at = time.monotonic()
 
     def _last_good(self) -> str:

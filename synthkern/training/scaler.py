@@ -27,16 +27,26 @@ class ActivationScaler:
         """Reconstructions [..., D] of what :meth:`scale` gave, scaled back."""
         return acts if self.scaling_factor is None else acts / self.scaling_factor
 
+    def __call__(self, acts: torch.Tensor) -> torch.Tensor:
+        """As :meth:`scale`."""
+        return self.scale(acts)
+
     @torch.no_grad()
     def estimate(self, batches: Iterator[torch.Tensor], count: int) -> None:
         """Find the factor that makes sqrt(D) of the mean norm of ``count`` batches [B, D].
 
         Raises:
+            RuntimeError: where there are fewer batches.
             ValueError: where the mean norm is 0 or not finite.
         """
         norms, samples, width = 0.0, 0, 0
-        for _ in tqdm(range(count), desc="estimating the norm", delay=2, leave=False):
-            batch = next(batches)
+        for done in tqdm(range(count), desc="estimating the norm", delay=2, leave=False):
+            batch = next(batches, None)
+            if batch is None:
+                raise RuntimeError(
+                    f"source ended after {done:,} batches, and the norm of the inputs is estimated "
+                    f"on n_batches_for_norm_estimate = {count:,}: set that lower, or give more"
+                )
             width = batch.shape[-1]
             norms += float(torch.linalg.vector_norm(batch.float(), dim=-1).double().sum())
             samples += len(batch)

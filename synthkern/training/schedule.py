@@ -7,19 +7,20 @@ import math
 from synthkern.training.config import TrainingConfig
 
 
-def learning_rate(cfg: TrainingConfig, step: int) -> float:
-    """The learning rate of a step, the first of which is 0.
+def learning_rate(cfg: TrainingConfig, step: int, total: int | None = None) -> float:
+    """The learning rate of a step, the first of which is 0, of ``total`` (None: the config's).
 
     Warm-up grows linearly from lr / lr_warm_up_steps to lr; the last ``lr_decay_steps`` fall
-    linearly from where the schedule then is towards 0.
+    linearly from where the schedule then is towards 0, whether the warm-up is over or not, and
+    from the first step where they are more than there are.
     """
-    lr, total = cfg.lr, cfg.training_steps
+    lr, total = cfg.lr, cfg.training_steps if total is None else total
+    decayed = step - max(0, total - cfg.lr_decay_steps)
+    if cfg.lr_decay_steps and decayed >= 0:
+        return _end(cfg) * max(0.0, 1 - decayed / cfg.lr_decay_steps)
     if step < cfg.lr_warm_up_steps:
         return lr * (step + 1) / cfg.lr_warm_up_steps
     steps = total - cfg.lr_warm_up_steps - cfg.lr_decay_steps
-    decayed = step - (total - cfg.lr_decay_steps)
-    if cfg.lr_decay_steps and decayed >= 0:
-        return _end(cfg) * max(0.0, 1 - decayed / cfg.lr_decay_steps)
     at = step - cfg.lr_warm_up_steps
     if cfg.lr_scheduler_name == "constant":
         return lr

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import count
 
 import torch
 
-from synthkern.training.history import TrainingHistory
-from synthkern.training.random_states import random_states, set_random_states
+from synthkern.training.random_states import drawing_from
 from synthkern.training.training import Training, TrainingResult
 
 
@@ -18,7 +17,10 @@ def train_together(trainings: Sequence[Training]) -> list[TrainingResult | Excep
     """Train SAEs on one stream of batches, which is sampled once; each ends with the bits that it
     has alone.
 
-    Trainings that were cut off at different steps wait for each other.
+    Trainings that were cut off at different steps wait for each other. One that is alone draws
+    from torch's global generator as any code does; of several, those whose steps may draw have
+    its numbers from where it stood when they were made ready, each for itself. What the source
+    draws moves on either way.
 
     Args:
         trainings: of one source, seed and batch size where they are more than one.
@@ -31,16 +33,19 @@ def train_together(trainings: Sequence[Training]) -> list[TrainingResult | Excep
         ValueError: where they are not of one stream.
     """
     _check(trainings)
-    lanes = [_Lane(training) for training in trainings]
-    try:
-        _go(lanes)
-    except KeyboardInterrupt as interrupt:
+    lanes = [_Lane(training, is_alone=len(trainings) == 1) for training in trainings]
+    with ExitStack() as stack:
         for lane in lanes:
-            lane.interrupt(interrupt)
-        raise
-    finally:
-        for lane in lanes:
-            lane.course.close()
+            stack.callback(lane.training.close)
+        if len(trainings) == 1 and trainings[0].is_resumed:
+            # Source and SAE go on drawing where they were cut off.
+            stack.enter_context(drawing_from(trainings[0].device, trainings[0].random_states))
+        try:
+            _go(lanes)
+        except KeyboardInterrupt:
+            for lane in lanes:
+                lane.interrupt()
+            raise
     return [lane.outcome for lane in lanes if lane.outcome is not None]
 
 
@@ -61,7 +66,7 @@ def _check(trainings: Sequence[Training]) -> None:
 def _go(lanes: Sequence[_Lane]) -> None:
     for lane in lanes:
         lane.training.estimate_scale()
-        lane.advance(None)
+        lane.begin()
     first = min(lanes, key=lambda lane: lane.training.steps, default=None)
     if first is None:
         return
@@ -80,7 +85,7 @@ def _go(lanes: Sequence[_Lane]) -> None:
                 continue
             lane.training.count_seconds(seconds / len(due))
             version = batch._version
-            lane.advance(batch)
+            lane.step(batch)
             if batch._version != version and lane is not due[-1]:
                 # An SAE that writes into its input has it to itself.
                 batch = first.training.batch_at(step)
@@ -89,28 +94,44 @@ def _go(lanes: Sequence[_Lane]) -> None:
 class _Lane:
     """One of the trainings, with the random numbers of torch that it has alone."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, *, is_alone: bool) -> None:
         self.training = training
-        self.course: Generator[None, torch.Tensor, TrainingHistory] = training.course()
         self.outcome: TrainingResult | Exception | None = None
-        self._states = training.random_states
+        self._swaps = training.may_draw and not is_alone
+        self._began = False
 
-    def advance(self, batch: torch.Tensor | None) -> None:
-        """Begin, or train on a batch."""
-        set_random_states(self.training.device, self._states)
+    def begin(self) -> None:
+        """Begin; may be the end, where everything is done already."""
+        self._began = True
+        self._do(None)
+
+    def step(self, batch: torch.Tensor) -> None:
+        """Train on a batch."""
+        self._do(batch)
+
+    def interrupt(self) -> None:
+        """Write a checkpoint, where the training has begun and not ended."""
+        if self._began and self.outcome is None:
+            with self._own_numbers():
+                self.training.save()
+
+    def _do(self, batch: torch.Tensor | None) -> None:
+        training = self.training
         try:
-            if batch is None:
-                next(self.course)
-            else:
-                self.course.send(batch)
-        except StopIteration as stop:
-            self.outcome = self.training.result(stop.value)
+            with self._own_numbers():
+                if batch is None:
+                    training.begin()
+                else:
+                    training.step(batch)
+                if training.is_done:
+                    self.outcome = training.finish()
         except Exception as error:
             self.outcome = error
-        self._states = random_states(self.training.device)
+        if self.outcome is not None:
+            training.close()
 
-    def interrupt(self, interrupt: KeyboardInterrupt) -> None:
-        """Write a checkpoint, where the training has begun and not ended."""
-        set_random_states(self.training.device, self._states)
-        with suppress(KeyboardInterrupt):
-            self.course.throw(interrupt)
+    def _own_numbers(self) -> AbstractContextManager[None]:
+        training = self.training
+        if not self._swaps:
+            return nullcontext()
+        return drawing_from(training.device, training.random_states)

@@ -35,11 +35,23 @@ def train_sae(
     ends with the same bits as one that was not, on a CPU with as many threads. Ctrl-C writes a
     checkpoint first.
 
+    Torch's global random numbers are left alone: only what source, SAE and functions of the
+    caller's draw moves them on. A training that goes on from a checkpoint draws from where it was
+    cut off, and leaves the numbers of the process as it found them.
+
+    In a process group of torch.distributed every rank trains an SAE of its own: on the whole of a
+    model's stream, that of the config's seed, or on the rank's batches of a stream that is given.
+    Gradients are not averaged. Ranks need a ``checkpoint_dir`` each.
+
+    The SAE keeps no trace besides what is said here: parameters have no gradients left, and it is
+    in the mode, training or not, in which it came.
+
     Args:
         sae: a :class:`TrainingSAE`, or any module with the field's training interface.
         source: a model, whose stream of the config's seed is trained on from sample 0; a
             :class:`SyntheticStream` of hidden activations; or any iterable of batches [B, D],
-            which cannot be continued.
+            which cannot be continued. Its batches are tensors, NumPy arrays, or lists of one of
+            these; it is gone through once, until there were ``cfg.training_samples`` samples.
         cfg: the settings; None for the defaults.
         checkpoint_dir: of the one checkpoint, replaced every ``cfg.checkpoint_seconds``; None for
             none.
@@ -56,8 +68,9 @@ def train_sae(
             the last checkpoint.
         ValueError: for settings that do not fit SAE or source, or that another run's checkpoint is
             in the directory.
-        TypeError: for a value of a wrong type.
-        RuntimeError: where an iterable ends too early.
+        TypeError: for a value or a batch of a wrong type.
+        RuntimeError: where an iterable ends too early, for the training or for the norm's
+            estimate.
     """
     training = Training(
         sae,

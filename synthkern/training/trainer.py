@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -13,23 +14,25 @@ from synthkern._checks import as_float, as_int
 from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.trainable import trainable_parameters
+from synthkern.training.batches import BatchRecord
 from synthkern.training.checkpoint import check_fits
 from synthkern.training.config import TrainingConfig
-from synthkern.training.firing import FiringRecord, firings, log_sparsity
+from synthkern.training.firing import FiringRecord, firings
 from synthkern.training.graph import StepGraphs, capture_for
-from synthkern.training.random_states import random_states, set_random_states
+from synthkern.training.random_states import random_states
 from synthkern.training.scaler import ActivationScaler
 from synthkern.training.schedule import learning_rate, warmed_up
+from synthkern.training.trainer_names import TrainerNames
 
 #: Values of a checkpoint that count something.
 _COUNTS = ("n_training_steps", "n_training_samples", "samples_in_window")
 
 
 class NonFiniteLossError(ArithmeticError):
-    """A loss that is NaN or infinite: the training is over."""
+    """A loss that is NaN or infinite, or a weight that is NaN: the training is over."""
 
 
-class SAETrainer:
+class SAETrainer(TrainerNames):
     """Trains an SAE batch by batch.
 
     Args:
@@ -38,7 +41,7 @@ class SAETrainer:
         cfg: the settings.
 
     Attributes:
-        n_training_steps: steps done.
+        steps_done: steps done.
         n_training_samples: samples of these.
         activation_scaler: of the inputs.
         optimizer: Adam.
@@ -54,11 +57,12 @@ class SAETrainer:
         _check(sae)
         self.sae = sae
         self.cfg = cfg
-        self.n_training_steps = 0
+        self.steps_done = 0
         self.n_training_samples = 0
+        self.saved_random_states: dict[str, torch.Tensor] = {}
         self.activation_scaler = ActivationScaler()
         self._parameters = trainable_parameters(sae)
-        self.device = self._parameters[0].device
+        self.device, self.dtype = self._parameters[0].device, self._parameters[0].dtype
         # PyTorch's fused step takes a quarter of the time of its loop over parameters on a CPU.
         fused = self.device.type in ("cpu", "cuda")
         betas = (cfg.adam_beta1, cfg.adam_beta2)
@@ -66,9 +70,12 @@ class SAETrainer:
         on_device = self.device.type == "cuda"
         lr = torch.tensor(cfg.lr, device=self.device) if on_device else cfg.lr
         self.optimizer = torch.optim.Adam(self._parameters, lr=lr, betas=betas, fused=fused)
+        self._last_rate = cfg.lr
         self._coefficients = _with_warm_up(sae.get_coefficients())
         self.controller = _controller(cfg.target_l0, self._coefficients)
         self.firing = FiringRecord(sae.cfg.d_sae, self.device)
+        self._first_batch_size = cfg.batch_size
+        self._batches = BatchRecord()
         self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._this_step = torch.zeros_like(self._first_bad_step)
         self._graphs = self._new_graphs()
@@ -83,19 +90,26 @@ class SAETrainer:
             NonFiniteLossError: where the loss is not finite, before a weight has changed. On a GPU
                 :meth:`check_losses` says so later.
         """
+        if not self.steps_done:
+            self._first_batch_size = len(batch)
+            # What was left here before would be added to.
+            self.optimizer.zero_grad()
+            self._set_rate(self.next_rate)
         sae_in = self.activation_scaler.scale(batch.to(self.device, non_blocking=True))
-        self._set_rate(learning_rate(self.cfg, self.n_training_steps))
-        self._this_step.fill_(self.n_training_steps)
+        self._this_step.fill_(self.steps_done)
+        self._batches.add(self.steps_done, self.n_training_samples, len(batch))
         self.sae.train()
-        if self.n_training_steps % self.cfg.feature_sampling_window == 0:
+        if self.steps_done % self.cfg.feature_sampling_window == 0:
             self.firing.reset_window()
         if self._graphs is None:
             output = self._train(sae_in, is_logging_step=is_logging_step)
         else:
-            output = self._graphs.step(sae_in, self.n_training_steps)
+            output = self._graphs.step(sae_in, self.steps_done)
         self.firing.samples += len(batch)
-        self.n_training_steps += 1
+        self.steps_done += 1
+        self._last_rate = self.next_rate
         self.n_training_samples += len(batch)
+        self._set_rate(self.next_rate)
         return output
 
     def _train(
@@ -112,7 +126,7 @@ class SAETrainer:
                     sae_in=sae_in,
                     coefficients=self.get_coefficients(),
                     dead_neuron_mask=self.dead_neurons,
-                    n_training_steps=self.n_training_steps,
+                    n_training_steps=self.steps_done,
                     is_logging_step=is_logging_step,
                     dead_room=dead_room,
                 )
@@ -132,26 +146,25 @@ class SAETrainer:
         return output
 
     @property
-    def dead_neurons(self) -> torch.Tensor:
-        """Latents [M] that have not fired within the window."""
-        return self.firing.dead(self.cfg.dead_feature_window)
+    def is_done(self) -> bool:
+        """Whether all samples were trained on."""
+        return self.n_training_samples >= self.cfg.training_samples
 
     @property
-    def feature_sparsity(self) -> torch.Tensor:
-        """Share of the current window's samples in which each latent fired, [M]."""
-        return self.firing.rates
-
-    @property
-    def log_feature_sparsity(self) -> torch.Tensor:
-        """Logarithm to base 10 of the share, 1e-10 added, [M] on the CPU."""
-        return log_sparsity(self.feature_sparsity)
+    def next_rate(self) -> float:
+        """The learning rate of the next step, by how many batches, as large as the first, the
+        samples so far are.
+        """
+        size = self._first_batch_size
+        steps = -(-self.cfg.training_samples // size)
+        return learning_rate(self.cfg, self.n_training_samples // size, steps)
 
     def get_coefficients(self) -> dict[str, float]:
         """What the SAE's losses are multiplied by at the next step, by name."""
         found = {}
         for name, (value, warm_up_steps) in self._coefficients.items():
             full = value if self.controller is None else self.controller.coefficient
-            found[name] = warmed_up(full, warm_up_steps, self.n_training_steps)
+            found[name] = warmed_up(full, warm_up_steps, self.steps_done)
         return found
 
     def check_losses(self) -> None:
@@ -162,11 +175,24 @@ class SAETrainer:
         """
         step = int(self._first_bad_step)
         if step >= 0:
-            first = step * self.cfg.batch_size
+            first, last = self._batches.samples_of(step)
             raise NonFiniteLossError(
-                f"the loss was not finite at step {step} (samples {first:,} to "
-                f"{first + self.cfg.batch_size - 1:,} of the training)"
+                f"the loss was not finite at step {step} (samples {first:,} to {last:,} of the "
+                "training)"
             )
+        self._batches.forget_all_but_last()
+
+    def check_weights(self) -> None:
+        """Raise where a weight is NaN, which the loss shows a step later.
+
+        Raises:
+            NonFiniteLossError: naming the parameter.
+        """
+        for name, parameter in self.sae.named_parameters():
+            if bool(parameter.isnan().any()):
+                raise NonFiniteLossError(
+                    f"{name} has NaN after step {self.steps_done - 1}, as a gradient was not finite"
+                )
 
     @torch.no_grad()
     def figures(self, output: Any) -> dict[str, float]:
@@ -181,7 +207,8 @@ class SAETrainer:
             "l0": float(fired.sum()) / max(size, 1),
             "explained_variance": 1 - left / variance if variance > 0 else math.nan,
             "dead_latents": float(self.dead_neurons.sum()),
-            "lr": learning_rate(self.cfg, self.n_training_steps - 1),
+            "mean_steps_since_fired": float(self.n_forward_passes_since_fired.mean()),
+            "lr": self._last_rate,
             **{f"coefficients/{name}": value for name, value in self.get_coefficients().items()},
             **{f"metrics/{name}": _number(value) for name, value in output.metrics.items()},
         }
@@ -228,12 +255,21 @@ class SAETrainer:
     def values(self) -> dict[str, Any]:
         """The rest of it, as JSON has it."""
         return {
-            "n_training_steps": self.n_training_steps,
+            "n_training_steps": self.steps_done,
             "n_training_samples": self.n_training_samples,
             "samples_in_window": self.firing.samples,
             "scaling_factor": self.activation_scaler.scaling_factor,
             "controller": None if self.controller is None else self.controller.state_dict(),
         }
+
+    def sae_to_keep(self) -> Any:
+        """The SAE as it can be used: where inputs are scaled, a copy with the scale folded in."""
+        factor = self.activation_scaler.scaling_factor
+        if factor is None:
+            return self.sae
+        kept = copy.deepcopy(self.sae)
+        kept.fold_activation_norm_scaling_factor(factor)
+        return kept
 
     def load(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
         """Go on from where another trainer of the same settings was.
@@ -256,12 +292,13 @@ class SAETrainer:
         self.firing.steps_since_fired.copy_(tensors["firing.steps_since_fired"])
         self.firing.counts.copy_(tensors["firing.counts"])
         self.firing.samples = counts["samples_in_window"]
-        self.n_training_steps = counts["n_training_steps"]
+        self.steps_done = counts["n_training_steps"]
         self.n_training_samples = counts["n_training_samples"]
         self.activation_scaler.scaling_factor = scale
         if self.controller is not None:
             self.controller.load_state_dict(values["controller"])
-        set_random_states(self.device, _below("rng.", tensors))
+        self.saved_random_states = _below("rng.", tensors)
+        self._set_rate(self.next_rate)
         # The optimizer's tensors are others now.
         self._graphs = self._new_graphs()
 

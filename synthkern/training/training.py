@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from synthkern.evaluation import eval_sae_on_synthetic_data
 from synthkern.stream import fresh_seed
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.synthetic_stream import SyntheticStream
+from synthkern.training.batches import hidden_batches
 from synthkern.training.checkpoint import (
     Checkpoint,
     check_checkpoint_folder,
@@ -71,7 +72,8 @@ class Training:
 
     Attributes:
         stream: that it is trained on, or None where the source is an iterable.
-        random_states: of torch, where the training begins.
+        is_resumed: whether it goes on from a checkpoint, with steps that are still to be done.
+        random_states: of torch, where it begins or was cut off.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Training:
                 f"{type(source).__name__}"
             )
         evaluator = evaluator or _evaluator(self.stream, cfg)
-        if cfg.eval_every and evaluator is None:
+        if cfg.eval_every and evaluator is None and self.stream is None:
             raise ValueError(
                 f"evaluator must be given with eval_every = {cfg.eval_every}, as source is no model"
             )
@@ -125,9 +127,13 @@ class Training:
             **(bar or {}),
         )
         given: Any = source if self.stream is None else ()
-        self._given: Iterator[torch.Tensor] = iter(given)
+        width = getattr(sae.cfg, "d_in", None)
+        self._given = hidden_batches(given, width, self._trainer.dtype)
         self._first = 0 if self.stream is None else self.stream.state_dict()["position"]
+        self.is_resumed = saved is not None and not self.is_done
         self.random_states = random_states(self.device)
+        if self.is_resumed:
+            self.random_states |= self._trainer.saved_random_states
 
     @property
     def device(self) -> torch.device:
@@ -137,20 +143,43 @@ class Training:
     @property
     def steps(self) -> int:
         """Steps done."""
-        return self._trainer.n_training_steps
+        return self._trainer.steps_done
 
-    def course(self) -> Generator[None, torch.Tensor, TrainingHistory]:
-        """Train to the end on the batches that are sent; see :meth:`Loop.course`."""
-        return self._loop.course()
+    @property
+    def is_done(self) -> bool:
+        """Whether all samples were trained on."""
+        return self._trainer.is_done
+
+    @property
+    def may_draw(self) -> bool:
+        """Whether steps may draw from torch's global generator: this package's SAEs do not."""
+        return type(self._trainer.sae).__module__.split(".")[0] != __name__.split(".")[0]
+
+    def begin(self) -> None:
+        """Do what is due before the first batch."""
+        self._loop.begin()
+
+    def step(self, batch: torch.Tensor) -> None:
+        """Train on a batch, and do what is due after it."""
+        self._loop.step(batch)
+
+    def save(self) -> None:
+        """Write a checkpoint, where there is a directory for it."""
+        self._loop.save()
+
+    def finish(self) -> TrainingResult:
+        """End the training, once it :attr:`is_done`."""
+        history = self._loop.finish()
+        sparsity = self._trainer.feature_sparsity.cpu()
+        return TrainingResult(self._trainer.sae, history, sparsity, self._loop.seconds)
+
+    def close(self) -> None:
+        """Put away what was needed for steps; may come early, and twice."""
+        self._loop.close()
 
     def count_seconds(self, seconds: float) -> None:
         """Note what sampling a batch has taken."""
         self._loop.seconds += seconds
-
-    def result(self, history: TrainingHistory) -> TrainingResult:
-        """What the training gives at its end."""
-        sparsity = self._trainer.feature_sparsity.cpu()
-        return TrainingResult(self._trainer.sae, history, sparsity, self._loop.seconds)
 
     def estimate_scale(self) -> None:
         """Find the factor that inputs are scaled by, where the SAE wants one and has none yet."""
@@ -177,16 +206,35 @@ class Training:
         return next(self._stream_at(step))
 
     def _stream_at(self, step: int) -> Iterator[torch.Tensor]:
-        stream, source = self.stream, self._source
-        assert stream is not None
+        assert self.stream is not None
+        # The user's own stays where it is.
+        stream: SyntheticStream = object.__new__(type(self.stream))
+        stream.__dict__.update(vars(self.stream))
+        source = self._source
         if isinstance(source, SyntheticModel) and source.device.type == self.device.type:
             # A thread that samples ahead competes with the step: on SynthSAEBench-16k and two
             # cores a run took 9% longer with it than on one batch in memory, and no longer without
             # it (medians of 7 runs in turn).
             stream.prefetch = 0
-        position = (self._first + step * stream.batch_size) % 2**64
+        # A step consumes a batch of each rank that shares the stream.
+        stride = stream.batch_size * stream.ranks[1]
+        position = (self._first + step * stride) % 2**64
         stream.load_state_dict({**stream.state_dict(), "position": position})
         return _hidden(stream)
+
+
+class _WholeStream(SyntheticStream):
+    """A stream that every rank of a process group has whole."""
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The only one of one."""
+        return 0, 1
+
+    @property
+    def of_group(self) -> tuple[int, int]:
+        """The rank of this process, and how many there are."""
+        return super().ranks
 
 
 def _with_seed(cfg: TrainingConfig, saved: Checkpoint | None) -> TrainingConfig:
@@ -200,7 +248,7 @@ def _with_seed(cfg: TrainingConfig, saved: Checkpoint | None) -> TrainingConfig:
 def _stream(source: Source, cfg: TrainingConfig) -> SyntheticStream | None:
     if isinstance(source, SyntheticModel):
         assert cfg.seed is not None
-        return SyntheticStream(source, cfg.batch_size, cfg.seed)
+        return _WholeStream(source, cfg.batch_size, cfg.seed)
     if not isinstance(source, SyntheticStream):
         if not isinstance(source, Iterable):
             raise TypeError(f"source must be a model, a stream or an iterable, got {source!r}")
@@ -223,7 +271,7 @@ def _hidden(stream: SyntheticStream) -> Iterator[torch.Tensor]:
 
 
 def _evaluator(stream: SyntheticStream | None, cfg: TrainingConfig) -> Evaluator | None:
-    if stream is None:
+    if stream is None or not cfg.eval_samples:
         return None
     model, seed = stream.source, stream.seed
     assert isinstance(model, SyntheticModel)
@@ -254,6 +302,11 @@ def _recipe(sae: Any, cfg: TrainingConfig, stream: SyntheticStream | None) -> di
     if stream is not None:
         assert isinstance(stream.source, SyntheticModel)
         recipe["stream"] = stream.state_dict()
+        rank, ranks = stream.of_group if isinstance(stream, _WholeStream) else stream.ranks
+        if ranks > 1:
+            recipe["rank"] = rank
+        if stream.ranks[1] > 1:
+            recipe["ranks"] = ranks
         recipe["world"] = stream.source.cfg.to_dict()
     found: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
     return found

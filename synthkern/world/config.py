@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from synthkern._checks import DTYPES, as_float, as_int, as_seed, check_keys
+from synthkern._checks import DTYPES, as_float, as_int, as_seed, check_keys, is_number
+from synthkern.world.foreign import as_config
 from synthkern.world.hierarchy import HierarchyConfig
 from synthkern.world.magnitudes import MagnitudeConfig, as_magnitude_config
 from synthkern.world.presets import PRESETS
@@ -37,10 +38,10 @@ class OrthogonalizationConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> OrthogonalizationConfig:
+    def from_dict(cls, d: Mapping[str, Any]) -> OrthogonalizationConfig:
         """The config that :meth:`to_dict` describes; unknown keys are refused."""
-        check_keys("orthogonalization", data, set(cls.__dataclass_fields__))
-        return cls(**data)
+        check_keys("orthogonalization", d, set(cls.__dataclass_fields__))
+        return cls(**d)
 
 
 @dataclass
@@ -70,10 +71,10 @@ class LowRankCorrelationConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> LowRankCorrelationConfig:
+    def from_dict(cls, d: Mapping[str, Any]) -> LowRankCorrelationConfig:
         """The config that :meth:`to_dict` describes; unknown keys are refused."""
-        check_keys("correlation", data, set(cls.__dataclass_fields__))
-        return cls(**data)
+        check_keys("correlation", d, set(cls.__dataclass_fields__))
+        return cls(**d)
 
 
 @dataclass
@@ -112,18 +113,29 @@ class SyntheticModelConfig:
     def __post_init__(self) -> None:
         as_int("num_features", self.num_features, low=1)
         as_int("hidden_dim", self.hidden_dim, low=1)
-        for name, kind, optional in (
-            ("firing_probability", FiringProbabilityConfig, False),
-            ("hierarchy", HierarchyConfig, True),
-            ("orthogonalization", OrthogonalizationConfig, True),
-            ("correlation", LowRankCorrelationConfig, True),
-        ):
+        probability = FiringProbabilityConfig.adopt(self.firing_probability)
+        if probability is None:
+            raise TypeError(
+                "firing_probability must be a FiringProbabilityConfig, "
+                f"got {self.firing_probability!r}"
+            )
+        self.firing_probability = probability
+        kinds: dict[str, type[Any]] = {
+            "hierarchy": HierarchyConfig,
+            "orthogonalization": OrthogonalizationConfig,
+            "correlation": LowRankCorrelationConfig,
+        }
+        for name, kind in kinds.items():
+            if getattr(self, name) is not None:
+                setattr(self, name, as_config(name, getattr(self, name), kind))
+        for name in ("std_firing_magnitudes", "mean_firing_magnitudes"):
             value = getattr(self, name)
-            if not (isinstance(value, kind) or (optional and value is None)):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
-        if not isinstance(self.std_firing_magnitudes, MagnitudeConfig):
-            as_float("std_firing_magnitudes", self.std_firing_magnitudes, low=0)
-        as_magnitude_config("mean_firing_magnitudes", self.mean_firing_magnitudes)
+            # A number stays one.
+            config = as_magnitude_config(name, value)
+            if not is_number(value):
+                setattr(self, name, config)
+            elif name == "std_firing_magnitudes":
+                as_float(name, value, low=0)
         if not isinstance(self.bias, bool):
             as_float("bias", self.bias, low=0)
         if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
@@ -136,13 +148,13 @@ class SyntheticModelConfig:
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> SyntheticModelConfig:
+    def from_dict(cls, d: Mapping[str, Any]) -> SyntheticModelConfig:
         """The recipe that :meth:`to_dict` describes; unknown keys are refused."""
-        check_keys("config", data, {f.name for f in fields(cls)})
-        missing = sorted({"num_features", "hidden_dim"} - set(data))
+        check_keys("config", d, {f.name for f in fields(cls)})
+        missing = sorted({"num_features", "hidden_dim"} - set(d))
         if missing:
-            raise ValueError(f"config must have the keys {missing}, got {sorted(data)}")
-        return cls(**{key: _parse(key, value) for key, value in data.items()})
+            raise ValueError(f"config must have the keys {missing}, got {sorted(d)}")
+        return cls(**{key: _parse(key, value) for key, value in d.items()})
 
     @classmethod
     def preset(cls, name: str) -> SyntheticModelConfig:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
+import random
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 
-from synthkern._checks import as_dtype, as_float, as_int
+from synthkern._checks import as_dtype, as_float, as_int, as_seed
+from synthkern._warnings import warn
+from synthkern.stream import fresh_seed
 from synthkern.world.probabilities import generator_of, random_normals
 
 #: Eigenvalues below this are raised to it where a matrix is not positive semi-definite.
@@ -40,12 +42,12 @@ def create_correlation_matrix_from_correlations(
     below 1e-6 are raised to that and the diagonal is rescaled to 1, which changes the pairs.
 
     Args:
-        num_features: number of features N, at least 1.
+        num_features: number of features N, at least 0.
         correlations: ``{(i, j): rho}`` with rho in [-1, 1], i != j, both in [0, N); a pair may
             be given both ways round with the same rho.
         default_correlation: of every other pair, in [-1, 1].
     """
-    n = as_int("num_features", num_features, low=1)
+    n = as_int("num_features", num_features, low=0)
     default = as_float("default_correlation", default_correlation, low=-1, high=1)
     matrix = torch.full((n, n), default, dtype=torch.float64, device="cpu")
     if correlations:
@@ -71,28 +73,42 @@ def generate_random_correlations(
     max_correlation_strength: float = 0.8,
     seed: int | None = None,
 ) -> dict[tuple[int, int], float]:
-    """Random correlations of pairs of features.
+    """Random correlations of pairs of features, SAELens' for the same seed.
+
+    Which pairs are correlated, then their signs, then their strengths are drawn by Python's
+    ``random.Random(seed)``, as SAELens draws them.
 
     Args:
-        num_features: number of features N, at least 1.
-        positive_ratio: share of the correlated pairs whose correlation is positive.
-        uncorrelated_ratio: share of all pairs that stay uncorrelated.
+        num_features: number of features N, at least 0.
+        positive_ratio: share of the correlated pairs whose correlation is positive, rounded down.
+        uncorrelated_ratio: share of all pairs that stay uncorrelated, rounded down.
         min_correlation_strength: least |rho|, in [0, 1].
         max_correlation_strength: greatest |rho|, in [min_correlation_strength, 1].
-        seed: of a generator of this call's own; None takes torch's global one.
+        seed: of a generator of this call's own; None draws one from torch's global generator.
 
     Returns:
-        ``{(i, j): rho}`` with i < j, in ascending order.
+        ``{(i, j): rho}`` with i < j, in the order in which the pairs were drawn.
     """
-    pairs, rho = _random_pairs(
+    n, positive, uncorrelated, low, high = _check_random(
         num_features,
         positive_ratio,
         uncorrelated_ratio,
         min_correlation_strength,
         max_correlation_strength,
-        seed,
     )
-    return {(i, j): value for (i, j), value in zip(pairs.T.tolist(), rho.tolist(), strict=True)}
+    chance = random.Random(fresh_seed() if seed is None else as_seed("seed", seed))
+    pairs = torch.triu_indices(n, n, offset=1, device="cpu")
+    total = pairs.shape[1]
+    # Of numbers in place of the pairs themselves, which would take most of the time.
+    chosen = chance.sample(range(total), total - int(total * uncorrelated))
+    above = int(len(chosen) * positive)
+    signs = [1] * above + [-1] * (len(chosen) - above)
+    chance.shuffle(signs)
+    first, second = pairs[:, torch.tensor(chosen, dtype=torch.int64, device="cpu")].tolist()
+    return {
+        pair: sign * chance.uniform(low, high)
+        for pair, sign in zip(zip(first, second, strict=True), signs, strict=True)
+    }
 
 
 def generate_random_correlation_matrix(
@@ -105,19 +121,44 @@ def generate_random_correlation_matrix(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | str = torch.float32,
 ) -> torch.Tensor:
-    """The correlation matrix [N, N] of :func:`generate_random_correlations`."""
-    kind = as_dtype("dtype", dtype)
-    (i, j), rho = _random_pairs(
+    """A random correlation matrix [N, N], SAELens' for the same seed and dtype.
+
+    Every pair is drawn for itself: whether it is correlated, its sign, and its strength in
+    ``dtype``. It is not the matrix of :func:`generate_random_correlations`, whose shares are
+    exact. Where it is not positive semi-definite, it is repaired as
+    :func:`create_correlation_matrix_from_correlations` says.
+
+    Args:
+        num_features: number of features N, at least 0.
+        positive_ratio: probability that a correlated pair's correlation is positive.
+        uncorrelated_ratio: probability that a pair stays uncorrelated.
+        min_correlation_strength: least |rho|, in [0, 1].
+        max_correlation_strength: greatest |rho|, in [min_correlation_strength, 1].
+        seed: of a generator of this call's own; None takes torch's global one.
+        device: of the result.
+        dtype: of the strengths as they are drawn, and of the result.
+    """
+    n, positive, uncorrelated, low, high = _check_random(
         num_features,
         positive_ratio,
         uncorrelated_ratio,
         min_correlation_strength,
         max_correlation_strength,
-        seed,
     )
-    matrix = torch.eye(num_features, dtype=torch.float64, device="cpu")
-    matrix[i, j] = rho
-    matrix[j, i] = rho
+    kind = as_dtype("dtype", dtype)
+    generator = generator_of(seed)
+    i, j = torch.triu_indices(n, n, offset=1, device="cpu")
+
+    def uniforms(dtype: torch.dtype) -> torch.Tensor:
+        return torch.rand(len(i), dtype=dtype, device="cpu", generator=generator)
+
+    correlated = uniforms(torch.float32) >= uncorrelated
+    negative = uniforms(torch.float32) >= positive
+    rho = uniforms(kind).mul_(high - low).add_(low).mul_(correlated)
+    rho[negative] *= -1
+    matrix = torch.eye(n, dtype=torch.float64, device="cpu")
+    matrix[i, j] = rho.double()
+    matrix[j, i] = rho.double()
     return _nearest_correlation(matrix).to(device=device, dtype=kind)
 
 
@@ -129,38 +170,54 @@ def generate_random_low_rank_correlation_matrix(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | str = torch.float32,
 ) -> LowRankCorrelationMatrix:
-    """A random correlation F F^T + diag(d) of low rank.
+    """A random correlation F F^T + diag(d) of low rank, SAELens' for the same seed and dtype.
 
     F is normal with standard deviation ``correlation_scale``, and d = 1 - row sums of F**2. Rows
     that leave d below 0.01 are scaled down to d = 0.01, with a warning that counts them.
 
     Args:
-        num_features: number of features N, at least 1.
+        num_features: number of features N, at least 0.
         rank: number of factors r, at least 1.
         correlation_scale: at least 0.
         seed: of a generator of this call's own; None takes torch's global one.
         device: of the result.
-        dtype: of the result.
+        dtype: in which F is drawn, and of the result.
     """
-    n, r = as_int("num_features", num_features, low=1), as_int("rank", rank, low=1)
-    scale = as_float("correlation_scale", correlation_scale, low=0)
     kind = as_dtype("dtype", dtype)
-    factor = random_normals(n, r, generator=generator_of(seed)).mul_(scale)
-    share = torch.linalg.vector_norm(factor, dim=1, dtype=torch.float64).square_()
+    factor, diag = draw_low_rank(num_features, rank, correlation_scale, seed, kind)
+    return LowRankCorrelationMatrix(factor.to(device), diag.to(device=device, dtype=kind))
+
+
+def draw_low_rank(
+    num_features: int,
+    rank: int,
+    correlation_scale: float,
+    seed: int | None,
+    dtype: torch.dtype,
+    *,
+    stacklevel: int = 3,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """F [N, r] of ``dtype`` and d [N] in float64, of unit diagonal for F as it is rounded."""
+    n, r = as_int("num_features", num_features, low=0), as_int("rank", rank, low=1)
+    scale = as_float("correlation_scale", correlation_scale, low=0)
+    factor = random_normals(n, r, generator=generator_of(seed), dtype=dtype).mul_(scale)
+    share = _square_norms(factor)
     too_large = share > 1 - _LEAST_DIAG
     if bool(too_large.any()):
-        count = int(too_large.sum())
-        warnings.warn(
-            f"{count} of {n} rows of the correlation factor were scaled down so that "
-            f"correlation_diag stays at {_LEAST_DIAG} or above; a lower rank or "
+        warn(
+            f"{int(too_large.sum())} of {n} rows of the correlation factor were scaled down so "
+            f"that correlation_diag stays at {_LEAST_DIAG} or above; a lower rank or "
             "correlation_scale avoids that",
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
-        factor[too_large] *= ((1 - _LEAST_DIAG) / share[too_large]).sqrt().unsqueeze(1)
-    diag = torch.where(too_large, _LEAST_DIAG, 1 - share)
-    return LowRankCorrelationMatrix(
-        factor.to(device=device, dtype=kind), diag.to(device=device, dtype=kind)
-    )
+        scaled = factor[too_large] * ((1 - _LEAST_DIAG) / share[too_large]).sqrt().unsqueeze(1)
+        factor[too_large] = scaled.to(dtype)
+        share[too_large] = _square_norms(factor[too_large])
+    return factor, 1 - share
+
+
+def _square_norms(rows: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square_()
 
 
 def _pair(pair: tuple[int, int], n: int) -> tuple[int, int]:
@@ -173,34 +230,21 @@ def _pair(pair: tuple[int, int], n: int) -> tuple[int, int]:
     return (i, j) if i < j else (j, i)
 
 
-def _random_pairs(
+def _check_random(
     num_features: int,
     positive_ratio: float,
     uncorrelated_ratio: float,
     min_strength: float,
     max_strength: float,
-    seed: int | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Correlated pairs [2, P] with i < j in ascending order, and their correlations [P]."""
-    n = as_int("num_features", num_features, low=1)
-    positive = as_float("positive_ratio", positive_ratio, low=0, high=1)
-    uncorrelated = as_float("uncorrelated_ratio", uncorrelated_ratio, low=0, high=1)
+) -> tuple[int, float, float, float, float]:
     low = as_float("min_correlation_strength", min_strength, low=0, high=1)
-    high = as_float("max_correlation_strength", max_strength, low=low, high=1)
-    generator = generator_of(seed)
-    pairs = torch.triu_indices(n, n, offset=1, device="cpu")
-    total = pairs.shape[1]
-    correlated = total - int(total * uncorrelated)
-    chosen = torch.randperm(total, generator=generator, device="cpu")[:correlated]
-    # The order of the permutation is random, so its beginning is a random subset.
-    sign = torch.where(
-        torch.arange(correlated, device="cpu") < int(correlated * positive), 1.0, -1.0
+    return (
+        as_int("num_features", num_features, low=0),
+        as_float("positive_ratio", positive_ratio, low=0, high=1),
+        as_float("uncorrelated_ratio", uncorrelated_ratio, low=0, high=1),
+        low,
+        as_float("max_correlation_strength", max_strength, low=low, high=1),
     )
-    strength = low + (high - low) * torch.rand(
-        correlated, dtype=torch.float64, device="cpu", generator=generator
-    )
-    order = chosen.argsort()
-    return pairs[:, chosen[order]], (sign * strength)[order]
 
 
 def _nearest_correlation(matrix: torch.Tensor) -> torch.Tensor:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from synthkern._checks import as_bool, as_float, as_int, check_keys
+from synthkern.world.foreign import as_config
 
 _KEYS = {
     "feature_index",
@@ -23,31 +24,47 @@ _LARGEST_INDEX = 2**31 - 1
 _DEEPEST_INDENT = 50
 
 
+#: What a node has, ours or another package's.
+_ATTRIBUTES = (
+    "feature_index",
+    "children",
+    "mutually_exclusive_children",
+    "scale_children_by_parent",
+    "feature_id",
+)
+
+
 class HierarchyNode:
     """A node of a hierarchy: a feature that can fire only where its parent fires.
 
     Two trees are equal where their nodes are. Nothing here recurses, so trees may be as deep as
-    they like.
+    they like. Any object with the same five attributes, as SAELens' nodes have, can stand in place
+    of a node. Attributes of the user's own may be set.
 
     Args:
         feature_index: the node's feature, at least 0; None for an organisational node, which is
             active where its parent is, and always at the root.
-        children: nodes that can be active only where this one is.
+        children: nodes that can be active only where this one is. A list is kept, not copied:
+            what is appended to it later counts, except to one that was empty, as in SAELens.
         mutually_exclusive_children: whether at most one of the children that carry a feature
             stays active; needs two children or more.
         scale_children_by_parent: whether a child's value is multiplied by its parent's value
             over the parent's mean magnitude (the nearest ancestor with a feature counts).
         feature_id: a label, shown by ``repr`` and in errors.
+
+    Raises:
+        ValueError: for an index out of range, or mutual exclusion with fewer than two children.
+        TypeError: for a value of a wrong type.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "children",
-        "feature_id",
-        "feature_index",
-        "mutually_exclusive_children",
-        "scale_children_by_parent",
-    )
+    # Half the memory of a dictionary each, for a million nodes; users' attributes go into one.
+    __slots__ = ("__dict__", "__weakref__", *_ATTRIBUTES)
+
+    feature_index: int | None
+    children: list[HierarchyNode]
+    mutually_exclusive_children: bool
+    scale_children_by_parent: bool
+    feature_id: str | None
 
     def __init__(
         self,
@@ -60,9 +77,7 @@ class HierarchyNode:
         if feature_index is not None:
             feature_index = as_int("feature_index", feature_index, low=0, high=_LARGEST_INDEX)
         self.feature_index = feature_index
-        self.children: list[HierarchyNode] = (
-            [] if children is None else _nodes("children", children)
-        )
+        self.children = [] if children is None else _nodes("children", children)
         self.mutually_exclusive_children = as_bool(
             "mutually_exclusive_children", mutually_exclusive_children
         )
@@ -72,16 +87,17 @@ class HierarchyNode:
         if feature_id is not None and not isinstance(feature_id, str):
             raise TypeError(f"feature_id must be a string or None, got {feature_id!r}")
         self.feature_id = feature_id
+        _check_exclusion(self, len(self.children))
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> HierarchyNode:
+    def from_dict(cls, tree_dict: Mapping[str, Any]) -> HierarchyNode:
         """The tree that a nested mapping describes.
 
         Keys: ``feature_index``, ``children``, ``mutually_exclusive_children``,
         ``scale_children_by_parent`` and ``id`` (or ``feature_id``), all optional.
         """
         top: list[HierarchyNode] = []
-        waiting = [(data, top)]
+        waiting = [(tree_dict, top)]
         while waiting:
             item, siblings = waiting.pop()
             check_keys("hierarchy node", item, _KEYS)
@@ -89,16 +105,21 @@ class HierarchyNode:
             node = cls(
                 get("feature_index"),
                 None,
-                get("mutually_exclusive_children", False),
+                False,
                 get("scale_children_by_parent", False),
                 get("feature_id", get("id")),
             )
             siblings.append(node)
             below = get("children")
             if below is None:
-                continue
+                below = ()
             if not isinstance(below, (list, tuple)):
                 raise TypeError(f"children must be a list, got {below!r} at {describe(node)}")
+            # Its children are still to come.
+            node.mutually_exclusive_children = as_bool(
+                "mutually_exclusive_children", get("mutually_exclusive_children", False)
+            )
+            _check_exclusion(node, len(below))
             if below:
                 # The last in is the first out, so that siblings arrive in order.
                 waiting.extend([(child, node.children) for child in reversed(below)])
@@ -131,7 +152,7 @@ class HierarchyNode:
 
     def get_all_feature_indices(self) -> list[int]:
         """The features of the tree, a node before its children and children in order."""
-        nodes = (node for node, _ in _walk([self]))
+        nodes = (node for node, _ in walk([self]))
         return [node.feature_index for node in nodes if node.feature_index is not None]
 
     def validate(self) -> None:
@@ -140,20 +161,25 @@ class HierarchyNode:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are made of a flat list, so that a deep tree is no deep recursion."""
-        nodes = [(*node._own(), len(node.children)) for node, _ in _walk([self])]
+        nodes = [
+            (*_own(node), len(node.children), getattr(node, "__dict__", None) or None)
+            if type(node) is type(self)
+            else (*_own(node), len(node.children), None)
+            for node, _ in walk([self])
+        ]
         return _rebuild, (type(self), nodes)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, HierarchyNode):
+        if not is_node(other):
             return NotImplemented
-        waiting = [(self, other)]
+        waiting: list[tuple[Any, Any]] = [(self, other)]
         seen: set[tuple[int, int]] = set()
         while waiting:
             a, b = waiting.pop()
             if a is b or (id(a), id(b)) in seen:
                 continue
             seen.add((id(a), id(b)))
-            if a._own() != b._own() or len(a.children) != len(b.children):
+            if _own(a) != _own(b) or len(a.children) != len(b.children):
                 return False
             waiting.extend(zip(a.children, b.children, strict=True))
         return True
@@ -162,7 +188,7 @@ class HierarchyNode:
 
     def __repr__(self) -> str:
         lines = []
-        for node, depth in _walk([self]):
+        for node, depth in walk([self]):
             marks = [
                 mark
                 for mark, holds in (
@@ -179,24 +205,29 @@ class HierarchyNode:
             )
         return "\n".join(lines)
 
-    def _own(self) -> tuple[Any, ...]:
-        return (
-            self.feature_index,
-            self.mutually_exclusive_children,
-            self.scale_children_by_parent,
-            self.feature_id,
-        )
+
+def _own(node: HierarchyNode) -> tuple[Any, ...]:
+    """All but the children."""
+    return (
+        node.feature_index,
+        node.mutually_exclusive_children,
+        node.scale_children_by_parent,
+        node.feature_id,
+    )
 
 
 def _rebuild(kind: type[HierarchyNode], nodes: list[tuple[Any, ...]]) -> HierarchyNode:
     """The tree of its nodes' fields and numbers of children, a node before its children."""
     top: list[HierarchyNode] = []
     waiting = [(top, 1)]  # lists of children, and how many each still lacks
-    for index, exclusive, scaled, feature_id, size in nodes:
+    for index, exclusive, scaled, feature_id, size, others in nodes:
         siblings, missing = waiting.pop()
         if missing > 1:
             waiting.append((siblings, missing - 1))
-        node = kind(index, None, exclusive, scaled, feature_id)
+        node = kind(index, None, False, scaled, feature_id)
+        node.mutually_exclusive_children = exclusive
+        if others:
+            node.__dict__.update(others)
         siblings.append(node)
         if size:
             waiting.append((node.children, size))
@@ -211,15 +242,20 @@ def describe(node: HierarchyNode) -> str:
 
 def as_roots(roots: Sequence[HierarchyNode] | HierarchyNode) -> list[HierarchyNode]:
     """One root or a sequence of roots as a list."""
-    return [roots] if isinstance(roots, HierarchyNode) else _nodes("roots", roots)
+    return [roots] if is_node(roots) else _nodes("roots", roots)
+
+
+def is_node(value: Any) -> TypeGuard[HierarchyNode]:
+    """Whether ``value`` is a node, or has all that makes one."""
+    return isinstance(value, HierarchyNode) or all(hasattr(value, name) for name in _ATTRIBUTES)
 
 
 def _nodes(name: str, value: Any) -> list[HierarchyNode]:
     if not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a sequence of HierarchyNodes, got {value!r}")
-    nodes = list(value)
+    nodes = value if isinstance(value, list) and value else list(value)
     for node in nodes:
-        if not isinstance(node, HierarchyNode):
+        if not is_node(node):
             raise TypeError(f"{name} must hold HierarchyNodes, got {node!r}")
     return nodes
 
@@ -272,14 +308,18 @@ def _is_below_itself(node: HierarchyNode) -> bool:
     return False
 
 
+def _check_exclusion(node: HierarchyNode, children: int) -> None:
+    if node.mutually_exclusive_children and children < 2:
+        raise ValueError(
+            "mutually_exclusive_children needs two children or more, "
+            f"got {children} at {describe(node)}"
+        )
+
+
 def _check_node(
     node: HierarchyNode, tree: int, tree_of: dict[int, int], num_features: int | None
 ) -> None:
-    if node.mutually_exclusive_children and len(node.children) < 2:
-        raise ValueError(
-            "mutually_exclusive_children needs two children or more, "
-            f"got {len(node.children)} at {describe(node)}"
-        )
+    _check_exclusion(node, len(node.children))
     index = node.feature_index
     if index is None:
         return
@@ -296,7 +336,7 @@ def _check_node(
     tree_of[index] = tree
 
 
-def _walk(roots: Sequence[HierarchyNode]) -> Iterator[tuple[HierarchyNode, int]]:
+def walk(roots: Sequence[HierarchyNode]) -> Iterator[tuple[HierarchyNode, int]]:
     """Nodes and their depths, a node before its children and children in order."""
     waiting, seen = [(root, 0) for root in reversed(roots)], set[int]()
     while waiting:
@@ -368,7 +408,12 @@ class HierarchyConfig:
         return data
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> HierarchyConfig:
+    def from_dict(cls, d: Mapping[str, Any]) -> HierarchyConfig:
         """The config that :meth:`to_dict` describes; unknown keys are refused."""
-        check_keys("hierarchy", data, set(cls.__dataclass_fields__))
-        return cls(**data)
+        check_keys("hierarchy", d, set(cls.__dataclass_fields__))
+        return cls(**d)
+
+
+def as_hierarchy_config(name: str, value: Any) -> HierarchyConfig:
+    """A config as it is; SAELens' in the terms of this one."""
+    return as_config(name, value, HierarchyConfig)

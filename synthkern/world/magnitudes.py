@@ -18,7 +18,7 @@ class MagnitudeConfig(GeneratorConfig):
 
     @classmethod
     def _registry(cls) -> Registry[Any]:
-        return _CLASSES
+        return MAGNITUDE_REGISTRY
 
 
 @dataclass
@@ -40,20 +40,20 @@ class ConstantMagnitudeConfig(MagnitudeConfig):
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]; nothing about them is random."""
-        n = as_int("num_features", num_features, low=1)
+        n = as_int("num_features", num_features, low=0)
         return torch.full((n,), float(self.value), dtype=torch.float32, device="cpu")
 
 
 @dataclass
 class LinearMagnitudeConfig(MagnitudeConfig):
-    """Magnitudes spaced evenly from ``start`` to ``end``, both at least 0."""
+    """Magnitudes spaced evenly from ``start`` to ``end``, both above 0."""
 
     start: float
     end: float
 
     def __post_init__(self) -> None:
-        as_float("start", self.start, low=0)
-        as_float("end", self.end, low=0)
+        as_float("start", self.start, low=0, open_low=True)
+        as_float("end", self.end, low=0, open_low=True)
 
     @classmethod
     def generator_name(cls) -> str:
@@ -62,7 +62,7 @@ class LinearMagnitudeConfig(MagnitudeConfig):
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]; nothing about them is random."""
-        n = as_int("num_features", num_features, low=1)
+        n = as_int("num_features", num_features, low=0)
         return torch.linspace(self.start, self.end, n, dtype=torch.float32, device="cpu")
 
 
@@ -84,7 +84,7 @@ class ExponentialMagnitudeConfig(MagnitudeConfig):
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]; nothing about them is random."""
-        n = as_int("num_features", num_features, low=1)
+        n = as_int("num_features", num_features, low=0)
         share = torch.linspace(0, 1, n, dtype=torch.float64, device="cpu")
         return (self.start * (self.end / self.start) ** share).to(torch.float32)
 
@@ -95,9 +95,9 @@ class FoldedNormalMagnitudeConfig(MagnitudeConfig):
 
     Attributes:
         mean: of the normal.
-        std: its standard deviation, at least 0.
+        std: its standard deviation, above 0.
         min_value: the least magnitude, at least 0, or None.
-        max_value: the greatest magnitude, at least ``min_value``, or None.
+        max_value: the greatest magnitude, above 0 and at least ``min_value``, or None.
     """
 
     mean: float = 0.0
@@ -107,12 +107,12 @@ class FoldedNormalMagnitudeConfig(MagnitudeConfig):
 
     def __post_init__(self) -> None:
         as_float("mean", self.mean)
-        as_float("std", self.std, low=0)
+        as_float("std", self.std, low=0, open_low=True)
         low = 0.0
         if self.min_value is not None:
             low = as_float("min_value", self.min_value, low=0)
         if self.max_value is not None:
-            as_float("max_value", self.max_value, low=low)
+            as_float("max_value", self.max_value, low=low, open_low=low == 0)
 
     @classmethod
     def generator_name(cls) -> str:
@@ -121,14 +121,17 @@ class FoldedNormalMagnitudeConfig(MagnitudeConfig):
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]."""
-        n = as_int("num_features", num_features, low=1)
+        n = as_int("num_features", num_features, low=0)
         magnitudes = (self.mean + self.std * random_normals(n, generator=generator_of(seed))).abs()
         if self.min_value is None and self.max_value is None:
             return magnitudes
         return magnitudes.clamp(self.min_value, self.max_value)
 
 
-_CLASSES: Registry[MagnitudeConfig] = Registry("magnitude", MagnitudeConfig)
+#: The classes of magnitudes by name.
+MAGNITUDE_REGISTRY: Registry[type[MagnitudeConfig]] = Registry(
+    kind="magnitude", base=MagnitudeConfig
+)
 
 
 def register_magnitude(name: str, config_class: type[MagnitudeConfig]) -> None:
@@ -137,7 +140,7 @@ def register_magnitude(name: str, config_class: type[MagnitudeConfig]) -> None:
     Raises:
         ValueError: where the name is taken; lists the known ones.
     """
-    _CLASSES.register(name, config_class)
+    MAGNITUDE_REGISTRY.register(name, config_class)
 
 
 def get_magnitude_class(name: str) -> type[MagnitudeConfig]:
@@ -146,7 +149,7 @@ def get_magnitude_class(name: str) -> type[MagnitudeConfig]:
     Raises:
         ValueError: where the name is unknown; lists the known ones.
     """
-    return _CLASSES.get(name)
+    return MAGNITUDE_REGISTRY.get_or_raise(name)
 
 
 for _class in (
@@ -161,14 +164,21 @@ for _class in (
 def generate_magnitudes(
     num_features: int, config: float | MagnitudeConfig, seed: int | None = None
 ) -> torch.Tensor:
-    """Magnitudes float32 [num_features]: the same number for all, or what a config says."""
+    """Magnitudes float32 [num_features]: the same number for all, or what a config says.
+
+    Args:
+        num_features: number of features N, at least 0.
+        config: a number, or one of our configs or SAELens'.
+        seed: of what a config draws; None takes torch's global generator.
+    """
     return as_magnitude_config("config", config).generate(num_features, seed)
 
 
 def as_magnitude_config(name: str, value: Any) -> MagnitudeConfig:
-    """A config as it is; a number as the constant config."""
-    if isinstance(value, MagnitudeConfig):
-        return value
+    """A config as it is, SAELens' as our own; a number as the constant config."""
+    config = MagnitudeConfig.adopt(value)
+    if config is not None:
+        return config
     if is_number(value):
         return ConstantMagnitudeConfig(as_float(name, value))
     raise TypeError(f"{name} must be a number or a MagnitudeConfig, got {value!r}")

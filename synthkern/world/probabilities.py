@@ -61,12 +61,12 @@ def random_firing_probabilities(
 
     Args:
         num_features: number of features N, at least 1.
-        max_prob: in [min_prob, 1].
-        min_prob: in (0, max_prob].
+        max_prob: in (min_prob, 1].
+        min_prob: in (0, max_prob).
         seed: of a generator of this call's own; None takes torch's global one.
     """
     n = as_int("num_features", num_features, low=1)
-    top, bottom = _bounds(max_prob, min_prob)
+    top, bottom = _bounds(max_prob, min_prob, distinct=True)
     share = torch.rand(n, generator=generator_of(seed), dtype=torch.float32, device="cpu")
     return bottom + (top - bottom) * share
 
@@ -78,9 +78,11 @@ def generator_of(seed: int | None) -> torch.Generator | None:
     return torch.Generator().manual_seed(as_seed("seed", seed))
 
 
-def random_normals(*shape: int, generator: torch.Generator | None) -> torch.Tensor:
-    """Standard normals, float32 on the CPU whatever torch's defaults are."""
-    return torch.randn(*shape, generator=generator, dtype=torch.float32, device="cpu")
+def random_normals(
+    *shape: int, generator: torch.Generator | None, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """Standard normals on the CPU, whatever torch's defaults are."""
+    return torch.randn(*shape, generator=generator, dtype=dtype, device="cpu")
 
 
 @dataclass
@@ -89,7 +91,7 @@ class FiringProbabilityConfig(GeneratorConfig):
 
     @classmethod
     def _registry(cls) -> Registry[Any]:
-        return _CLASSES
+        return FIRING_PROB_REGISTRY
 
 
 @dataclass
@@ -144,7 +146,7 @@ class RandomFiringProbabilityConfig(FiringProbabilityConfig):
     min_prob: float = 0.01
 
     def __post_init__(self) -> None:
-        _bounds(self.max_prob, self.min_prob)
+        _bounds(self.max_prob, self.min_prob, distinct=True)
 
     @classmethod
     def generator_name(cls) -> str:
@@ -172,12 +174,13 @@ class ConstantFiringProbabilityConfig(FiringProbabilityConfig):
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The probabilities, float32 [num_features]; nothing about them is random."""
-        n = as_int("num_features", num_features, low=1)
+        n = as_int("num_features", num_features, low=0)
         return torch.full((n,), float(self.probability), dtype=torch.float32, device="cpu")
 
 
-_CLASSES: Registry[FiringProbabilityConfig] = Registry(
-    "firing probability", FiringProbabilityConfig
+#: The classes of firing probabilities by name.
+FIRING_PROB_REGISTRY: Registry[type[FiringProbabilityConfig]] = Registry(
+    kind="firing probability", base=FiringProbabilityConfig
 )
 
 
@@ -187,7 +190,7 @@ def register_firing_probability(name: str, config_class: type[FiringProbabilityC
     Raises:
         ValueError: where the name is taken; lists the known ones.
     """
-    _CLASSES.register(name, config_class)
+    FIRING_PROB_REGISTRY.register(name, config_class)
 
 
 def get_firing_probability_class(name: str) -> type[FiringProbabilityConfig]:
@@ -196,7 +199,7 @@ def get_firing_probability_class(name: str) -> type[FiringProbabilityConfig]:
     Raises:
         ValueError: where the name is unknown; lists the known ones.
     """
-    return _CLASSES.get(name)
+    return FIRING_PROB_REGISTRY.get_or_raise(name)
 
 
 for _class in (

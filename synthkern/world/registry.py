@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from synthkern._checks import check_keys
+from synthkern.world.foreign import is_foreign
 
 _Self = TypeVar("_Self", bound="GeneratorConfig")
-_Config = TypeVar("_Config", bound="GeneratorConfig")
+_Entry = TypeVar("_Entry")
 
 
 @dataclass
@@ -33,63 +34,81 @@ class GeneratorConfig(ABC):
     def _registry(cls) -> Registry[Any]:
         """The family that this class belongs to."""
 
+    @classmethod
+    def adopt(cls: type[_Self], value: Any) -> _Self | None:
+        """A config of this family as it is, one of SAELens' as our own; None for anything else.
+
+        One of a user's class that derives from SAELens' base stays as it is: it generates, and
+        writes itself as a dictionary, and more is not asked of it.
+        """
+        if isinstance(value, cls):
+            return value
+        if not is_foreign(value, cls):
+            return None
+        found = cls._registry().get(value.generator_name())
+        if found is None or found.__name__ != type(value).__name__:
+            return value
+        return cls.from_dict(value.to_dict())
+
     def to_dict(self) -> dict[str, Any]:
         """The fields and ``generator_name``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**values, "generator_name": self.generator_name()}
 
     @classmethod
-    def from_dict(cls: type[_Self], data: Mapping[str, Any]) -> _Self:
+    def from_dict(cls: type[_Self], d: Mapping[str, Any]) -> _Self:
         """The config that :meth:`to_dict` describes, of the class that its name stands for.
 
         Raises:
             ValueError: for an unknown name or key, or where the name stands for another class
                 than the one this is called on.
         """
-        if not isinstance(data, Mapping):
-            raise TypeError(f"data must be a mapping, got {data!r}")
-        if "generator_name" not in data:
-            raise ValueError(f"data must have the key 'generator_name', got {sorted(data)}")
-        found = cls._registry().get(data["generator_name"])
+        if not isinstance(d, Mapping):
+            raise TypeError(f"d must be a mapping, got {d!r}")
+        if "generator_name" not in d:
+            raise ValueError(f"d must have the key 'generator_name', got {sorted(d)}")
+        found = cls._registry().get_or_raise(d["generator_name"])
         if not issubclass(found, cls):
             raise ValueError(
-                f"generator_name must stand for a {cls.__name__}, got {data['generator_name']!r}"
+                f"generator_name must stand for a {cls.__name__}, got {d['generator_name']!r}"
             )
-        values = {key: value for key, value in data.items() if key != "generator_name"}
-        check_keys("data", values, {f.name for f in fields(found)})
+        values = {key: value for key, value in d.items() if key != "generator_name"}
+        check_keys("d", values, {f.name for f in fields(found)})
         return found(**values)
 
 
-class Registry(Generic[_Config]):
-    """The classes of a family by name."""
+class Registry(dict[str, _Entry]):
+    """Entries by name; one that is taken cannot be registered again.
 
-    def __init__(self, kind: str, base: type[Any]) -> None:
+    Args:
+        kind: what the entries are, for errors.
+        base: the class that entries derive from, or None where they may be anything.
+    """
+
+    def __init__(self, *, kind: str = "name", base: type[Any] | None = None) -> None:
+        super().__init__()
         self._kind = kind
         self._base = base
-        self._classes: dict[str, type[_Config]] = {}
 
-    def register(self, name: str, config_class: type[_Config]) -> None:
-        """Make ``name`` stand for ``config_class``; a name can be taken once."""
-        if not (isinstance(config_class, type) and issubclass(config_class, self._base)):
+    def register(self, name: str, value: _Entry) -> None:
+        """Make ``name`` stand for ``value``; a name can be taken once."""
+        if self._base is not None and not (
+            isinstance(value, type) and issubclass(value, self._base)
+        ):
             raise TypeError(
-                f"config_class must be a subclass of {self._base.__name__}, got {config_class!r}"
+                f"config_class must be a subclass of {self._base.__name__}, got {value!r}"
             )
-        if name in self._classes:
+        if name in self:
             raise ValueError(
                 f"name must be a {self._kind} that is not registered yet, got {name!r}; "
-                f"known are {self.names}"
+                f"known are {sorted(self)}"
             )
-        self._classes[name] = config_class
+        self[name] = value
 
-    @property
-    def names(self) -> list[str]:
-        """The names, sorted."""
-        return sorted(self._classes)
-
-    def get(self, name: str) -> type[_Config]:
-        """The class that ``name`` stands for."""
-        if not isinstance(name, str) or name not in self._classes:
+    def get_or_raise(self, name: str) -> _Entry:
+        """The entry that ``name`` stands for."""
+        if not isinstance(name, str) or name not in self:
             raise ValueError(
-                f"name must be a registered {self._kind}, got {name!r}; known are {self.names}"
+                f"name must be a registered {self._kind}, got {name!r}; known are {sorted(self)}"
             )
-        return self._classes[name]
+        return self[name]
