@@ -228,9 +228,18 @@ def described_run(
 
 
 def _config_file(path: Path) -> dict[str, Any]:
-    """What a runner_config.json says, of this package's or SAELens'."""
+    """What a runner_config.json says, of this package's or SAELens': the right kinds at least."""
     data = read_json(path)
     with blaming(path):
+        if not isinstance(data, dict):
+            raise ValueError(f"this must be a run's config, got {data!r}")
+        for name, kinds in (
+            ("sae", dict | None),
+            ("logger", dict),
+            ("synthetic_model", dict | str),
+        ):
+            if not isinstance(data.get(name, {}), kinds):
+                raise ValueError(f"{name} must not be {data[name]!r}")
         return flat(data)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import fields
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from synthkern._checks import is_number
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
-from synthkern.files import blaming, read_json, write_atomically, write_json
+from synthkern.files import blaming, read_bytes, read_json, write_atomically, write_json
 from synthkern.saved_folder import SavedFiles, read_folder, saved_folder
 
 EVAL_STATS_FILENAME = "eval_stats.json"
@@ -74,6 +77,7 @@ def _read(files: SavedFiles) -> SyntheticDataEvalResult:
     with blaming(stats):
         if not isinstance(data, dict) or not wanted <= data.keys():
             raise ValueError(f"this must be an evaluation with {', '.join(sorted(wanted))}")
+        _check_figures({name: data[name] for name in wanted})
         values = {name: _with_nan(data[name]) for name in wanted}
         values["standard_errors"] = _with_nan(data.get("standard_errors", {}))
         values["classification"] = ClassificationMetrics(**values["classification"])
@@ -85,12 +89,15 @@ def _read(files: SavedFiles) -> SyntheticDataEvalResult:
 
 def _read_table(path: Path) -> PerLatent:
     with blaming(path):
-        names = path.read_text(encoding="utf-8").partition("\n")[0].split(",")
-        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+        text = read_bytes(path).decode("utf-8")
+        names = text.partition("\n")[0].rstrip("\r").split(",")
+        table = np.loadtxt(StringIO(text), delimiter=",", skiprows=1, ndmin=2)
         columns: dict[str, Any] = dict(zip(names, table.reshape(-1, len(names)).T, strict=True))
         missing = [name for name in _COLUMNS if name not in columns]
         if missing:
             raise ValueError(f"this must be a table of latents with {', '.join(missing)}")
+        if not np.isfinite(columns["matched_feature"]).all():
+            raise ValueError("matched_feature must hold whole numbers")
     matched = columns["matched_feature"].astype(np.int64)
     errors = {
         name.removesuffix(_ERROR): values
@@ -100,6 +107,14 @@ def _read_table(path: Path) -> PerLatent:
     return PerLatent(
         matched, **{name: columns[name] for name in _COLUMNS[1:]}, standard_errors=errors
     )
+
+
+def _check_figures(data: Mapping[str, Any]) -> None:
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            _check_figures(value)
+        elif not (value is None or is_number(value)):
+            raise ValueError(f"{name} must be a number or null, got {value!r}")
 
 
 def _without_nan(value: Any) -> Any:

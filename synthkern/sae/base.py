@@ -330,11 +330,6 @@ class TrainingSAE(nn.Module, ABC):
         self.b_dec.div_(factor)
 
     @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self.W_dec.device
-
-    @property
     def input_bias(self) -> nn.Parameter | None:
         """What is subtracted from the input, [D]."""
         return self.b_dec if self.cfg.apply_b_dec_to_input else None

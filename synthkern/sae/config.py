@@ -104,7 +104,10 @@ class TrainingSAEConfig(ABC):
             raise TypeError(f"metadata must be a mapping, got {self.metadata!r}")
         self.metadata = Metadata(self.metadata)
         if self.decoder_init_norm is not None:
-            as_float("decoder_init_norm", self.decoder_init_norm, low=0, open_low=True)
+            # As an integer, torch takes none above 2**63.
+            self.decoder_init_norm = as_float(
+                "decoder_init_norm", self.decoder_init_norm, low=0, open_low=True
+            )
 
     @classmethod
     @abstractmethod

@@ -58,7 +58,7 @@ def _read(
     with open_tensors(weights) as file:
         with blaming(weights):
             _check_decoder(file.tensors, cfg)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), blaming(recipe):
             sae = found(cfg)
         wanted = sae.state_dict()
         if _changes_what_is_read(sae):
@@ -85,8 +85,9 @@ def _read(
 
 def _check_decoder(found: Mapping[str, StoredTensor], cfg: TrainingSAEConfig) -> None:
     """Raise where the config's sizes are not the file's, before memory of these sizes is taken."""
-    if "W_dec" in found:
-        _check_shape("W_dec", found["W_dec"], (cfg.d_sae, cfg.d_in))
+    if "W_dec" not in found:
+        raise ValueError(f"the file of an SAE must hold W_dec, got {sorted(found)}")
+    _check_shape("W_dec", found["W_dec"], (cfg.d_sae, cfg.d_in))
 
 
 def _changes_what_is_read(sae: TrainingSAE) -> bool:

@@ -11,10 +11,11 @@ from itertools import product
 from typing import Any
 
 from synthkern._checks import as_int
+from synthkern.files import file_hash
 from synthkern.sae.registry import get_architecture
 from synthkern.stream import STREAM_VERSION
 from synthkern.suite.database import PlannedRun
-from synthkern.suite.own_saes import file_hash, load_architectures
+from synthkern.suite.own_saes import load_architectures
 from synthkern.suite.suite import Suite, SuiteSAE
 from synthkern.suite.worlds import world_identity
 from synthkern.synthetic_model import SyntheticModel
@@ -113,7 +114,7 @@ def only(runs: Sequence[PlannedRun], words: Iterable[str]) -> list[PlannedRun]:
 def _words(run: PlannedRun) -> dict[str, set[str]]:
     return {
         "world": {run.world},
-        "sae": {run.sae, run.config["sae"]["architecture"]},
+        "sae": {run.sae, run.config.get("sae", {}).get("architecture", run.sae)},
         "l0": set() if run.l0 is None else {f"l0={run.l0:g}"},
         "seed": {f"seed={run.seed}"},
     }

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from synthkern._checks import as_float, as_int
 from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.trainable import trainable_parameters
 from synthkern.training.batches import BatchRecord
+from synthkern.training.checkpoint import check_fits
 from synthkern.training.config import TrainingConfig
 from synthkern.training.firing import FiringRecord, firings
 from synthkern.training.graph import StepGraphs, capture_for
@@ -21,6 +23,9 @@ from synthkern.training.random_states import random_states
 from synthkern.training.scaler import ActivationScaler
 from synthkern.training.schedule import learning_rate, warmed_up
 from synthkern.training.trainer_names import TrainerNames
+
+#: Values of a checkpoint that count something.
+_COUNTS = ("n_training_steps", "n_training_samples", "samples_in_window")
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -267,7 +272,16 @@ class SAETrainer(TrainerNames):
         return kept
 
     def load(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
-        """Go on from where another trainer of the same settings was."""
+        """Go on from where another trainer of the same settings was.
+
+        Raises:
+            ValueError: for tensors or values that such a trainer has not.
+        """
+        counts = {name: as_int(name, values[name], low=0) for name in _COUNTS}
+        scale = values["scaling_factor"]
+        if scale is not None:
+            scale = as_float("scaling_factor", scale, low=0, open_low=True)
+        check_fits(tensors, self.tensors(), self._parameters, counts["n_training_steps"])
         self.sae.load_state_dict(_below("sae.", tensors))
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in _below("adam.", tensors).items():
@@ -277,10 +291,10 @@ class SAETrainer(TrainerNames):
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.firing.steps_since_fired.copy_(tensors["firing.steps_since_fired"])
         self.firing.counts.copy_(tensors["firing.counts"])
-        self.firing.samples = values["samples_in_window"]
-        self.steps_done = values["n_training_steps"]
-        self.n_training_samples = values["n_training_samples"]
-        self.activation_scaler.scaling_factor = values["scaling_factor"]
+        self.firing.samples = counts["samples_in_window"]
+        self.steps_done = counts["n_training_steps"]
+        self.n_training_samples = counts["n_training_samples"]
+        self.activation_scaler.scaling_factor = scale
         if self.controller is not None:
             self.controller.load_state_dict(values["controller"])
         self.saved_random_states = _below("rng.", tensors)

@@ -15,7 +15,12 @@ from synthkern.stream import fresh_seed
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.synthetic_stream import SyntheticStream
 from synthkern.training.batches import hidden_batches
-from synthkern.training.checkpoint import Checkpoint, check_checkpoint_folder, read_checkpoint
+from synthkern.training.checkpoint import (
+    Checkpoint,
+    check_checkpoint_folder,
+    continuing,
+    read_checkpoint,
+)
 from synthkern.training.config import TrainingConfig
 from synthkern.training.firing import log_sparsity
 from synthkern.training.history import TrainingHistory
@@ -107,7 +112,8 @@ class Training:
         if saved is not None:
             assert directory is not None
             _check_same(directory, saved.recipe, recipe)
-            self._trainer.load(saved.tensors, saved.values)
+            with continuing(directory):
+                self._trainer.load(saved.tensors, saved.values)
         if directory is not None:
             check_checkpoint_folder(directory)
         self._loop = Loop(
