@@ -228,9 +228,7 @@ def described_run(
 
 
 def _config_file(path: Path) -> dict[str, Any]:
-    """What a runner_config.json says, of this package's or SAELens'; of whose parts at least the
-    kinds are right.
-    """
+    """What a runner_config.json says, of this package's or SAELens': the right kinds at least."""
     data = read_json(path)
     with blaming(path):
         if not isinstance(data, dict):
