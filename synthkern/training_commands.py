@@ -228,18 +228,19 @@ def described_run(
 
 
 def _config_file(path: Path) -> dict[str, Any]:
-    """What a runner_config.json says, of this package's or SAELens'; its parts' kinds are right."""
+    """What a runner_config.json says, of this package's or SAELens': the right kinds at least."""
     data = read_json(path)
     with blaming(path):
-        found = flat(data)
+        if not isinstance(data, dict):
+            raise ValueError(f"this must be a run's config, got {data!r}")
         for name, kinds in (
             ("sae", dict | None),
-            ("logger", dict),
+            ("logger", dict | None),
             ("synthetic_model", dict | str),
         ):
-            if not isinstance(found.get(name, {}), kinds):
-                raise ValueError(f"{name} must not be {found[name]!r}")
-    return found
+            if not isinstance(data.get(name, {}), kinds):
+                raise ValueError(f"{name} must not be {data[name]!r}")
+        return flat(data)
 
 
 def _sae_config(saved: dict[str, Any] | None, given: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -148,7 +149,7 @@ class TwiceSAE(saes.TrainingSAE):
 
 @pytest.fixture
 def _twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry._REGISTRY, "_classes", dict(registry._REGISTRY._classes))
+    monkeypatch.setattr(registry, "_REGISTRY", copy.copy(registry._REGISTRY))
     saes.register_architecture("twice", TwiceSAE)
 
 

@@ -43,6 +43,8 @@ class TrainingSAE(nn.Module, ABC):
     #: Names of the tensors [M] in the unit of the pre-activations, where latents, reconstructions
     #: aside, scale with these and W_enc; None where that is not known.
     latent_vectors: ClassVar[tuple[str, ...] | None] = None
+    #: SAELens' names for parameters [M] that are worth a histogram too, and ours.
+    logged_vectors: ClassVar[tuple[tuple[str, str], ...]] = ()
     #: Whether this very class (not one derived from it, which must say so itself) heeds
     #: ``TrainStepInput.dead_room``, so that its steps can be replayed as a CUDA graph: they then
     #: depend on ``sae_in`` and ``dead_neuron_mask`` alone, and only change tensors, in place. Its
@@ -300,9 +302,10 @@ class TrainingSAE(nn.Module, ABC):
 
     @torch.no_grad()
     def log_histograms(self) -> dict[str, npt.NDArray[Any]]:
-        """Figures [M] worth a histogram, by name: the norms of the decoder's rows."""
-        norms = torch.linalg.vector_norm(self.W_dec.float(), dim=-1)
-        return {"weights/W_dec_norms": norms.cpu().numpy()}
+        """Figures [M] worth a histogram, by name: norms of the decoder's rows, and biases."""
+        found = {"W_dec_norms": torch.linalg.vector_norm(self.W_dec.float(), dim=-1)}
+        found |= {name: getattr(self, place) for name, place in self.logged_vectors}
+        return {f"weights/{name}": value.float().cpu().numpy() for name, value in found.items()}
 
     @torch.no_grad()
     def folded_state(self) -> dict[str, torch.Tensor]:

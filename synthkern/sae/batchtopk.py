@@ -69,7 +69,7 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
     ) -> BatchTopKTrainingSAE:
         """Follow nn.Module.to and its kin, but keep the threshold in float64."""
         exact = self.topk_threshold
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)
         self.topk_threshold = exact.to(self.topk_threshold.device)
         return self
 

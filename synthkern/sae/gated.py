@@ -60,6 +60,7 @@ class GatedTrainingSAE(BoundedTrainingSAE):
 
     config_class = GatedTrainingSAEConfig
     latent_vectors = ("b_gate", "b_mag")
+    logged_vectors = (("b_gate", "b_gate"), ("b_mag", "b_mag"))
 
     cfg: GatedTrainingSAEConfig
     b_gate: nn.Parameter

@@ -55,6 +55,7 @@ class StandardTrainingSAE(BoundedTrainingSAE):
     """
 
     config_class = StandardTrainingSAEConfig
+    logged_vectors = (("b_e", "b_enc"),)
     latent_vectors = ("b_enc",)
 
     cfg: StandardTrainingSAEConfig

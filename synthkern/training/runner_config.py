@@ -286,7 +286,9 @@ def flat(d: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(d, Mapping):
         raise TypeError(f"d must be a mapping, got {d!r}")
-    sae = d.get("sae", {})
+    sae = d.get("sae")
+    if sae is None:
+        return dict(d)
     if not isinstance(sae, Mapping):
         raise TypeError(f"d['sae'] must be a mapping, got {sae!r}")
     if _PLACE not in sae:
