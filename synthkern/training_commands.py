@@ -235,7 +235,7 @@ def _config_file(path: Path) -> dict[str, Any]:
             raise ValueError(f"this must be a run's config, got {data!r}")
         for name, kinds in (
             ("sae", dict | None),
-            ("logger", dict),
+            ("logger", dict | None),
             ("synthetic_model", dict | str),
         ):
             if not isinstance(data.get(name, {}), kinds):

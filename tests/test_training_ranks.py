@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 SCRIPT = Path(__file__).with_name("training_ranks.py")
 
 
-def run(folder: Path, kind: str) -> list[list[dict[str, Any]]]:
+def run(folder: Path, kind: str) -> list[Any]:
     running = [
         subprocess.Popen([sys.executable, SCRIPT, str(rank), "2", folder, kind])
         for rank in range(2)
@@ -48,8 +48,12 @@ def test_ranks_train_on_what_is_theirs_and_resume(
     kind: str, places: list[list[int]], tmp_path: Path
 ) -> None:
     found = run(tmp_path, kind)
-    for (whole, first, rest), of_rank in zip(found, places, strict=True):
+    for rank, ((whole, first, rest, refusal), of_rank) in enumerate(
+        zip(found, places, strict=True)
+    ):
         assert whole["seen"] == sums(of_rank)
         assert first["seen"] + rest["seen"] == whole["seen"]
         assert rest["weights"] == whole["weights"]
+        # Ranks that share a folder would go on with one SAE.
+        assert f"holds a run with rank = {1 - rank}, got {rank}: give another" in refusal
     assert found[0][0]["weights"] != found[1][0]["weights"]

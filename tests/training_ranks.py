@@ -47,7 +47,13 @@ def main(rank: int, ranks: int, folder: Path, kind: str) -> None:
     dist.init_process_group("gloo", f"file://{folder}/group", rank=rank, world_size=ranks)
     whole = trained(rank, kind, folder / "whole")
     torn = [trained(rank, kind, folder / "torn", stop) for stop in (4, -1)]
-    (folder / f"{rank}.json").write_text(json.dumps([whole, *torn]))
+    dist.barrier()
+    try:
+        trained(1 - rank, kind, folder / "whole")
+        refusal = ""
+    except ValueError as error:
+        refusal = str(error)
+    (folder / f"{rank}.json").write_text(json.dumps([whole, *torn, refusal]))
     dist.destroy_process_group()
 
 

@@ -26,6 +26,7 @@ from synthkern.evaluation.sae_interface import (
     weight,
 )
 from synthkern.feature_dictionary import FeatureDictionary
+from synthkern.module_modes import keeping_modes
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 
@@ -175,13 +176,9 @@ def _result(
 @contextmanager
 def _evaluating(sae: object) -> Iterator[None]:
     """A module in evaluation mode, and then as it was."""
-    was_training = isinstance(sae, nn.Module) and sae.training
-    if was_training:
-        assert isinstance(sae, nn.Module)
-        sae.eval()
-    try:
+    if not isinstance(sae, nn.Module):
         yield
-    finally:
-        if was_training:
-            assert isinstance(sae, nn.Module)
-            sae.train()
+        return
+    with keeping_modes(sae):
+        sae.eval()
+        yield

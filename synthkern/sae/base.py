@@ -379,5 +379,7 @@ def reconstruction_loss(sae_out: torch.Tensor, sae_in: torch.Tensor) -> torch.Te
 
 
 def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The sum of the losses, in their order."""
-    return torch.stack(list(losses.values())).sum()
+    """The sum of the losses, in their order, in float32 at least."""
+    # Of mixed dtypes otherwise, under autocast, which stack refuses where float16 is among them.
+    wide = [loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in losses.values()]
+    return torch.stack(wide).sum()

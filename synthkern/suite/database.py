@@ -332,6 +332,8 @@ class RunDatabase:
                 connection.close()
         except sqlite3.Error as error:
             raise database_error(self.path, error) from error
+        except UnicodeDecodeError as error:  # what SQLite itself says, of a damaged schema
+            raise ValueError(f"{self.path} holds text that is none: {error}") from error
 
     def _blobs(self, query: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         with self._reading() as connection:

@@ -50,13 +50,16 @@ def read_yaml(path: Path) -> Any:
 
 def parse_yaml(text: str) -> Any:
     """What a text says; see :func:`read_yaml`, whose errors about what is said are its own."""
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _check(node, {})
-        return loader.construct_document(node)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _check(node, {})
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     except yaml.YAMLError as error:
@@ -64,8 +67,6 @@ def parse_yaml(text: str) -> Any:
     # A tag such as !!timestamp lets through whatever its text makes fail.
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"it holds what cannot be read: {error}") from error
-    finally:
-        loader.dispose()
 
 
 def _check(node: Any, sizes: dict[int, int | None]) -> int:

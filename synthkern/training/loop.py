@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from synthkern.module_modes import keeping_modes
 from synthkern.training.checkpoint import Checkpoint, write_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.interrupt import deferred_interrupt
@@ -73,12 +74,11 @@ class Loop:
         self._row_samples, self._row_seconds = trainer.n_training_samples, self.seconds
         self._bar: Any = None
         self._open = ExitStack()
-        self._modes: list[tuple[torch.nn.Module, bool]] = []
 
     def begin(self) -> None:
         """Show the bar, and do what is due before the first step."""
         trainer = self._trainer
-        self._modes = [(module, module.training) for module in trainer.sae.modules()]
+        self._open.enter_context(keeping_modes(trainer.sae))
         bar = self._make_bar(
             total=trainer.cfg.training_samples,
             initial=min(trainer.n_training_samples, trainer.cfg.training_samples),
@@ -113,8 +113,6 @@ class Loop:
     def close(self) -> None:
         """Put away the bar, and leave the SAE in the mode, training or not, that it was in."""
         self._open.close()
-        for module, mode in self._modes:
-            module.training = mode
 
     @contextmanager
     def _naming_checkpoint(self) -> Iterator[None]:

@@ -231,6 +231,11 @@ class _WholeStream(SyntheticStream):
         """The only one of one."""
         return 0, 1
 
+    @property
+    def of_group(self) -> tuple[int, int]:
+        """The rank of this process, and how many there are."""
+        return super().ranks
+
 
 def _with_seed(cfg: TrainingConfig, saved: Checkpoint | None) -> TrainingConfig:
     """The config with the seed that it had when the run began, or a fresh one."""
@@ -297,8 +302,11 @@ def _recipe(sae: Any, cfg: TrainingConfig, stream: SyntheticStream | None) -> di
     if stream is not None:
         assert isinstance(stream.source, SyntheticModel)
         recipe["stream"] = stream.state_dict()
-        if stream.ranks != (0, 1):
-            recipe["ranks"] = stream.ranks
+        rank, ranks = stream.of_group if isinstance(stream, _WholeStream) else stream.ranks
+        if ranks > 1:
+            recipe["rank"] = rank
+        if stream.ranks[1] > 1:
+            recipe["ranks"] = ranks
         recipe["world"] = stream.source.cfg.to_dict()
     found: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
     return found

@@ -127,6 +127,18 @@ def test_it_is_in_the_mode_it_was_in(mode: bool) -> None:
     assert sae.training is mode
 
 
+def test_parts_are_in_the_modes_they_were_in() -> None:
+    sae = fresh("topk")
+    sae.frozen = torch.nn.Dropout().eval()
+    model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(12, D, seed=0))
+    cfg = synthetic.TrainingConfig(4 * B, B, seed=1, eval_every=2, eval_samples=20)
+    synthetic.train_sae(sae, model, cfg)
+    synthetic.eval_sae_on_synthetic_data(
+        sae, model.feature_dict, model.activation_generator, 20, seed=1
+    )
+    assert (sae.training, sae.frozen.training) == (True, False)
+
+
 def test_gradients_that_were_there_have_no_say() -> None:
     first, second = fresh("topk"), fresh("topk")
     for parameter in second.parameters():

@@ -1,0 +1,19 @@
+"""Modules in the modes, training or not, that they came in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def keeping_modes(module: nn.Module) -> Iterator[None]:
+    """After the block a module and its parts are in the modes that they were in before it."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
