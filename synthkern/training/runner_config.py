@@ -73,7 +73,8 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
     Fields that SAELens has come in its order, those of this package alone after them.
 
     Attributes:
-        synthetic_model: a config, ours or SAELens', a directory (a string or a path) or "repo_id[:subfolder]".
+        synthetic_model: a config, ours or SAELens', a directory (a string or a path) or
+            "repo_id[:subfolder]".
         sae: config of the SAE, of this package or one of SAELens', which trains this package's SAE
             of the same architecture, or SAELens' where there is none.
         training_samples: see :class:`TrainingConfig`, as all that are not named here.
