@@ -18,6 +18,7 @@ from synthkern.sae.saelens import sae_config_from_dict
 from synthkern.training.config import TrainingConfig
 from synthkern.training.trainer_config import SAETrainerConfig
 from synthkern.world.config import SyntheticModelConfig
+from synthkern.world.foreign import as_config
 
 SAEConfig = TypeVar("SAEConfig")
 
@@ -72,7 +73,8 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
     Fields that SAELens has come in its order, those of this package alone after them.
 
     Attributes:
-        synthetic_model: a config, a directory (a string or a path) or "repo_id[:subfolder]".
+        synthetic_model: a config, ours or SAELens', a directory (a string or a path) or
+            "repo_id[:subfolder]".
         sae: config of the SAE, of this package or one of SAELens', which trains this package's SAE
             of the same architecture, or SAELens' where there is none.
         training_samples: see :class:`TrainingConfig`, as all that are not named here.
@@ -140,10 +142,9 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
     def __post_init__(self) -> None:
         if isinstance(self.synthetic_model, Path):
             self.synthetic_model = str(self.synthetic_model)
-        if not isinstance(self.synthetic_model, SyntheticModelConfig | str):
-            raise TypeError(
-                "synthetic_model must be a SyntheticModelConfig or a string, got "
-                f"{self.synthetic_model!r}"
+        if not isinstance(self.synthetic_model, str):
+            self.synthetic_model = as_config(
+                "synthetic_model", self.synthetic_model, SyntheticModelConfig
             )
         for name in ("architecture", "d_in", "d_sae"):
             if not hasattr(self.sae, name):

@@ -101,6 +101,9 @@ class SAETrainer(TrainerNames):
         self.sae.train()
         if self.steps_done % self.cfg.feature_sampling_window == 0:
             self.firing.reset_window()
+        if self._graphs is not None and self._places() != self._captured_places:
+            # A function of the caller's has moved the SAE and back, perhaps to save it.
+            self._graphs = self._new_graphs()
         if self._graphs is None:
             output = self._train(sae_in, is_logging_step=is_logging_step)
         else:
@@ -227,8 +230,13 @@ class SAETrainer(TrainerNames):
             else:
                 group["lr"] = rate
 
+    def _places(self) -> list[int]:
+        """Where the parameters are in memory, and a CUDA graph finds them."""
+        return [parameter.data_ptr() for parameter in self.sae.parameters()]
+
     def _new_graphs(self) -> StepGraphs | None:
         """Steps as CUDA graphs, none of them captured yet, where settings and SAE allow them."""
+        self._captured_places = self._places()
         is_static = vars(type(self.sae)).get("has_static_steps", False)
         wanted = self.cfg.cuda_graph and is_static
         capture = capture_for(self._parameters[0]) if wanted else None

@@ -160,13 +160,20 @@ def test_two_optimizers_at_once() -> None:
         assert not torch.equal(sae.W_enc, before)
 
 
-def test_a_module_that_moved_is_told() -> None:
-    sae = fresh("topk")
-    optimizer = torch.optim.SGD(synthetic.trainable_parameters(sae), lr=1e-2)
-    sae.double()
-    (sae(torch.randn(B, D).double()) - 1).square().sum().backward()
-    with pytest.raises(RuntimeError, match="moved or converted after trainable_parameters"):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_optimizer_of_views_follows_a_module_that_moves(dtype: torch.dtype) -> None:
+    found = []
+    for views in (True, False):
+        sae = fresh("topk")
+        parameters = synthetic.trainable_parameters(sae) if views else list(sae.parameters())
+        optimizer = torch.optim.SGD(parameters, lr=1e-2)
+        # To other memory, and perhaps back to the first dtype.
+        sae.double().to(dtype)
+        (sae(torch.ones(B, D, dtype=dtype)) - 1).square().sum().backward()
         optimizer.step()
+        found.append(sae.W_enc.detach())
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], fresh("topk").W_enc.to(dtype))
 
 
 def test_an_optimizer_of_views_is_copied_and_pickled_with_its_module() -> None:

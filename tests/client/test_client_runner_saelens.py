@@ -214,6 +214,13 @@ def test_what_their_runner_wrote_is_read(
     assert isinstance(TrainingSAE.load_from_disk(tmp_path / "again"), TrainingSAE)
 
 
+def test_their_worlds_config_is_taken(tmp_path: Path) -> None:
+    cfg = synthetic.SyntheticSAERunnerConfig(
+        TheirModelConfig(16, D, seed=3), CONFIGS["topk"](), logger=QUIET
+    )
+    assert cfg.synthetic_model == synthetic.SyntheticModelConfig(16, D, seed=3)
+
+
 def test_the_trainers_config_serves_their_trainer() -> None:
     from sae_lens.training.sae_trainer import SAETrainer
 
