@@ -2,7 +2,12 @@
 
 from importlib.metadata import version as _version
 
-from synthkern.activation_generator import ActivationGenerator, ActivationsModifier
+from synthkern.activation_generator import (
+    ActivationGenerator,
+    ActivationsModifier,
+    ActivationsModifierInput,
+    CorrelationMatrixInput,
+)
 from synthkern.activation_iterator import SyntheticActivationIterator
 from synthkern.description import WorldDescription, describe_world
 from synthkern.evaluation import (
@@ -159,6 +164,7 @@ __all__ = [
     "ActivationGenerator",
     "ActivationScaler",
     "ActivationsModifier",
+    "ActivationsModifierInput",
     "BatchTopKTrainingSAE",
     "BatchTopKTrainingSAEConfig",
     "Calibration",
@@ -166,6 +172,7 @@ __all__ = [
     "ClassificationMetricsCalculator",
     "ConstantFiringProbabilityConfig",
     "ConstantMagnitudeConfig",
+    "CorrelationMatrixInput",
     "CorrelationMatrixStats",
     "DeadLatentsCalculator",
     "EffectiveFiringProbabilities",

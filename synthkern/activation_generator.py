@@ -21,6 +21,10 @@ from synthkern.world.correlation import LowRankCorrelationMatrix
 #: ``f(activations)`` or ``f(activations, generator)``.
 ActivationsModifier = Callable[..., torch.Tensor]
 
+#: What ``modify_activations`` takes, and ``correlation_matrix``.
+ActivationsModifierInput = ActivationsModifier | Sequence[ActivationsModifier] | None
+CorrelationMatrixInput = Correlation
+
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 

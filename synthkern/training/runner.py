@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
+from synthkern._warnings import warn
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
 from synthkern.files import save_tensors, write_json
@@ -100,7 +100,7 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         )
         width, config = self.synthetic_model.cfg.hidden_dim, _as_any(cfg.sae)
         if config.d_in != width:
-            warnings.warn(
+            warn(
                 f"sae.d_in is set to the model's hidden_dim {width}, it was {config.d_in}",
                 stacklevel=2,
             )
