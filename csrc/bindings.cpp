@@ -36,7 +36,7 @@ class BoundForest {
                 Array<int32_t> child_begin, Array<int32_t> child_end, Array<uint8_t> scaled,
                 Array<int32_t> group)
         : kept_{feature, gate, child_begin, child_end, scaled, group},
-          node_of_(size_t(num_features), -1) {
+          node_of_(size_of(num_features), -1) {
         const int64_t nodes = feature.size();
         view_.num_nodes = nodes;
         view_.num_features = num_features;
@@ -48,7 +48,9 @@ class BoundForest {
         view_.group = check(group, "group", {nodes});
         for (int64_t k = 0; k < nodes; ++k) check_node(k);
         for (int64_t k = 0; k < nodes; ++k) {
-            node_of_[size_t(view_.feature[k])] = int32_t(k);
+            int32_t& node = node_of_[size_t(view_.feature[k])];
+            if (node >= 0) refuse(k);  // a feature of two nodes
+            node = int32_t(k);
             if (view_.gate[k] >= 0) continue;
             ++view_.num_tops;
             view_.tops_grouped = view_.tops_grouped || view_.group[k] >= 0;
@@ -70,8 +72,20 @@ class BoundForest {
             !within(view_.child_begin[k], 0, view_.num_nodes) ||
             !within(view_.child_end[k], view_.child_begin[k], view_.num_nodes) ||
             !within(view_.group[k], -1, view_.num_nodes - 1))
-            throw std::invalid_argument("forest has an index out of range at node " +
-                                        std::to_string(k));
+            refuse(k);
+        // A walk along children that are others' would never end, or visit some again.
+        for (int64_t child = view_.child_begin[k]; child < view_.child_end[k]; ++child)
+            if (view_.gate[child] != k) refuse(child);
+    }
+
+    [[noreturn]] static void refuse(int64_t k) {
+        throw std::invalid_argument("forest has an index out of range at node " +
+                                    std::to_string(k));
+    }
+
+    static size_t size_of(int64_t num_features) {
+        check_range(num_features, "num_features", 0, kMostFeatures);
+        return size_t(num_features);
     }
 
     std::vector<py::object> kept_;
@@ -86,6 +100,8 @@ class BoundPlan {
               Array<float> std, const py::list& forests)
         : kept_{factor, mean, forests} {
         const int64_t n = mean.size();
+        check_range(n, "mean's size", 0, kMostFeatures);
+        check_range(rank, "rank", 0, kMostFeatures);
         plan_.num_features = n;
         plan_.rank = rank;
         plan_.padded_rank = (rank + kLanes - 1) / kLanes * kLanes;
@@ -185,6 +201,9 @@ py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, in
                        int threads, bool want_features, const std::optional<Array<float>>& vectors,
                        const std::optional<Array<float>>& bias) {
     const Plan& plan = bound.view();
+    check_range(count, "count", 0, kMost);
+    if (vectors.has_value() != bias.has_value())
+        throw std::invalid_argument("vectors and bias must be given together, got only one");
     Hidden hidden{};
     py::object out = py::none();
     if (vectors) {
@@ -246,6 +265,7 @@ py::tuple bound_compress(const Array<T>& activations, int threads) {
     if (activations.ndim() != 2)
         throw std::invalid_argument("activations must have two dimensions");
     const int64_t batch = activations.shape(0), n = activations.shape(1);
+    check_range(n, "activations' width", 0, kMostFeatures);
     std::vector<CsrPart<T>> parts;
     {
         const T* from = activations.data();

@@ -37,6 +37,20 @@ const T* check(const Array<T>& array, const char* name, std::vector<int64_t> sha
                                 text(array.shape(), size_t(array.ndim())));
 }
 
+// What is counted or indexed with is checked here too: whoever writes an SAE calls the core with
+// numbers that no config has seen.
+inline void check_range(int64_t value, const char* name, int64_t low, int64_t high) {
+    if (value < low || value > high)
+        throw std::invalid_argument(std::string(name) + " must be in [" + std::to_string(low) +
+                                    ", " + std::to_string(high) + "], got " +
+                                    std::to_string(value));
+}
+
+// As many samples, and choices of one, as offsets can count without overflow.
+constexpr int64_t kMost = int64_t{1} << 48;
+// Features and latents have indices of 32 bits.
+constexpr int64_t kMostFeatures = (int64_t{1} << 31) - 1;
+
 // The GIL let go of. Unlike pybind11's own, this lets Python end a daemon thread that wants the GIL
 // back while the interpreter shuts down: that unwinds through here.
 class ReleasedGil {
@@ -62,6 +76,7 @@ inline const Interrupt kInterrupt = raise_if_interrupted;
 // Which entries B samples of num_features features have, without their values.
 inline void check_entries(const Array<int64_t>& offsets, const Array<int32_t>& indices,
                           int64_t num_features) {
+    check_range(num_features, "num_features", 0, kMostFeatures);
     const int64_t nnz = indices.size(), batch = offsets.size() - 1;
     const int64_t* begin = check(offsets, "offsets", {batch + 1});
     const int32_t* first = check(indices, "indices", {nnz});

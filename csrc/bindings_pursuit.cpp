@@ -24,7 +24,9 @@ template <class T>
 py::tuple bound_pursue(const Array<T>& input, const Array<T>& vectors, const Array<T>& gram,
                        Array<T> correlations, T residual_threshold, int64_t iterations,
                        bool stop_on_repeat, int threads) {
+    check_range(iterations, "iterations", 0, kMost);
     Pursuit<T> pursuit = pursuit_of(input, vectors);
+    check_range(pursuit.width, "vectors' number", 0, kMostFeatures);
     pursuit.gram = check(gram, "gram", {pursuit.width, pursuit.width});
     check(correlations, "correlations", {pursuit.batch, pursuit.width});
     pursuit.residual_threshold = residual_threshold;

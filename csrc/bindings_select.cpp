@@ -1,6 +1,8 @@
 // Python's view of the selection of active latents.
 #include <pybind11/stl.h>
 
+#include <cstdint>
+#include <limits>
 #include <optional>
 
 #include "bindings.hpp"
@@ -16,6 +18,7 @@ template <class T>
 Dense<T> dense_of(const Array<T>& pre, const MaybeArray<T>& scale) {
     if (pre.ndim() != 2) throw std::invalid_argument("pre must have two dimensions");
     const int64_t batch = pre.shape(0), width = pre.shape(1);
+    check_range(width, "pre's width", 0, kMostFeatures);
     return {pre.data(), scale ? check(*scale, "scale", {width}) : nullptr, batch, width};
 }
 
@@ -36,6 +39,7 @@ void bind_typed(py::module_& m) {
     m.def(
         "select_topk",
         [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t k, bool positive, int threads) {
+            check_range(k, "k", 0, std::numeric_limits<int64_t>::max());
             return selected(dense_of(pre, scale), [&](const Dense<T>& dense) {
                 return select_topk(dense, k, positive, threads, kInterrupt);
             });
@@ -45,6 +49,7 @@ void bind_typed(py::module_& m) {
         "select_batch_topk",
         [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t count, bool positive,
            int threads) {
+            check_range(count, "count", 0, std::numeric_limits<int64_t>::max());
             return selected(dense_of(pre, scale), [&](const Dense<T>& dense) {
                 return select_batch_topk(dense, count, positive, threads, kInterrupt);
             });

@@ -178,6 +178,7 @@ constexpr auto kEverything = [](const auto&, size_t) { return true; };
 template <class T>
 OwnedCsr<T> select_topk(const Dense<T>& dense, int64_t k, bool positive, int threads,
                         const Interrupt& interrupt) {
+    k = std::min(k, dense.width);
     constexpr int64_t kStep = 256;  // columns between two looks at the bound
     const auto row = [&](int64_t b, Part<T>& part, int32_t* places) {
         Best<T> best(k, positive);
@@ -199,6 +200,7 @@ OwnedCsr<T> select_topk(const Dense<T>& dense, int64_t k, bool positive, int thr
 template <class T>
 OwnedCsr<T> select_batch_topk(const Dense<T>& dense, int64_t count, bool positive, int threads,
                               const Interrupt& interrupt) {
+    count = std::min(count, dense.batch * dense.width);
     const T bound = guess_bound(dense, count);
     std::vector<Part<T>> parts = candidates(dense, bound, threads, interrupt);
     std::vector<T> keys = all_keys(parts);

@@ -4,6 +4,7 @@
 #include <link.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -47,6 +48,9 @@ void run_threads(int threads, const std::function<void()>& work) {
     for (std::thread& helper : helpers) helper.join();
 }
 
+// libgomp ends the process where the system refuses a thread.
+constexpr int kMostThreads = 1024;
+
 // OpenMP's threads do not survive a fork, and a region that waits for them would hang.
 const pid_t home = getpid();
 
@@ -54,6 +58,7 @@ const pid_t home = getpid();
 
 void run_team(int threads, const std::function<void()>& work) {
     static const GompParallel gomp_parallel = find_gomp();
+    threads = std::min(threads, kMostThreads);
     if (threads < 2) {
         work();
     } else if (gomp_parallel != nullptr && getpid() == home) {

@@ -16,7 +16,17 @@ import os
 
 import torch
 
-from synthkern._checks import check_finite
+from synthkern._checks import as_int, as_seed, check_finite, is_number
+from synthkern.engine.arguments import (
+    MOST,
+    check_dense,
+    check_device,
+    check_dtype,
+    check_entries,
+    check_indices,
+    check_per_latent,
+    check_places,
+)
 from synthkern.engine.protocol import (
     MODES,
     Backend,
@@ -134,6 +144,10 @@ def sample(
     """
     if (vectors is None) != (bias is None):
         raise ValueError("vectors and bias must be given together, got only one of them")
+    seed, start = as_seed("seed", seed), as_seed("start", start)
+    count = as_int("count", count, low=0, high=MOST)
+    if vectors is not None and bias is not None:
+        _check_dictionary(plan, vectors, bias)
     backend = backend_for(plan.device)
     return backend.sample(plan, seed, start, count, features, vectors, bias)
 
@@ -160,6 +174,8 @@ def sample_hidden_at(
         )
     if position.device != plan.device:
         raise ValueError(f"position must be on {plan.device} as the plan, got {position.device}")
+    count = as_int("count", count, low=0, high=MOST)
+    _check_dictionary(plan, vectors, bias)
     backend = backend_for(plan.device)
     return backend.sample_hidden_at(plan, position, count, vectors, bias)
 
@@ -179,6 +195,8 @@ def apply_forest_dense(
     sample start + b in forest number ``ordinal``. float16 and bfloat16 activations are computed
     with in float32 and the result is rounded.
     """
+    check_dense("activations", activations, None, None)
+    _check_forest(forest, activations, means, activations.shape[1], seed, start, ordinal)
     if activations.dtype in _HALF:
         wide = apply_forest_dense(
             forest, activations.float(), means, seed=seed, start=start, ordinal=ordinal
@@ -198,6 +216,11 @@ def apply_forest_sparse(
     ordinal: int,
 ) -> SparseActivations:
     """The same for activations in CSR form; entries that became zero are dropped."""
+    check_entries("activations", activations)
+    if activations.device.type == "cpu":
+        check_places("activations", activations)
+    n = activations.num_features
+    _check_forest(forest, activations.values, means, n, seed, start, ordinal)
     check_finite("activations", activations.values)
     if activations.dtype in _HALF:
         wide = apply_forest_sparse(
@@ -215,6 +238,7 @@ def apply_forest_sparse(
 
 def compress(activations: torch.Tensor) -> SparseActivations:
     """The entries of dense activations [B, N] that are not zero, in CSR form."""
+    check_dense("activations", activations, None, None)
     if activations.dtype not in (torch.float32, torch.float64):
         return SparseActivations.from_dense(activations)
     return backend_for(activations.device).compress(activations)
@@ -247,6 +271,11 @@ def gather(
         ValueError: for an unknown mode.
     """
     as_gather_mode("mode", mode)
+    _check_csr("activations", activations, always=mode == "split")
+    check_dense("bias", bias, None)
+    check_dense("vectors", vectors, activations.num_features, bias.shape[0])
+    for name, value in (("vectors", vectors), ("bias", bias)):
+        check_device(name, value, activations.device)
     if vectors.dtype in _HALF:
         wide = gather(activations, vectors.float(), bias.float(), mode=mode)
         return wide.to(vectors.dtype)
@@ -259,6 +288,9 @@ def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor) -> t
 
     float16 and bfloat16 are computed with in float32, which is what comes back.
     """
+    _check_csr("activations", activations)
+    check_dense("grad", grad, activations.batch_size, None)
+    check_device("grad", grad, activations.device)
     grad = _wide(grad)
     return backend_for(grad.device).gather_grad_vectors(activations, grad)
 
@@ -270,7 +302,14 @@ def gather_grad_values(
 
     float16 and bfloat16 are computed with in float32, which is what comes back.
     """
+    _check_csr("activations", activations)
+    check_dense("vectors", vectors, activations.num_features, None)
+    check_dense("grad", grad, activations.batch_size, vectors.shape[1])
+    for name, value in (("vectors", vectors), ("grad", grad)):
+        check_device(name, value, activations.device)
     vectors, grad = _wide(vectors), _wide(grad)
+    if vectors.dtype != grad.dtype:
+        vectors = vectors.to(grad.dtype)
     return backend_for(grad.device).gather_grad_values(activations, vectors, grad)
 
 
@@ -280,12 +319,20 @@ def select_topk(
     """The k largest pre-activations of every sample; of equal ones those of the lowest latents.
 
     Args:
-        pre: pre-activations [B, M]. NaN counts as the largest, so that it shows in what follows.
-        k: of each sample, at least 0.
+        pre: pre-activations [B, M]. NaN, of whatever sign, counts as infinity, so that it shows in
+            what follows: of NaN and infinity the first come first. Zero and minus zero are equal,
+            and subnormals are the numbers that they are. What decides is NaN, too, where a product
+            with ``scale`` is (infinity times 0).
+        k: of each sample, at least 0; all where it is more than M.
         scale: [M], what decides is ``pre * scale``; the values stay those of ``pre``.
         positive: whether only those above 0 count, so that samples may have fewer. Where not, a
             GPU need not be waited for.
+
+    Raises:
+        TypeError, ValueError: for a count, shape, dtype or device that is none.
     """
+    k = as_int("k", k, low=0)
+    _check_pre(pre, scale)
     pre = _wide(pre)
     steps = _sparse_steps(pre.device)
     return steps.select_topk(pre, _like(scale, pre), min(k, pre.shape[1]), positive)
@@ -296,15 +343,20 @@ def select_batch_topk(
 ) -> SparseActivations:
     """The ``count`` largest pre-activations of [B, M]; of equal ones the first.
 
-    ``scale``, ``positive`` and NaN are as in :func:`select_topk`.
+    ``count`` is at least 0; all where it is more than there are. ``scale``, ``positive`` and the
+    place of NaN and infinity are as in :func:`select_topk`.
     """
+    count = as_int("count", count, low=0)
+    _check_pre(pre, scale)
     pre = _wide(pre)
     steps = _sparse_steps(pre.device)
     return steps.select_batch_topk(pre, _like(scale, pre), min(count, pre.numel()), positive)
 
 
 def select_above(pre: torch.Tensor, bounds: torch.Tensor) -> SparseActivations:
-    """All pre-activations [B, M] above their latent's bound [M], and NaN."""
+    """All pre-activations [B, M] above their latent's bound [M]; NaN is, and all is above NaN."""
+    _check_pre(pre, None)
+    check_per_latent("bounds", bounds, pre)
     pre = _wide(pre)
     return _sparse_steps(pre.device).select_above(pre, bounds.to(pre.dtype))
 
@@ -324,7 +376,8 @@ def pursue(
     ends where no product is above 0.
 
     Args:
-        inputs: [B, D], the first residuals.
+        inputs: [B, D], the first residuals. float16 and bfloat16 are computed with in float32,
+            which is what comes back.
         vectors: [M, D], of the same dtype.
         residual_threshold: a sample ends below this norm of its residual; 0 for never.
         iterations: choices of a sample at most.
@@ -333,6 +386,19 @@ def pursue(
     Returns:
         [B, M] in CSR form, a sample's entries in the order of its choices; a vector may repeat.
     """
+    check_dense("inputs", inputs, None, None)
+    check_dense("vectors", vectors, None, inputs.shape[1])
+    check_dtype("vectors", vectors, inputs.dtype)
+    check_device("vectors", vectors, inputs.device)
+    if not is_number(residual_threshold) or not residual_threshold >= 0:
+        raise ValueError(
+            f"residual_threshold must be a number that is at least 0, got {residual_threshold!r}"
+        )
+    residual_threshold = float(residual_threshold)
+    iterations = as_int("iterations", iterations, low=0, high=MOST)
+    inputs, vectors = _wide(inputs), _wide(vectors)
+    if not len(vectors):
+        return compress(inputs.new_zeros(len(inputs), 0))
     steps = _sparse_steps(inputs.device)
     return steps.pursue(inputs, vectors, residual_threshold, iterations, stop_on_repeat)
 
@@ -340,7 +406,23 @@ def pursue(
 def pursue_grad(
     inputs: torch.Tensor, vectors: torch.Tensor, choices: SparseActivations, grad: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradients of the inputs [B, D] and the vectors [M, D] from that of the values [nnz]."""
+    """Gradients of the inputs [B, D] and the vectors [M, D] from that of the values [nnz].
+
+    float16 and bfloat16 are computed with in float32, which is what comes back.
+    """
+    check_dense("inputs", inputs, None, None)
+    check_dense("vectors", vectors, None, inputs.shape[1])
+    _check_csr("choices", choices)
+    if tuple(choices.shape) != (len(inputs), len(vectors)):
+        raise ValueError(
+            f"choices must have shape {[len(inputs), len(vectors)]}, got {list(choices.shape)}"
+        )
+    check_dense("grad", grad, choices.nnz)
+    inputs, vectors = _wide(inputs), _wide(vectors)
+    for name, value in (("vectors", vectors), ("choices", choices.values), ("grad", grad)):
+        check_device(name, value, inputs.device)
+    check_dtype("vectors", vectors, inputs.dtype)
+    grad, choices = grad.to(inputs.dtype), choices.to_dtype(inputs.dtype)
     return _sparse_steps(inputs.device).pursue_grad(inputs, vectors, choices, grad)
 
 
@@ -354,9 +436,65 @@ def count_fires(
         features: the same samples' N features, on any device.
         matched: [M] int64, the feature of each latent, on any device.
     """
+    _check_csr("latents", latents)
+    _check_csr("features", features)
+    if features.batch_size != latents.batch_size:
+        raise ValueError(
+            f"features must have {latents.batch_size} samples as latents, got {features.batch_size}"
+        )
+    wanted = (latents.num_features,)
+    if not isinstance(matched, torch.Tensor) or matched.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"matched must be a tensor of torch.int64, got {matched!r}")
+    if tuple(matched.shape) != wanted:
+        raise ValueError(f"matched must have shape {list(wanted)}, got {list(matched.shape)}")
+    check_indices("matched", matched, features.num_features)
     device = latents.device
     steps = _sparse_steps(device)
     return steps.count_fires(latents, features.to(device), matched.to(device))
+
+
+def _check_csr(name: str, entries: SparseActivations, *, always: bool = False) -> None:
+    check_entries(name, entries)
+    # The core looks at every entry itself, at a fraction of the cost.
+    device = entries.device
+    if device.type == "cpu" and (always or backend_for(device).name != "cpu"):
+        check_places(name, entries)
+
+
+def _check_pre(pre: torch.Tensor, scale: torch.Tensor | None) -> None:
+    check_dense("pre", pre, None, None)
+    as_int("pre's width", pre.shape[1], high=2**31 - 1)
+    if scale is not None:
+        check_per_latent("scale", scale, pre)
+
+
+def _check_dictionary(plan: Plan, vectors: torch.Tensor, bias: torch.Tensor) -> None:
+    check_dense("bias", bias, None)
+    check_dense("vectors", vectors, plan.num_features, bias.shape[0])
+    for name, value in (("vectors", vectors), ("bias", bias)):
+        check_dtype(name, value, torch.float32)
+        check_device(name, value, plan.device)
+
+
+def _check_forest(
+    forest: Forest,
+    values: torch.Tensor,
+    means: torch.Tensor | None,
+    num_features: int,
+    seed: int,
+    start: int,
+    ordinal: int,
+) -> None:
+    as_seed("seed", seed)
+    as_seed("start", start)
+    as_int("ordinal", ordinal, low=0, high=2**32 - 17)
+    if means is not None:
+        check_dense("means", means, num_features)
+        check_device("means", means, values.device)
+    elif forest.scales:
+        raise ValueError("means must be given where the forest scales, got None")
+    if values.device.type == "cpu":
+        check_indices("forest's features", forest.feature, num_features)
 
 
 def _like(scale: torch.Tensor | None, pre: torch.Tensor) -> torch.Tensor | None:

@@ -38,8 +38,8 @@ class Active(Protocol):
     def sample_sums(self, values: torch.Tensor) -> torch.Tensor:
         """[B], the sums of each sample's values."""
 
-    def latent_sums(self, values: torch.Tensor) -> torch.Tensor:
-        """[M], the sums of each latent's values."""
+    def weighted_sum(self, values: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        """[], the sum of all values times their latents' numbers [M]."""
 
     def decode(self, values: torch.Tensor, W_dec: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """``values @ W_dec + b``, [B, D]."""
@@ -63,9 +63,9 @@ class DenseActive:
         """[B], the sums of each sample's values."""
         return values.sum(dim=1)
 
-    def latent_sums(self, values: torch.Tensor) -> torch.Tensor:
-        """[M], the sums of each latent's values."""
-        return values.sum(dim=0)
+    def weighted_sum(self, values: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        """[], the sum of all values times their latents' numbers [M]."""
+        return _product(values.sum(dim=0), numbers)
 
     def decode(self, values: torch.Tensor, W_dec: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """``values @ W_dec + b``."""
@@ -95,10 +95,10 @@ class SparseActive:
         zeros = values.new_zeros(self._entries.batch_size)
         return zeros.index_add(0, self._entries.row_indices(), values)
 
-    def latent_sums(self, values: torch.Tensor) -> torch.Tensor:
-        """[M], the sums of each latent's values."""
+    def weighted_sum(self, values: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        """[], the sum of all values times their latents' numbers [M]."""
         zeros = values.new_zeros(self._entries.num_features)
-        return zeros.index_add(0, self._indices, values)
+        return _product(zeros.index_add(0, self._indices, values), numbers)
 
     def decode(self, values: torch.Tensor, W_dec: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """``values @ W_dec + b``."""
@@ -107,6 +107,12 @@ class SparseActive:
     def latents(self, values: torch.Tensor) -> SparseActivations:
         """The values that are not zero, without gradients."""
         return self._entries.with_values(values.detach()).drop_zeros()
+
+
+def _product(sums: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    # Entries of half precision are float32, and autocast has a dtype of its own.
+    dtype = torch.promote_types(sums.dtype, numbers.dtype)
+    return sums.to(dtype) @ numbers.to(dtype)
 
 
 def active(

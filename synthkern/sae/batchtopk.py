@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -62,6 +64,16 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
         # In float64, as a hundredth of a small difference vanishes beside a float32.
         threshold = torch.zeros((), dtype=torch.float64, device=cfg.device)
         self.register_buffer("topk_threshold", threshold)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        """Conversions of the module leave the threshold in float64, with all of its digits."""
+        before = self.topk_threshold
+        applied = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        after = self.topk_threshold
+        if after.dtype != torch.float64:
+            known = after if before.is_meta else before.to(after.device)
+            self.topk_threshold = known.double()
+        return applied
 
     def select(
         self, pre: torch.Tensor, scale: torch.Tensor | None, *, positive: bool = True

@@ -117,7 +117,7 @@ class GatedTrainingSAE(BoundedTrainingSAE):
         acts = magnitudes.relu() * (gates > 0)
         sae_out = found.decode(acts, self.W_dec, self.b_dec)
         norms = torch.linalg.vector_norm(self.W_dec, dim=1)
-        penalty = found.latent_sums(gates) @ norms / len(sae_in)
+        penalty = found.weighted_sum(gates, norms) / len(sae_in)
         by_gates = found.decode(gates, self.W_dec, self.b_dec)
         losses = {
             "mse_loss": reconstruction_loss(sae_out, sae_in),

@@ -50,4 +50,5 @@ class _Pursuit(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         inputs, vectors = ctx.saved_tensors
-        return *engine.pursue_grad(inputs, vectors, ctx.choices, grad), None
+        of_inputs, of_vectors = engine.pursue_grad(inputs, vectors, ctx.choices, grad)
+        return of_inputs.to(inputs.dtype), of_vectors.to(vectors.dtype), None

@@ -81,7 +81,7 @@ class StandardTrainingSAE(BoundedTrainingSAE):
         sae_out = found.decode(acts, self.W_dec, self.b_dec)
         norms = torch.linalg.vector_norm(self.W_dec, dim=1)
         if p == 1:
-            penalty = found.latent_sums(acts) @ norms / len(sae_in)
+            penalty = found.weighted_sum(acts, norms) / len(sae_in)
         else:
             penalty = torch.linalg.vector_norm(acts * norms, ord=p, dim=1).mean()
         losses = {
