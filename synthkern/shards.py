@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from tqdm.auto import tqdm
 
-from synthkern._checks import as_int, as_seed
+from synthkern._checks import as_int, as_seed, plain_fields
 from synthkern.files import read_json, save_tensors, write_json
 from synthkern.staged_directory import clear_leftovers
 from synthkern.stream import STREAM_VERSION
@@ -47,6 +47,7 @@ class SampleJob:
     what: What = "hidden"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_int("samples", self.samples, low=0)
         as_seed("seed", self.seed)
         as_int("start", self.start, low=0, high=2**64 - 1)

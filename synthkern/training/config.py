@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from synthkern._checks import as_bool, as_float, as_int, as_seed, check_keys
+from synthkern._checks import as_bool, as_float, as_int, as_seed, check_keys, plain_fields
 from synthkern.sae.config import check_choice
 
 #: Shapes of the learning rate between warm-up and decay.
@@ -78,6 +78,7 @@ class TrainingConfig:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         self.training_samples = as_int("training_samples", self.training_samples, low=0)
         as_int("batch_size", self.batch_size, low=1, high=2**31 - 1)
         if self.seed is not None:

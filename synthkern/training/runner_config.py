@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from synthkern._checks import as_bool, as_device, as_int, check_keys
+from synthkern._checks import as_bool, as_device, as_int, check_keys, plain_fields
 from synthkern.sae.config import TARGET_L0, TrainingSAEConfig
 from synthkern.sae.registry import get_architecture
 from synthkern.training.config import TrainingConfig
@@ -107,6 +107,7 @@ class SyntheticSAERunnerConfig:
     logger: Any = field(default_factory=LoggingConfig)
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         if not isinstance(self.synthetic_model, SyntheticModelConfig | str):
             raise TypeError(
                 "synthetic_model must be a SyntheticModelConfig or a string, got "

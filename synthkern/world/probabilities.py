@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from synthkern._checks import as_float, as_int, as_seed
+from synthkern._checks import as_float, as_int, as_seed, plain_fields
 from synthkern.world.registry import GeneratorConfig, Registry
 
 
@@ -101,6 +101,7 @@ class ZipfianFiringProbabilityConfig(FiringProbabilityConfig):
     min_prob: float = 0.01
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         _exponent(self.exponent)
         _bounds(self.max_prob, self.min_prob, distinct=True)
 
@@ -124,6 +125,7 @@ class LinearFiringProbabilityConfig(FiringProbabilityConfig):
     min_prob: float = 0.01
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         _bounds(self.max_prob, self.min_prob)
 
     @classmethod
@@ -144,6 +146,7 @@ class RandomFiringProbabilityConfig(FiringProbabilityConfig):
     min_prob: float = 0.01
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         _bounds(self.max_prob, self.min_prob)
 
     @classmethod
@@ -163,6 +166,7 @@ class ConstantFiringProbabilityConfig(FiringProbabilityConfig):
     probability: float = 0.1
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_float("probability", self.probability, low=0, high=1)
 
     @classmethod
