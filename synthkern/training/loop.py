@@ -92,7 +92,8 @@ class Loop:
                     self._duties()
             trainer.check_losses()
         except KeyboardInterrupt:
-            self._save()
+            with deferred_interrupt():  # a second one does not lose what the first left
+                self._save()
             raise
         except NonFiniteLossError as error:
             raise NonFiniteLossError(f"{error}; {self._last_good()}") from error

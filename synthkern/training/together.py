@@ -10,6 +10,7 @@ from itertools import count
 import torch
 
 from synthkern.training.history import TrainingHistory
+from synthkern.training.interrupt import deferred_interrupt
 from synthkern.training.random_states import random_states, set_random_states
 from synthkern.training.training import Training, TrainingResult
 
@@ -35,8 +36,9 @@ def train_together(trainings: Sequence[Training]) -> list[TrainingResult | Excep
     try:
         _go(lanes)
     except KeyboardInterrupt as interrupt:
-        for lane in lanes:
-            lane.interrupt(interrupt)
+        with deferred_interrupt():
+            for lane in lanes:
+                lane.interrupt(interrupt)
         raise
     finally:
         for lane in lanes:
