@@ -91,6 +91,12 @@ def read_model(directory: Path | str) -> ModelParts:
     return read_steadily(directory, _read)
 
 
+def asks_for_hierarchy(folder: Path) -> bool:
+    """Whether the config in a model's directory has a hierarchy."""
+    data = read_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME)
+    return not isinstance(data, dict) or data.get("hierarchy") is not None
+
+
 def _read(folder: Path) -> ModelParts:
     recipe = folder / SYNTHETIC_MODEL_CONFIG_FILENAME
     weights = folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME

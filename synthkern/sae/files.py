@@ -58,12 +58,18 @@ def _read(folder: Path, owner: type[_SAE], device: torch.device, dtype: torch.dt
         with torch.random.fork_rng(devices=[]):
             sae = found(cfg)
         wanted = sae.state_dict()
+        # Older checkpoints of SAELens train logarithms of the thresholds.
+        logarithms = "log_threshold" in file.tensors and "threshold" not in file.tensors
+        stored = {"threshold": "log_threshold"} if logarithms and "threshold" in wanted else {}
+        named = {other: name for name, other in stored.items()}
         with blaming(weights):
-            _check_tensors(file.tensors, wanted)
+            _check_tensors({named.get(k, k): v for k, v in file.tensors.items()}, wanted)
         state = {
-            name: file.read(name, floating=value.is_floating_point())
+            name: file.read(stored.get(name, name), floating=value.is_floating_point())
             for name, value in wanted.items()
         }
+        for name in stored:
+            state[name] = state[name].exp()
     with blaming(weights):
         for name, value in state.items():
             if value.is_floating_point():
