@@ -94,6 +94,11 @@ class ActivationGenerator(nn.Module):
         )
         for hierarchy in later:
             check_scaling_means(hierarchy.forest, plan.mean)
+        largest = plan.mean.max()
+        if float(largest) > torch.finfo(self.dtype).max:
+            raise ValueError(
+                f"mean_firing_magnitudes must be finite in {self.dtype}, got {float(largest)!r}"
+            )
         self._plan = plan.to(device)
         self._full_correlation: torch.Tensor | None = None
         self._correlation_diag: torch.Tensor | None = None
