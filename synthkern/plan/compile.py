@@ -34,16 +34,17 @@ def compile_plan(
 
     Args:
         num_features: N, at least 1.
-        firing_probabilities: p, a number or [N], in [0, 1].
+        firing_probabilities: p, a number or [N], in [0, 1]; as the magnitudes, a tensor of any
+            real dtype: one of booleans or integers is what SAELens takes too.
         mean: mean magnitudes, a number or [N].
         std: their standard deviations, a number or [N], at least 0.
         correlation: full [N, N], low-rank, or None for independent firing.
         forests: applied in order; their features are below N.
     """
     n = as_int("num_features", num_features, low=1, high=2**31 - 1)
-    p = as_vector("firing_probabilities", firing_probabilities, n, low=0, high=1)
-    means = as_vector("mean_firing_magnitudes", mean, n)
-    stds = as_vector("std_firing_magnitudes", std, n, low=0)
+    p = as_vector("firing_probabilities", _as_real(firing_probabilities), n, low=0, high=1)
+    means = as_vector("mean_firing_magnitudes", _as_real(mean), n)
+    stds = as_vector("std_firing_magnitudes", _as_real(std), n, low=0)
     factor, noise, rank, triangular = _copula(correlation, n)
     check_range(means, stds)
     for forest in forests:
@@ -74,6 +75,13 @@ def check_range(means: torch.Tensor, stds: torch.Tensor) -> None:
             "mean_firing_magnitudes + 6.34 * std_firing_magnitudes must be finite in float32, "
             f"got {float(means[first])!r} and {float(stds[first])!r} at [{first}]"
         )
+
+
+def _as_real(value: float | torch.Tensor) -> float | torch.Tensor:
+    """Integers and booleans as the floating-point numbers that they are."""
+    if not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex():
+        return value
+    return value.to(torch.float64)
 
 
 def check_scaling_means(forest: Forest, means: torch.Tensor) -> None:
