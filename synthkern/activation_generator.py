@@ -13,6 +13,7 @@ from torch import nn
 from synthkern import engine
 from synthkern._checks import as_bool, as_dtype, as_int, check_finite
 from synthkern.hierarchy_modifier import HierarchyModifier
+from synthkern.ownership import draw_from, own, runs_own
 from synthkern.plan import Correlation, Plan, check_scaling_means, compile_plan
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
@@ -144,10 +145,12 @@ class ActivationGenerator(nn.Module):
     @property
     def is_fused(self) -> bool:
         """Whether the engine makes whole samples: no callable of the user's own is among the
-        modifiers, and no subclass samples in another way.
+        modifiers, and no subclass, attribute, patch or hook samples in another way.
         """
-        return not self._rest and type(self).sample is ActivationGenerator.sample
+        # A subclass of the user's need not have made this class's attributes.
+        return runs_own(self, "sample", "forward") and not self._rest
 
+    @own
     @torch.no_grad()
     def sample(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Samples [B, N] in this generator's dtype, dense or sparse COO.
@@ -181,8 +184,11 @@ class ActivationGenerator(nn.Module):
         """The same samples in CSR form with float32 values; see :meth:`sample`."""
         if self.is_fused:
             return self._draw(batch_size, *stream_position(seed, start))
-        return as_entries(self.sample(batch_size, seed=seed, start=start))
+        count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
+        drawn = draw_from("generator", self, count, seed, start)
+        return as_entries(as_activations("generator", drawn, count, self.num_features))
 
+    @own
     def forward(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Samples [B, N]; see :meth:`sample`."""
         return self.sample(batch_size, seed=seed, start=start)
@@ -211,6 +217,8 @@ class ActivationGenerator(nn.Module):
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         """Follow nn.Module.to and its kin: a device moves the plan, a dtype is that of samples."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if "_plan" not in self.__dict__:  # a subclass of the user's that has none
+            return self
         moved = fn(torch.empty(0, dtype=self.dtype, device=self.device))
         self.dtype = as_dtype("dtype", moved.dtype)
         self._plan = self._plan.to(moved.device)
@@ -268,8 +276,36 @@ def _check_modified(activations: Any, modifier: Any, batch_size: int, num_featur
     )
 
 
-def as_entries(activations: torch.Tensor) -> SparseActivations:
-    """Activations [B, N], dense or sparse COO, in CSR form with float32 values."""
+def as_activations(
+    name: str, drawn: Any, batch_size: int, num_features: int
+) -> torch.Tensor | SparseActivations:
+    """What anybody's generator gave, if it is activations [B, N]: dense, COO, or in CSR form.
+
+    Raises:
+        TypeError: for anything else than a floating-point tensor or SparseActivations.
+        ValueError: for another shape.
+    """
+    if not isinstance(drawn, torch.Tensor | SparseActivations):
+        raise TypeError(f"{name} must return a tensor or SparseActivations, got {drawn!r}")
+    if not drawn.dtype.is_floating_point:
+        raise TypeError(f"{name} must return floating-point activations, got {drawn.dtype}")
+    if tuple(drawn.shape) != (batch_size, num_features):
+        raise ValueError(
+            f"{name} must return activations of shape {[batch_size, num_features]}, "
+            f"got {list(drawn.shape)}"
+        )
+    if isinstance(drawn, SparseActivations):
+        return drawn
+    drawn = drawn.detach()
+    if drawn.layout in (torch.strided, torch.sparse_coo):
+        return drawn
+    return drawn.to_sparse()
+
+
+def as_entries(activations: torch.Tensor | SparseActivations) -> SparseActivations:
+    """Activations [B, N], dense, sparse COO or CSR already, in CSR form with float32 values."""
+    if isinstance(activations, SparseActivations):
+        return activations.drop_zeros().to_dtype(torch.float32)
     if activations.layout == torch.strided:
         return engine.compress(activations).to_dtype(torch.float32)
     return SparseActivations.from_sparse_coo(activations).drop_zeros().to_dtype(torch.float32)

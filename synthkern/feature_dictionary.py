@@ -11,6 +11,7 @@ from synthkern import engine
 from synthkern._checks import as_float, as_int, check_tensor
 from synthkern.gather_entries import gather_entries
 from synthkern.orthogonalize import FeatureDictionaryInitializer, orthogonal_initializer
+from synthkern.ownership import own, runs_own
 from synthkern.sparse import SparseActivations
 from synthkern.world.probabilities import generator_of, random_normals
 
@@ -117,12 +118,11 @@ class FeatureDictionary(nn.Module):
         self._gather_mode = engine.as_gather_mode("gather_mode", mode)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether calling this is the exact gather alone: no subclass's forward, no hooks."""
-        own = type(self).forward is FeatureDictionary.forward
-        hooked = self._forward_hooks or self._forward_pre_hooks
-        return own and not hooked and self.gather_mode == "exact"
+    def is_own(self) -> bool:
+        """Whether calling this is the gather alone: no ``forward`` or hook of the user's."""
+        return runs_own(self, "forward")
 
+    @own
     def forward(self, activations: torch.Tensor | SparseActivations) -> torch.Tensor:
         """Hidden activations ``activations @ feature_vectors + bias``.
 
