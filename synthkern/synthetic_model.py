@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
 from torch import nn
 
-from synthkern._checks import as_bool, as_int
+from synthkern._checks import as_bool, as_device, as_int
 from synthkern.activation_generator import ActivationGenerator, as_activations, as_entries
 from synthkern.build_parts import (
     build_correlation,
@@ -18,6 +20,7 @@ from synthkern.build_parts import (
     build_hierarchy,
 )
 from synthkern.description import WorldDescription, describe_world
+from synthkern.device_name import DeviceName
 from synthkern.draw_hidden import check_dictionary, draw_hidden
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.hierarchy import Hierarchy
@@ -34,6 +37,20 @@ from synthkern.ownership import draw_from, own, sampler_of
 from synthkern.sparse import SparseActivations
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix
+
+
+@contextmanager
+def temporary_seed(seed: int | None) -> Iterator[None]:
+    """Within the block torch's global generators follow from ``seed``; after it, and after an
+    error in it, they are where they were. None changes nothing.
+    """
+    if seed is None:
+        yield
+        return
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
 
 
 class SyntheticModel(nn.Module):
@@ -92,29 +109,36 @@ class SyntheticModel(nn.Module):
         self.hierarchy = hierarchy
         self.activation_generator: Any = activation_generator
         self.feature_dict: Any = build_dictionary(cfg) if feature_dict is None else feature_dict
-        self.to(device)
+        self.to(as_device("device", device))
 
     @property
     def correlation_matrix(self) -> LowRankCorrelationMatrix | None:
         """The low-rank correlation of the features, on the model's device."""
         generator = self.activation_generator
-        return (
-            generator.low_rank_correlation if isinstance(generator, ActivationGenerator) else None
-        )
+        return generator.correlation if isinstance(generator, ActivationGenerator) else None
 
     @property
-    def device(self) -> torch.device:
-        """Where samples are made."""
+    def device(self) -> DeviceName:
+        """Where samples are made: a string as in SAELens, with a torch.device's ``type`` and
+        ``index``, equal to either. Assigning moves the model there.
+        """
         generator = self.activation_generator
-        if isinstance(generator, ActivationGenerator):
-            return generator.device
-        vectors: torch.Tensor = self.feature_dict.feature_vectors
-        return vectors.device
+        if isinstance(generator, ActivationGenerator) and "_plan" in vars(generator):
+            return DeviceName(generator.device)
+        return DeviceName(self.feature_dict.feature_vectors.device)
+
+    @device.setter
+    def device(self, device: torch.device | str) -> None:
+        self.to(as_device("device", device))
 
     @property
     def use_sparse_tensors(self) -> bool:
-        """Whether the generator returns sparse COO tensors."""
-        return self.activation_generator.use_sparse_tensors
+        """Whether the generator returns sparse COO tensors; assigning sets it there."""
+        return bool(getattr(self.activation_generator, "use_sparse_tensors", False))
+
+    @use_sparse_tensors.setter
+    def use_sparse_tensors(self, value: bool) -> None:
+        self.activation_generator.use_sparse_tensors = as_bool("use_sparse_tensors", value)
 
     @own
     @torch.no_grad()

@@ -287,9 +287,9 @@ def test_an_unseeded_evaluation_sees_the_samples_of_a_loop() -> None:
             return acts
 
     dictionary = a_dictionary()
-    generator = synthetic.ActivationGenerator(N, 0.4, 0.2)
+    generator, sae = synthetic.ActivationGenerator(N, 0.4, 0.2), an_sae()
     torch.manual_seed(3)
-    synthetic.eval_sae_on_synthetic_data(an_sae(), dictionary, generator, 10, 4, Recorder())
+    synthetic.eval_sae_on_synthetic_data(sae, dictionary, generator, 10, 4, Recorder())
     torch.manual_seed(3)
     for batch, size in zip(seen, (4, 4, 2), strict=True):
         assert torch.equal(batch, dictionary(generator.sample(size)))
