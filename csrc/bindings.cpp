@@ -48,6 +48,7 @@ class BoundForest {
         view_.group = check(group, "group", {nodes});
         for (int64_t k = 0; k < nodes; ++k) check_node(k);
         for (int64_t k = 0; k < nodes; ++k) {
+            check_children(k);
             node_of_[size_t(view_.feature[k])] = int32_t(k);
             if (view_.gate[k] >= 0) continue;
             ++view_.num_tops;
@@ -74,6 +75,15 @@ class BoundForest {
                                         std::to_string(k));
     }
 
+    // So that no node is below two others, nor below itself.
+    void check_children(int64_t k) const {
+        for (int32_t c = view_.child_begin[k]; c < view_.child_end[k]; ++c)
+            if (view_.gate[c] != k)
+                throw std::invalid_argument("forest must have gate " + std::to_string(k) +
+                                            " at its child " + std::to_string(c) + ", got " +
+                                            std::to_string(view_.gate[c]));
+    }
+
     std::vector<py::object> kept_;
     std::vector<int32_t> node_of_;
     Forest view_;
@@ -86,6 +96,7 @@ class BoundPlan {
               Array<float> std, const py::list& forests)
         : kept_{factor, mean, forests} {
         const int64_t n = mean.size();
+        check_at_least_0(rank, "rank");
         plan_.num_features = n;
         plan_.rank = rank;
         plan_.padded_rank = (rank + kLanes - 1) / kLanes * kLanes;
@@ -185,6 +196,9 @@ py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, in
                        int threads, bool want_features, const std::optional<Array<float>>& vectors,
                        const std::optional<Array<float>>& bias) {
     const Plan& plan = bound.view();
+    check_at_least_0(count, "count");
+    if (vectors.has_value() != bias.has_value())
+        throw std::invalid_argument("vectors and bias must be given together");
     Hidden hidden{};
     py::object out = py::none();
     if (vectors) {
@@ -206,17 +220,21 @@ py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, in
     return py::make_tuple(offsets, indices, values, out);
 }
 
-const float* means_of(const std::optional<Array<float>>& mean, int64_t num_features) {
-    return mean ? check(*mean, "mean", {num_features}) : nullptr;
+const float* means_of(const std::optional<Array<float>>& mean, const Forest& forest) {
+    if (mean) return check(*mean, "mean", {forest.num_features});
+    const uint8_t* end = forest.scaled + forest.num_nodes;
+    if (std::find_if(forest.scaled, end, [](uint8_t scaled) { return scaled != 0; }) != end)
+        throw std::invalid_argument("mean must be given where the forest scales");
+    return nullptr;
 }
 
 template <class T>
 Array<T> bound_apply_dense(const BoundForest& bound, const Array<T>& activations,
                            const std::optional<Array<float>>& mean, uint64_t seed, uint64_t start,
                            uint32_t ordinal, int threads) {
-    const int64_t batch = activations.shape(0), n = bound.view().num_features;
+    const int64_t batch = rows_of(activations, "activations"), n = bound.view().num_features;
     const T* in = check(activations, "activations", {batch, n});
-    const float* means = means_of(mean, n);
+    const float* means = means_of(mean, bound.view());
     Array<T> out(std::vector<py::ssize_t>{batch, n});
     T* to = out.mutable_data();
     const ReleasedGil no_gil;
@@ -231,7 +249,7 @@ Array<T> bound_apply_sparse(const BoundForest& bound, const Array<int64_t>& offs
                             uint32_t ordinal, int threads) {
     const int64_t n = bound.view().num_features;
     const Csr<T> csr = csr_of(offsets, indices, values, n);
-    const float* means = means_of(mean, n);
+    const float* means = means_of(mean, bound.view());
     Array<T> out(values.size());
     T* to = out.mutable_data();
     const ReleasedGil no_gil;
@@ -243,9 +261,7 @@ Array<T> bound_apply_sparse(const BoundForest& bound, const Array<int64_t>& offs
 
 template <class T>
 py::tuple bound_compress(const Array<T>& activations, int threads) {
-    if (activations.ndim() != 2)
-        throw std::invalid_argument("activations must have two dimensions");
-    const int64_t batch = activations.shape(0), n = activations.shape(1);
+    const int64_t batch = rows_of(activations, "activations"), n = activations.shape(1);
     std::vector<CsrPart<T>> parts;
     {
         const T* from = activations.data();
@@ -260,7 +276,7 @@ template <class T>
 Array<T> bound_gather(const Array<int64_t>& offsets, const Array<int32_t>& indices,
                       const Array<T>& values, const Array<T>& vectors, const Array<T>& bias,
                       int threads) {
-    const int64_t dim = bias.size(), n = vectors.shape(0);
+    const int64_t dim = bias.size(), n = rows_of(vectors, "vectors");
     const Csr<T> csr = csr_of(offsets, indices, values, n);
     const T* rows = check(vectors, "vectors", {n, dim});
     Array<T> out(std::vector<py::ssize_t>{csr.batch, dim});
@@ -276,6 +292,7 @@ Array<T> bound_grad_vectors(const Array<int64_t>& offsets, const Array<int32_t>&
                             const Array<T>& values, int64_t num_features, const Array<T>& grad,
                             int threads) {
     const Csr<T> csr = csr_of(offsets, indices, values, num_features);
+    rows_of(grad, "grad");
     const int64_t dim = grad.shape(1);
     const T* from = check(grad, "grad", {csr.batch, dim});
     Array<T> out(std::vector<py::ssize_t>{num_features, dim});
@@ -289,7 +306,7 @@ template <class T>
 Array<T> bound_grad_values(const Array<int64_t>& offsets, const Array<int32_t>& indices,
                            const Array<T>& values, const Array<T>& vectors, const Array<T>& grad,
                            int threads) {
-    const int64_t dim = vectors.shape(1), n = vectors.shape(0);
+    const int64_t n = rows_of(vectors, "vectors"), dim = vectors.shape(1);
     const Csr<T> csr = csr_of(offsets, indices, values, n);
     const T* rows = check(vectors, "vectors", {n, dim});
     const T* from = check(grad, "grad", {csr.batch, dim});

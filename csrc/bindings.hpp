@@ -37,6 +37,19 @@ const T* check(const Array<T>& array, const char* name, std::vector<int64_t> sha
                                 text(array.shape(), size_t(array.ndim())));
 }
 
+template <class T>
+int64_t rows_of(const Array<T>& matrix, const char* name) {
+    if (matrix.ndim() == 2) return matrix.shape(0);
+    throw std::invalid_argument(std::string(name) + " must have two dimensions, got " +
+                                std::to_string(matrix.ndim()));
+}
+
+inline void check_at_least_0(int64_t number, const char* name) {
+    if (number < 0)
+        throw std::invalid_argument(std::string(name) + " must be at least 0, got " +
+                                    std::to_string(number));
+}
+
 // The GIL let go of. Unlike pybind11's own, this lets Python end a daemon thread that wants the GIL
 // back while the interpreter shuts down: that unwinds through here.
 class ReleasedGil {

@@ -9,11 +9,9 @@ namespace {
 
 template <class T>
 Pursuit<T> pursuit_of(const Array<T>& input, const Array<T>& vectors) {
-    if (input.ndim() != 2 || vectors.ndim() != 2)
-        throw std::invalid_argument("input and vectors must have two dimensions");
     Pursuit<T> pursuit{};
-    pursuit.batch = input.shape(0);
-    pursuit.width = vectors.shape(0);
+    pursuit.batch = rows_of(input, "input");
+    pursuit.width = rows_of(vectors, "vectors");
     pursuit.dim = vectors.shape(1);
     pursuit.input = check(input, "input", {pursuit.batch, pursuit.dim});
     pursuit.vectors = vectors.data();
@@ -27,6 +25,7 @@ py::tuple bound_pursue(const Array<T>& input, const Array<T>& vectors, const Arr
     Pursuit<T> pursuit = pursuit_of(input, vectors);
     pursuit.gram = check(gram, "gram", {pursuit.width, pursuit.width});
     check(correlations, "correlations", {pursuit.batch, pursuit.width});
+    check_at_least_0(iterations, "iterations");
     pursuit.residual_threshold = residual_threshold;
     pursuit.iterations = iterations;
     pursuit.stop_on_repeat = stop_on_repeat;

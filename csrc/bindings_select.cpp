@@ -1,6 +1,7 @@
 // Python's view of the selection of active latents.
 #include <pybind11/stl.h>
 
+#include <limits>
 #include <optional>
 
 #include "bindings.hpp"
@@ -14,8 +15,8 @@ using MaybeArray = std::optional<Array<T>>;
 
 template <class T>
 Dense<T> dense_of(const Array<T>& pre, const MaybeArray<T>& scale) {
-    if (pre.ndim() != 2) throw std::invalid_argument("pre must have two dimensions");
-    const int64_t batch = pre.shape(0), width = pre.shape(1);
+    const int64_t batch = rows_of(pre, "pre"), width = pre.shape(1);
+    check_at_least_0(std::numeric_limits<int32_t>::max() - width, "2**31 - 1 - the width of pre");
     return {pre.data(), scale ? check(*scale, "scale", {width}) : nullptr, batch, width};
 }
 
@@ -36,6 +37,7 @@ void bind_typed(py::module_& m) {
     m.def(
         "select_topk",
         [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t k, bool positive, int threads) {
+            check_at_least_0(k, "k");
             return selected(dense_of(pre, scale), [&](const Dense<T>& dense) {
                 return select_topk(dense, k, positive, threads, kInterrupt);
             });
@@ -45,6 +47,7 @@ void bind_typed(py::module_& m) {
         "select_batch_topk",
         [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t count, bool positive,
            int threads) {
+            check_at_least_0(count, "count");
             return selected(dense_of(pre, scale), [&](const Dense<T>& dense) {
                 return select_batch_topk(dense, count, positive, threads, kInterrupt);
             });

@@ -50,7 +50,7 @@ void parallel(int64_t chunks, int threads, const Interrupt& interrupt, MakeWorke
     std::exception_ptr failure;
     std::mutex failure_lock;
     const std::thread::id caller = std::this_thread::get_id();
-    run_team(int(std::min<int64_t>(threads, chunks)), [&] {
+    run_team(int(std::max<int64_t>(1, std::min<int64_t>(threads, chunks))), [&] {
         try {
             Poll poll(stop, std::this_thread::get_id() == caller ? &interrupt : nullptr);
             auto worker = make_worker();

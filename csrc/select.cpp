@@ -148,7 +148,8 @@ T guess_bound(const Dense<T>& dense, int64_t count) {
     const auto rank = int64_t(1.2 * share + 64);
     if (rank >= int64_t(keys.size())) return 0;
     std::nth_element(keys.begin(), keys.begin() + rank, keys.end(), std::greater<T>());
-    return std::max(keys[size_t(rank)], T(0));
+    // At infinity only NaN would exceed it, though the two are equal.
+    return std::clamp(keys[size_t(rank)], T(0), std::numeric_limits<T>::max());
 }
 
 // Entries whose key exceeds the bound.

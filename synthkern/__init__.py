@@ -2,7 +2,12 @@
 
 from importlib.metadata import version as _version
 
-from synthkern.activation_generator import ActivationGenerator, ActivationsModifier
+from synthkern.activation_generator import (
+    ActivationGenerator,
+    ActivationsModifier,
+    ActivationsModifierInput,
+    CorrelationMatrixInput,
+)
 from synthkern.activation_iterator import SyntheticActivationIterator
 from synthkern.description import WorldDescription, describe_world
 from synthkern.evaluation import (
@@ -93,6 +98,7 @@ from synthkern.suite import Suite, SuiteSAE, load_suite, run_suite
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.synthetic_stream import SyntheticStream
 from synthkern.training import (
+    RUNNER_CONFIG_FILENAME,
     ActivationScaler,
     Logger,
     LoggingConfig,
@@ -148,6 +154,7 @@ from synthkern.world.probabilities import (
 __version__ = _version("synthkern")
 
 __all__ = [
+    "RUNNER_CONFIG_FILENAME",
     "SAE_CFG_FILENAME",
     "SAE_WEIGHTS_FILENAME",
     "STREAM_VERSION",
@@ -157,6 +164,7 @@ __all__ = [
     "ActivationGenerator",
     "ActivationScaler",
     "ActivationsModifier",
+    "ActivationsModifierInput",
     "BatchTopKTrainingSAE",
     "BatchTopKTrainingSAEConfig",
     "Calibration",
@@ -164,6 +172,7 @@ __all__ = [
     "ClassificationMetricsCalculator",
     "ConstantFiringProbabilityConfig",
     "ConstantMagnitudeConfig",
+    "CorrelationMatrixInput",
     "CorrelationMatrixStats",
     "DeadLatentsCalculator",
     "EffectiveFiringProbabilities",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import warnings
 
-_logger = logging.getLogger("synthkern")
+#: Where warnings are logged.
+logger = logging.getLogger("synthkern")
 # Where nobody has set logging up, the warning itself is what is shown, and once is enough.
-_logger.addHandler(logging.NullHandler())
+logger.addHandler(logging.NullHandler())
 
 
 def warn(message: str, *, stacklevel: int = 1) -> None:
@@ -17,5 +18,5 @@ def warn(message: str, *, stacklevel: int = 1) -> None:
         message: what is wrong.
         stacklevel: 1 blames the caller of this function, 2 the caller's caller, ...
     """
-    _logger.warning("%s", message, stacklevel=stacklevel + 1)
+    logger.warning("%s", message, stacklevel=stacklevel + 1)
     warnings.warn(message, stacklevel=stacklevel + 1)

@@ -21,6 +21,10 @@ from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 from synthkern.world.correlation import LowRankCorrelationMatrix
 
+#: What ``modify_activations`` takes, and ``correlation_matrix``.
+ActivationsModifierInput = ActivationsModifier | Sequence[ActivationsModifier] | None
+CorrelationMatrixInput = Correlation
+
 _NUMBERS = ("firing_probabilities", "mean_firing_magnitudes", "std_firing_magnitudes")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
@@ -95,16 +97,40 @@ def read_json(path: Path) -> Any:
     """Read JSON; an error names the file.
 
     Raises:
-        ValueError: for anything else, for NaN and infinity, and for what is nested too deep.
+        ValueError: naming the file, where :func:`parse_json` refuses what it holds.
         OSError: where it cannot be opened.
     """
     data = read_bytes(path)
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse)
+        return parse_json(data)
     except ValueError as error:
         raise ValueError(f"{path} must be a JSON file, but {error}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: for anything else, for NaN and infinity, for a name that stands twice in an
+            object, of which one would be lost, and for what is nested too deep.
+    """
+    try:
+        return json.loads(
+            text.decode("utf-8") if isinstance(text, bytes) else text,
+            parse_constant=_refuse,
+            object_pairs_hook=_once,
+        )
     except RecursionError as error:
-        raise ValueError(f"{path} must be a JSON file, but it is nested too deep") from error
+        raise ValueError("it is nested too deep") from error
+
+
+def file_hash(path: Path) -> str:
+    """What a regular file's bytes are known by: SHA-256, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -112,7 +138,7 @@ def blaming(path: Path) -> Iterator[None]:
     """Errors about what a file says become ValueErrors that name it."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{path}: what it says is nested too deep") from error
@@ -148,6 +174,14 @@ def _refuse_special(path: Path, mode: int) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
         raise ValueError(f"{path} must be a regular file, but it is none")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{twice!r} is there twice")
+    return found
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from synthkern import engine
-from synthkern._checks import as_int, check_tensor
+from synthkern._checks import check_tensor
 from synthkern.plan import Forest, check_scaling_means, compile_forest
 from synthkern.sparse import SparseActivations
-from synthkern.stream import EXCLUSION, stream_position
+from synthkern.stream import stream_position
 from synthkern.world.hierarchy import HierarchyNode, as_roots, validate_forest
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ class HierarchyModifier:
         if not activations.dtype.is_floating_point:
             raise ValueError(f"activations must be floating point, got {activations.dtype}")
         self.check_fits(activations.shape[1])
-        ordinal = as_int("ordinal", ordinal, low=0, high=2**32 - 1 - EXCLUSION)
         key, start = stream_position(seed, start)
         place = {"seed": key, "start": start, "ordinal": ordinal}
         forest = self.forest.to(activations.device)

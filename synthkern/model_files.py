@@ -74,6 +74,10 @@ def write_model(directory: Path | str, parts: ModelParts) -> None:
     for key, part in (("hierarchy", hierarchy), ("correlation", generator.correlation)):
         if part is None:
             config[key] = None
+    if generator.correlation is not None and config["correlation"] is not None:
+        # Of a correlation that was given, too.
+        rank = generator.correlation.correlation_factor.shape[1]
+        config["correlation"] = {**config["correlation"], "rank": rank}
     with saved_folder(directory, MODEL_FILENAMES) as folder:
         write_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME, config)
         weights = folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME

@@ -109,7 +109,8 @@ def _check_names(found: dict[str, StoredTensor], cfg: SyntheticModelConfig) -> N
 
 
 def _check_shapes(found: dict[str, StoredTensor], cfg: SyntheticModelConfig) -> None:
-    sizes: dict[str, int | str] = {"N": cfg.num_features, "D": cfg.hidden_dim, "r": "rank"}
+    rank = "rank" if cfg.correlation is None else cfg.correlation.rank
+    sizes: dict[str, int | str] = {"N": cfg.num_features, "D": cfg.hidden_dim, "r": rank}
     for name, stored in found.items():
         expected = [sizes[letter] for letter in _KINDS[name].shape]
         if len(stored.shape) != len(expected) or any(

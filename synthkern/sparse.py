@@ -237,7 +237,22 @@ class SparseActivations:
             f"dtype={self.dtype}, device='{self.device}')"
         )
 
+    def check_places(self) -> None:
+        """Raise unless the three arrays have the right shapes and dtypes and, on the CPU, offsets
+        ascend and indices are in range: nothing that follows them then leaves its arrays.
+        """
+        self._validate_arrays()
+        if self.device.type == "cpu":
+            self._validate_offsets()
+            self._validate_range()
+
     def _validate(self) -> None:
+        self._validate_arrays()
+        self._validate_offsets()
+        self._validate_range()
+        self._validate_ascent()
+
+    def _validate_arrays(self) -> None:
         self.num_features = as_int("num_features", self.num_features, low=0, high=2**31 - 1)
         for name, dtype in (("offsets", torch.int64), ("indices", torch.int32)):
             array = getattr(self, name)
@@ -257,8 +272,6 @@ class SparseActivations:
                 "offsets, indices and values must be on one device, got "
                 f"{self.offsets.device}, {self.indices.device}, {self.values.device}"
             )
-        self._validate_offsets()
-        self._validate_indices()
 
     def _validate_offsets(self) -> None:
         if self.offsets.numel() == 0:
@@ -270,14 +283,19 @@ class SparseActivations:
                 f"got {first} ... {last}"
             )
 
-    def _validate_indices(self) -> None:
-        outside = (self.indices < 0) | (self.indices >= self.num_features)
-        if bool(outside.any()):
+    def _validate_range(self) -> None:
+        if not self.nnz:
+            return
+        least, most = torch.aminmax(self.indices)
+        if least < 0 or most >= self.num_features:
+            outside = (self.indices < 0) | (self.indices >= self.num_features)
             place = int(outside.nonzero()[0])
             raise ValueError(
                 f"indices must be in [0, {self.num_features}), "
                 f"got {int(self.indices[place])} at [{place}]"
             )
+
+    def _validate_ascent(self) -> None:
         rows = self.row_indices()
         descends = (self.indices.diff() <= 0) & (rows.diff() == 0)
         if bool(descends.any()):

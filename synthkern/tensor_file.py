@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import safetensors
 import torch
 
-from synthkern.files import open_regular
+from synthkern.files import open_regular, parse_json
 
 #: The dtypes that can be read, by the names that the format has for them.
 _FLOATING = {
@@ -62,10 +61,10 @@ class TensorFile:
             with safetensors.safe_open(path, framework="np"):
                 pass
             size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
+            header = parse_json(file.read(size))
         except (safetensors.SafetensorError, ValueError) as error:
             raise ValueError(f"{path} must be a whole safetensors file, but {error}") from error
-        self.metadata: dict[str, str] = header.pop("__metadata__", {})
+        self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
         self.tensors = {
             name: StoredTensor(
                 entry["dtype"], tuple(entry["shape"]), 8 + size + entry["data_offsets"][0]
@@ -86,7 +85,13 @@ class TensorFile:
                 f"{self._path}: {name} must have one of the dtypes {', '.join(dtypes)}, "
                 f"got {stored.dtype}"
             )
-        tensor = torch.empty(stored.shape, dtype=dtypes[stored.dtype], device="cpu")
+        try:
+            tensor = torch.empty(stored.shape, dtype=dtypes[stored.dtype], device="cpu")
+        except (RuntimeError, TypeError) as error:  # such as a size of 2**63, beside one of 0
+            raise ValueError(
+                f"{self._path}: {name} must have a shape that fits the memory, got "
+                f"{list(stored.shape)}"
+            ) from error
         data = tensor.view(-1).view(torch.uint8).numpy().data
         self._file.seek(stored.begin)
         done = 0

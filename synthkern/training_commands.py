@@ -14,23 +14,33 @@ import torch
 
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVAL_STATS_FILENAME, read_evaluation, write_evaluation
-from synthkern.files import read_json
+from synthkern.files import blaming, read_json
 from synthkern.plots import (
     plot_precision_recall,
     plot_sae_feature_similarity,
     plot_training_curves,
 )
-from synthkern.sae import TrainingSAE, get_architecture
-from synthkern.sae.registry import architecture_names
+from synthkern.sae.registry import architecture_names, get_architecture
+from synthkern.sae.saelens import config_class_of, load_sae
+from synthkern.saved_folder import has_file, read_folder
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.training import SyntheticSAERunner, SyntheticSAERunnerConfig, TrainingHistory
 from synthkern.training.runner import RUNNER_CONFIG_FILENAME, TRAINING_HISTORY_FILENAME
-from synthkern.training.runner_config import set_target_l0
+from synthkern.training.runner_config import flat, set_target_l0
 from synthkern.training.training import EVALUATION_START
+from synthkern.world.config import SyntheticModelConfig
 from synthkern.world_argument import world_or_source
 
 #: Fields of the runner's config that the command line says otherwise.
-_OTHERWISE = {"synthetic_model", "sae", "output_path", "logger", "resume", "training_samples"}
+_OTHERWISE = {
+    "synthetic_model",
+    "sae",
+    "sae_lens_version",
+    "output_path",
+    "logger",
+    "resume",
+    "training_samples",
+}
 
 #: Fields of the runner's config that are options.
 _RUNNER = {f.name for f in fields(SyntheticSAERunnerConfig)} - _OTHERWISE
@@ -108,7 +118,9 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="a runner_config.json")
     parser.add_argument("--architecture", choices=architecture_names(), help="of the SAE")
     parser.add_argument("--samples", type=_count, help="to train on, such as 2e6")
-    parser.add_argument("--log", choices=("tensorboard", "wandb"), help="where figures go besides")
+    parser.add_argument(
+        "--log", choices=("tensorboard", "wandb", "none"), help="where figures go besides"
+    )
     group = parser.add_argument_group("training")
     for each in fields(SyntheticSAERunnerConfig):
         if each.name in _RUNNER:
@@ -182,13 +194,13 @@ def _train(options: argparse.Namespace) -> int:
 
 def described_run(
     options: argparse.Namespace,
-) -> tuple[SyntheticSAERunnerConfig, SyntheticModel | None]:
+) -> tuple[SyntheticSAERunnerConfig[Any], SyntheticModel | None]:
     """The run that the command line and its config file describe; the former has the last word.
 
     A world that is a saved model's is loaded, as the SAE's width follows from it.
     """
     given = vars(options)
-    data: dict[str, Any] = dict(read_json(given["config"])) if "config" in given else {}
+    data = _config_file(given["config"]) if "config" in given else {}
     if given.get("world") is not None:
         world = world_or_source(given["world"])
         data["synthetic_model"] = world if isinstance(world, str) else world.to_dict()
@@ -204,7 +216,8 @@ def described_run(
     if "checkpoint_path" not in given:
         data["checkpoint_path"] = str(given["out"] / "copies")
     if "log" in given:
-        data["logger"] = {**data.get("logger", {}), f"log_to_{given['log']}": True}
+        places = {f"log_to_{name}": name == given["log"] for name in ("wandb", "tensorboard")}
+        data["logger"] = {**data.get("logger", {}), **places}
     world, device = data["synthetic_model"], data.get("device", "cpu")
     model = SyntheticModel.load_from_source(world, device) if isinstance(world, str) else None
     width = world["hidden_dim"] if model is None else model.cfg.hidden_dim
@@ -214,6 +227,22 @@ def described_run(
     return SyntheticSAERunnerConfig.from_dict(data), model
 
 
+def _config_file(path: Path) -> dict[str, Any]:
+    """What a runner_config.json says, of this package's or SAELens': the right kinds at least."""
+    data = read_json(path)
+    with blaming(path):
+        if not isinstance(data, dict):
+            raise ValueError(f"this must be a run's config, got {data!r}")
+        for name, kinds in (
+            ("sae", dict | None),
+            ("logger", dict | None),
+            ("synthetic_model", dict | str),
+        ):
+            if not isinstance(data.get(name, {}), kinds):
+                raise ValueError(f"{name} must not be {data[name]!r}")
+        return flat(data)
+
+
 def _sae_config(saved: dict[str, Any] | None, given: dict[str, Any]) -> dict[str, Any]:
     saved = dict(saved or {})
     architecture = given.get("architecture", _architecture_in({"sae": saved}))
@@ -221,7 +250,7 @@ def _sae_config(saved: dict[str, Any] | None, given: dict[str, Any]) -> dict[str
         raise ValueError("--architecture must be given, or a --config that names one")
     if architecture != saved.get("architecture"):
         saved = {"architecture": architecture}
-    kind = get_architecture(architecture).config_class
+    kind = config_class_of(architecture)
     names = {f.name for f in fields(kind)} - _FOLLOW - _RUNNER
     saved |= {name: value for name, value in given.items() if name in names}
     if "d_sae" not in saved:
@@ -236,7 +265,7 @@ def _architecture_in(data: Any) -> str | None:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    sae: Any = TrainingSAE.load_from_disk(options.directory, options.device)
+    sae = load_sae(options.directory, options.device)
     model = _world_of(options.directory, options.world, options.device)
     result = eval_sae_on_synthetic_data(
         sae,
@@ -256,15 +285,23 @@ def _world_of(directory: Path, name: str | None, device: str) -> SyntheticModel:
     """The world that an SAE was trained on, or another."""
     if name is not None:
         return SyntheticModel.load_from_source(world_or_source(name), device)
-    data = read_json(directory / RUNNER_CONFIG_FILENAME)
-    return SyntheticModel.load_from_source(
-        SyntheticSAERunnerConfig.from_dict(data).synthetic_model, device
+    data = read_folder(
+        directory,
+        [RUNNER_CONFIG_FILENAME],
+        lambda files: read_json(files.path(RUNNER_CONFIG_FILENAME)),
     )
+    with blaming(directory / RUNNER_CONFIG_FILENAME):
+        # The world alone is asked for: whatever else the run was, it has been.
+        source = data.get("synthetic_model") if isinstance(data, dict) else None
+        if not isinstance(source, dict | str):
+            raise ValueError(f"synthetic_model must be a mapping or a string, got {source!r}")
+        world = source if isinstance(source, str) else SyntheticModelConfig.from_dict(source)
+    return SyntheticModel.load_from_source(world, device)
 
 
 def _plot(options: argparse.Namespace) -> int:
     folder, ending = options.directory, options.format
-    sae = TrainingSAE.load_from_disk(folder)
+    sae = load_sae(folder, "cpu")
     drawn = []
 
     def place(name: str) -> dict[str, Any]:
@@ -275,8 +312,10 @@ def _plot(options: argparse.Namespace) -> int:
         history = TrainingHistory.load(folder / TRAINING_HISTORY_FILENAME)
         if history.rows:
             plot_training_curves(history, **place("training_curves"))
-    if (folder / EVAL_STATS_FILENAME).exists():
-        plot_precision_recall(read_evaluation(folder), **place("precision_recall"))
+    if has_file(folder, EVAL_STATS_FILENAME):
+        result = read_evaluation(folder)
+        if result.per_latent is not None:  # SAELens' has none
+            plot_precision_recall(result, **place("precision_recall"))
     dictionary = _world_of(folder, None, "cpu").feature_dict
     plot_sae_feature_similarity(
         sae, dictionary, reorder_features=True, dtick=None, **place("similarity")

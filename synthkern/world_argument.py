@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from synthkern.files import read_json
+from synthkern.files import blaming, read_json
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import PRESETS
 
@@ -16,7 +16,9 @@ def load_world(name: str) -> SyntheticModelConfig:
     path = Path(name)
     if not path.is_file():
         raise ValueError(f"WORLD must be a JSON file or one of {', '.join(PRESETS)}, got {name!r}")
-    return SyntheticModelConfig.from_dict(read_json(path))
+    data = read_json(path)
+    with blaming(path):
+        return SyntheticModelConfig.from_dict(data)
 
 
 def world_or_source(name: str) -> SyntheticModelConfig | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shlex
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ OTHERS = r"python3 -m venv|\. \.venv|pip install|pytest|python (?P<script>benchm
 @pytest.fixture(autouse=True)
 def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Architectures that an example registers are gone after it."""
-    monkeypatch.setattr(registry._REGISTRY, "_classes", dict(registry._REGISTRY._classes))
+    monkeypatch.setattr(registry, "_REGISTRY", copy.copy(registry._REGISTRY))
 
 
 def blocks(language: str) -> list[str]:

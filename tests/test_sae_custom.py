@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import pytest
@@ -40,7 +41,7 @@ class CubeSAE(saes.TrainingSAE):
 
 @pytest.fixture
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry._REGISTRY, "_classes", dict(registry._REGISTRY._classes))
+    monkeypatch.setattr(registry, "_REGISTRY", copy.copy(registry._REGISTRY))
     saes.register_architecture("cube", CubeSAE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -118,7 +119,7 @@ def test_the_config_says_the_dtype_that_the_parameters_have(tmp_path: Path) -> N
     sae.save_model(tmp_path)
     loaded = saes.TrainingSAE.load_from_disk(tmp_path)
     assert bits(loaded) == bits(sae)
-    assert (loaded.cfg.dtype, sae.cfg.dtype) == ("bfloat16", "float32")
+    assert (loaded.cfg.dtype, sae.cfg.dtype) == ("bfloat16", "bfloat16")
 
 
 @dataclass
@@ -148,7 +149,7 @@ class TwiceSAE(saes.TrainingSAE):
 
 @pytest.fixture
 def _twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry._REGISTRY, "_classes", dict(registry._REGISTRY._classes))
+    monkeypatch.setattr(registry, "_REGISTRY", copy.copy(registry._REGISTRY))
     saes.register_architecture("twice", TwiceSAE)
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from small_suites import suite_data, write_suite
 from small_training import small_world
 
 from synthkern.suite.plan import plan_runs
 from synthkern.suite.suite import Suite, load_suite, suite_names
+from synthkern.suite.yaml_file import read_yaml
 from synthkern.world.presets import PRESETS
 
 
@@ -43,6 +45,48 @@ def test_a_yaml_file(tmp_path: Path) -> None:
     assert [type(value) for value in suite.l0] == [int, float]
     listed = load_suite(write_suite(tmp_path, worlds=["synth-sae-bench-1k"]))
     assert listed.worlds == {"synth-sae-bench-1k": PRESETS["synth-sae-bench-1k"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("2e6", 2_000_000),
+        ("-2E+3", -2000),
+        ("1_000e3", 1_000_000),
+        ("1.5e3", 1500.0),
+        (".5e-1", 0.05),
+        ("1e0", 1),
+        ("3e-4 ", 3e-4),
+        ("2.0e+6", 2e6),
+        ("1e30", 1e30),
+        ("'1e-3'", "1e-3"),
+        ("e3", "e3"),
+        ("1e", "1e"),
+        ("1e-3x", "1e-3x"),
+        ("x1e3", "x1e3"),
+    ],
+)
+def test_exponents_are_numbers(tmp_path: Path, text: str, value: object) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"a: {text}\n")
+    found = read_yaml(path)["a"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_suite_with_exponents(tmp_path: Path) -> None:
+    data = suite_data()
+    text = write_suite(tmp_path).read_text() + "\n"
+    text = text.replace(
+        f"training_samples: {data['training']['training_samples']}", "training_samples: 1e3"
+    )
+    path = tmp_path / "exponents.yaml"
+    path.write_text(text)
+    (run, *_) = plan_runs(load_suite(path))
+    assert run.config["training_samples"] == 1000
+    # Others that read YAML in this process have their own.
+    assert yaml.safe_load("1e3") == "1e3"
 
 
 def test_a_python_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from synthkern.suite.supervisor import run_suite
 @pytest.fixture(autouse=True)
 def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Architectures that a test registers are gone after it."""
-    monkeypatch.setattr(registry._REGISTRY, "_classes", dict(registry._REGISTRY._classes))
+    monkeypatch.setattr(registry, "_REGISTRY", copy.copy(registry._REGISTRY))
     torch.set_num_threads(1)
 
 

@@ -148,8 +148,8 @@ def test_words_choose_runs() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training": {"lr": -1}}, r"^saes\['TopK'\]: lr must be a finite number > 0, got -1"),
-        ({"training": {"speed": 1}}, r"^saes\['TopK'\]: data has unknown keys \['speed'\]"),
+        ({"training": {"lr": -1}}, r"^saes\['TopK'\]: lr must be a finite number >= 0, got -1"),
+        ({"training": {"speed": 1}}, r"^saes\['TopK'\]: d has unknown keys \['speed'\]"),
         ({"training": {"eval_samples": 0}}, r"eval_samples must be an integer >= 1, got 0"),
         (
             {"training": {"run_final_eval": False}},

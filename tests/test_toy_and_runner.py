@@ -210,7 +210,7 @@ def test_runner_configs_are_checked(tmp_path: Path) -> None:
         synthetic.SyntheticSAERunnerConfig.from_dict({**data, "speed": 1})
     for name in ("sae", "synthetic_model"):
         rest = {key: value for key, value in data.items() if key != name}
-        with pytest.raises(ValueError, match=f"data must have {name}"):
+        with pytest.raises(ValueError, match=f"d must have {name}"):
             synthetic.SyntheticSAERunnerConfig.from_dict(rest)
 
 

@@ -283,6 +283,16 @@ def test_a_stream_is_trained_on_from_where_it_stands(world: synthetic.SyntheticM
     assert_same_state(fed, state(later))
 
 
+def test_a_stream_stays_where_it_stands(world: synthetic.SyntheticModel, tmp_path: Path) -> None:
+    stream = synthetic.SyntheticStream(world, BATCH, 5, start=640, prefetch=1)
+    before = {**vars(stream), "state": stream.state_dict()}
+    for attempt in range(2):
+        sae = small_sae("topk", normalize_activations="expected_average_only_in")
+        cfg = settings(steps=3, n_batches_for_norm_estimate=2)
+        train_sae(sae, stream, cfg, checkpoint_dir=tmp_path / "c")
+        assert {**vars(stream), "state": stream.state_dict()} == before, attempt
+
+
 def test_nothing_to_train_on_leaves_the_sae_as_it_is(world: synthetic.SyntheticModel) -> None:
     sae = small_sae("standard")
     before = state(sae)
@@ -383,7 +393,7 @@ def test_arguments_are_checked_first(world: synthetic.SyntheticModel, tmp_path: 
         ("max_grad_norm", 0.0),
         ("target_l0", 0.0),
         ("log_every", 0),
-        ("eval_samples", 0),
+        ("eval_samples", -1),
         ("checkpoint_seconds", -1.0),
     ],
 )

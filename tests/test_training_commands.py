@@ -12,6 +12,7 @@ from small_training import small_world
 from synthkern.cli import main
 from synthkern.evaluation.files import read_evaluation
 from synthkern.sae import GatedTrainingSAE, JumpReLUTrainingSAE, TrainingSAE
+from synthkern.training.runner_config import flat
 
 
 @pytest.fixture
@@ -27,8 +28,7 @@ def train(world: str, out: Path, *words: str) -> int:
 
 
 def recipe(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "runner_config.json").read_text())
-    return found
+    return flat(json.loads((out / "runner_config.json").read_text()))
 
 
 BATCHTOPK = ("--architecture", "batchtopk", "--d-sae", "20", "--k", "2.5")

@@ -252,6 +252,22 @@ def test_a_training_goes_on_with_graphs_or_without(
         assert curves(got) == curves(expected)
 
 
+def test_an_sae_that_was_moved_is_captured_anew(
+    world: synthetic.SyntheticModel, graphs: None
+) -> None:
+    def moves(trainer: SAETrainer) -> None:
+        trainer.sae.double().float()
+
+    expected = small_sae("topk")
+    changes = {"n_snapshots": 1, "dead_feature_window": 99}
+    cfg = settings(cuda_graph=False, **changes)
+    train_sae(expected, world, cfg, snapshot_fn=lambda trainer: None)
+    moved = small_sae("topk")
+    train_sae(moved, world, settings(**changes), snapshot_fn=moves)
+    assert Again.made == 2
+    assert_same_state(moved, state(expected))
+
+
 def test_other_batch_sizes_are_trained_on_eagerly(
     world: synthetic.SyntheticModel, graphs: None
 ) -> None:

@@ -96,6 +96,19 @@ def test_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert asked[0]["name"] == "standard-20-lr-0.0003"
     assert asked[0]["config"]["training_samples"] == 4 * BATCH
     assert [step for step, _ in runs[0].rows] == [2, 4, 4]
+    assert {
+        "details/n_training_samples",
+        "details/current_learning_rate",
+        "details/l1_coefficient",
+        "losses/overall_loss",
+        "losses/mse_loss",
+        "losses/l1_loss",
+        "metrics/l0",
+        "metrics/explained_variance",
+        "sparsity/dead_features",
+        "sparsity/mean_passes_since_fired",
+    } <= runs[0].rows[0][1].keys()
+    assert "step" not in runs[0].rows[0][1]
     assert "final/mcc" in runs[0].rows[-1][1]
     assert runs[0].closed
 

@@ -66,6 +66,17 @@ def test_as_pytorchs_schedulers(name: str, warm_up: int, decay: int) -> None:
     assert got == pytest.approx(chained(name, warm_up, decay, cycles), rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("name", ["constant", "cosineannealing"])
+@pytest.mark.parametrize(
+    ("warm_up", "decay"), [(41, 0), (60, 0), (0, 40), (0, 60), (30, 25), (60, 20), (60, 60)]
+)
+def test_longer_than_the_training_as_pytorchs_schedulers(
+    name: str, warm_up: int, decay: int
+) -> None:
+    got = rates(settings(name, warm_up, decay))
+    assert got == pytest.approx(chained(name, warm_up, decay, 1), rel=1e-9, abs=1e-12)
+
+
 def test_linear_by_hand() -> None:
     got = rates(settings("linear", 4, 6))
     assert got[:4] == pytest.approx([LR / 4, LR / 2, LR * 3 / 4, LR])

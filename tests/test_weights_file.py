@@ -135,8 +135,9 @@ def test_the_configs_correlation_is_missing(folder: Path) -> None:
         ("firing_probabilities", [N + 1], f"[{N}]"),
         ("mean_firing_magnitudes", [1], f"[{N}]"),
         ("std_firing_magnitudes", [0], f"[{N}]"),
-        ("correlation_factor", [3, N], f"[{N}, rank]"),
-        ("correlation_factor", [N], f"[{N}, rank]"),
+        ("correlation_factor", [3, N], f"[{N}, 3]"),
+        ("correlation_factor", [N], f"[{N}, 3]"),
+        ("correlation_factor", [N, 2], f"[{N}, 3]"),
         ("correlation_diag", [N, 1], f"[{N}]"),
     ],
 )

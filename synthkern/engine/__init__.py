@@ -5,6 +5,10 @@ core; ``triton`` are kernels for a GPU, which Triton's interpreter runs on the C
 ``TRITON_INTERPRET=1`` is set before they are imported. CPU tensors go to ``cpu``, CUDA tensors to
 ``triton`` where that package is installed (3.6 or later), others to ``reference``; the environment
 variable ``SYNTHKERN_BACKEND`` forces one by name.
+
+Every function here checks its arguments, and raises ValueError or TypeError that names the one that
+is wrong. The one exception: what offsets and indices on a GPU hold is the caller's to know, as a
+look would wait for the device; :class:`SparseActivations` checks them where it is made.
 """
 
 from __future__ import annotations
@@ -16,7 +20,19 @@ import os
 
 import torch
 
-from synthkern._checks import check_finite
+from synthkern._checks import as_bool, as_float, as_int, check_finite, check_tensor
+from synthkern.engine.arguments import (
+    as_count,
+    as_ordinal,
+    as_place,
+    check_dictionary,
+    check_entries,
+    check_forest,
+    check_matrix,
+    check_plan,
+    check_row,
+    check_together,
+)
 from synthkern.engine.protocol import (
     MODES,
     Backend,
@@ -132,8 +148,13 @@ def sample(
         vectors: [N, D] float32 feature vectors, where hidden activations are wanted.
         bias: [D] float32, with ``vectors``.
     """
+    check_plan(plan)
+    seed, start = as_place(seed, start)
+    count = as_count("count", count)
     if (vectors is None) != (bias is None):
         raise ValueError("vectors and bias must be given together, got only one of them")
+    if vectors is not None:
+        check_dictionary(plan, vectors, bias)
     backend = backend_for(plan.device)
     return backend.sample(plan, seed, start, count, features, vectors, bias)
 
@@ -154,12 +175,16 @@ def sample_hidden_at(
         vectors: [N, D] float32 feature vectors.
         bias: [D] float32.
     """
+    check_plan(plan)
+    check_tensor("position", position)
     if tuple(position.shape) != (2,) or position.dtype != torch.int64:
         raise ValueError(
             f"position must be [2] torch.int64, got {list(position.shape)} {position.dtype}"
         )
     if position.device != plan.device:
         raise ValueError(f"position must be on {plan.device} as the plan, got {position.device}")
+    count = as_count("count", count)
+    check_dictionary(plan, vectors, bias)
     backend = backend_for(plan.device)
     return backend.sample_hidden_at(plan, position, count, vectors, bias)
 
@@ -179,6 +204,9 @@ def apply_forest_dense(
     sample start + b in forest number ``ordinal``. float16 and bfloat16 activations are computed
     with in float32 and the result is rounded.
     """
+    check_matrix("activations", activations, columns="N")
+    check_forest(forest, activations.shape[1], means)
+    seed, start, ordinal = *as_place(seed, start), as_ordinal(ordinal)
     if activations.dtype in _HALF:
         wide = apply_forest_dense(
             forest, activations.float(), means, seed=seed, start=start, ordinal=ordinal
@@ -198,6 +226,9 @@ def apply_forest_sparse(
     ordinal: int,
 ) -> SparseActivations:
     """The same for activations in CSR form; entries that became zero are dropped."""
+    check_entries("activations", activations)
+    check_forest(forest, activations.num_features, means)
+    seed, start, ordinal = *as_place(seed, start), as_ordinal(ordinal)
     check_finite("activations", activations.values)
     if activations.dtype in _HALF:
         wide = apply_forest_sparse(
@@ -215,6 +246,7 @@ def apply_forest_sparse(
 
 def compress(activations: torch.Tensor) -> SparseActivations:
     """The entries of dense activations [B, N] that are not zero, in CSR form."""
+    check_matrix("activations", activations, columns="N")
     if activations.dtype not in (torch.float32, torch.float64):
         return SparseActivations.from_dense(activations)
     return backend_for(activations.device).compress(activations)
@@ -247,6 +279,11 @@ def gather(
         ValueError: for an unknown mode.
     """
     as_gather_mode("mode", mode)
+    check_matrix("vectors", vectors, "N", "D")
+    check_row("bias", bias, vectors.shape[1])
+    check_entries("activations", activations, width=len(vectors))
+    check_together("activations", activations.values, "vectors", vectors)
+    check_together("bias", bias, "vectors", vectors)
     if vectors.dtype in _HALF:
         wide = gather(activations, vectors.float(), bias.float(), mode=mode)
         return wide.to(vectors.dtype)
@@ -259,6 +296,9 @@ def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor) -> t
 
     float16 and bfloat16 are computed with in float32, which is what comes back.
     """
+    check_matrix("grad", grad, "B", "D")
+    check_entries("activations", activations, batch=len(grad))
+    check_together("activations", activations.values, "grad", grad)
     grad = _wide(grad)
     return backend_for(grad.device).gather_grad_vectors(activations, grad)
 
@@ -270,7 +310,14 @@ def gather_grad_values(
 
     float16 and bfloat16 are computed with in float32, which is what comes back.
     """
+    check_matrix("vectors", vectors, "N", "D")
+    check_matrix("grad", grad, "B", vectors.shape[1])
+    check_entries("activations", activations, len(grad), len(vectors))
+    check_together("activations", activations.values, "grad", grad)
+    check_together("vectors", vectors, "grad", grad)
     vectors, grad = _wide(vectors), _wide(grad)
+    if vectors.dtype != grad.dtype:
+        raise ValueError(f"vectors must be {grad.dtype} as grad, got {vectors.dtype}")
     return backend_for(grad.device).gather_grad_values(activations, vectors, grad)
 
 
@@ -279,16 +326,25 @@ def select_topk(
 ) -> SparseActivations:
     """The k largest pre-activations of every sample; of equal ones those of the lowest latents.
 
+    The order: NaN counts as infinity, so that it is chosen first and shows in what follows; then
+    the numbers, subnormal ones too; minus infinity last.
+
     Args:
-        pre: pre-activations [B, M]. NaN counts as the largest, so that it shows in what follows.
-        k: of each sample, at least 0.
+        pre: pre-activations [B, M].
+        k: of each sample, at least 0; more than M are all.
         scale: [M], what decides is ``pre * scale``; the values stay those of ``pre``.
         positive: whether only those above 0 count, so that samples may have fewer. Where not, a
             GPU need not be waited for.
+
+    Returns:
+        [B, M] in CSR form, values in float32, or float64 where ``pre`` is.
     """
+    k = as_int("k", k, low=0)
+    check_matrix("pre", pre)
+    scale = None if scale is None else _by_latent("scale", scale, pre)
     pre = _wide(pre)
     steps = _sparse_steps(pre.device)
-    return steps.select_topk(pre, _like(scale, pre), min(k, pre.shape[1]), positive)
+    return steps.select_topk(pre, scale, min(k, pre.shape[1]), as_bool("positive", positive))
 
 
 def select_batch_topk(
@@ -296,17 +352,24 @@ def select_batch_topk(
 ) -> SparseActivations:
     """The ``count`` largest pre-activations of [B, M]; of equal ones the first.
 
-    ``scale``, ``positive`` and NaN are as in :func:`select_topk`.
+    ``count`` is at least 0, more than there are is all; ``scale``, ``positive`` and the order, NaN
+    and infinity in it, are as in :func:`select_topk`.
     """
+    count = as_int("count", count, low=0)
+    check_matrix("pre", pre)
+    scale = None if scale is None else _by_latent("scale", scale, pre)
     pre = _wide(pre)
     steps = _sparse_steps(pre.device)
-    return steps.select_batch_topk(pre, _like(scale, pre), min(count, pre.numel()), positive)
+    count = min(count, pre.numel())
+    return steps.select_batch_topk(pre, scale, count, as_bool("positive", positive))
 
 
 def select_above(pre: torch.Tensor, bounds: torch.Tensor) -> SparseActivations:
     """All pre-activations [B, M] above their latent's bound [M], and NaN."""
+    check_matrix("pre", pre)
+    bounds = _by_latent("bounds", bounds, pre)
     pre = _wide(pre)
-    return _sparse_steps(pre.device).select_above(pre, bounds.to(pre.dtype))
+    return _sparse_steps(pre.device).select_above(pre, bounds)
 
 
 def pursue(
@@ -321,7 +384,8 @@ def pursue(
 
     A choice is the vector whose product with the residual is the largest, the first of equal
     ones; its value is that product, and value times vector is taken off the residual. A sample
-    ends where no product is above 0.
+    ends where no product is above 0. NaN counts as the largest, and comes back as a value. float16
+    and bfloat16 are computed with in float32, which is what comes back.
 
     Args:
         inputs: [B, D], the first residuals.
@@ -333,14 +397,31 @@ def pursue(
     Returns:
         [B, M] in CSR form, a sample's entries in the order of its choices; a vector may repeat.
     """
+    _check_pursued(inputs, vectors)
+    threshold = as_float("residual_threshold", residual_threshold, low=0)
+    iterations = as_int("iterations", iterations, low=0, high=2**31 - 1)
+    as_bool("stop_on_repeat", stop_on_repeat)
+    inputs, vectors = _wide(inputs), _wide(vectors)
+    if not len(vectors):
+        return SparseActivations.from_dense(inputs.new_zeros(len(inputs), 0))
     steps = _sparse_steps(inputs.device)
-    return steps.pursue(inputs, vectors, residual_threshold, iterations, stop_on_repeat)
+    return steps.pursue(inputs, vectors, threshold, iterations, stop_on_repeat)
 
 
 def pursue_grad(
     inputs: torch.Tensor, vectors: torch.Tensor, choices: SparseActivations, grad: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradients of the inputs [B, D] and the vectors [M, D] from that of the values [nnz]."""
+    """Gradients of the inputs [B, D] and the vectors [M, D] from that of the values [nnz].
+
+    float16 and bfloat16 are computed with in float32, which is what comes back.
+    """
+    _check_pursued(inputs, vectors)
+    check_entries("choices", choices, len(inputs), len(vectors))
+    check_together("choices", choices.values, "inputs", inputs)
+    check_row("grad", grad, choices.nnz)
+    check_together("grad", grad, "inputs", inputs)
+    inputs, vectors = _wide(inputs), _wide(vectors)
+    choices, grad = choices.to_dtype(inputs.dtype), grad.to(inputs.dtype)
     return _sparse_steps(inputs.device).pursue_grad(inputs, vectors, choices, grad)
 
 
@@ -354,13 +435,36 @@ def count_fires(
         features: the same samples' N features, on any device.
         matched: [M] int64, the feature of each latent, on any device.
     """
+    check_entries("latents", latents)
+    check_entries("features", features, batch=latents.batch_size)
+    check_tensor("matched", matched)
+    if tuple(matched.shape) != (latents.num_features,) or matched.dtype != torch.int64:
+        raise ValueError(
+            f"matched must be [{latents.num_features}] torch.int64, got {list(matched.shape)} "
+            f"{matched.dtype}"
+        )
+    if matched.device.type == "cpu" and bool(
+        ((matched < 0) | (matched >= features.num_features)).any()
+    ):
+        raise ValueError(f"matched must be in [0, {features.num_features}), got {matched.tolist()}")
     device = latents.device
     steps = _sparse_steps(device)
     return steps.count_fires(latents, features.to(device), matched.to(device))
 
 
-def _like(scale: torch.Tensor | None, pre: torch.Tensor) -> torch.Tensor | None:
-    return None if scale is None else scale.to(pre.dtype)
+def _by_latent(name: str, value: torch.Tensor, pre: torch.Tensor) -> torch.Tensor:
+    """A number per latent [M] beside pre-activations, in the dtype that they are selected in."""
+    check_row(name, value, pre.shape[1])
+    check_together(name, value, "pre", pre)
+    return value.to(_wide(pre).dtype)
+
+
+def _check_pursued(inputs: torch.Tensor, vectors: torch.Tensor) -> None:
+    check_matrix("vectors", vectors, "M", "D")
+    check_matrix("inputs", inputs, "B", vectors.shape[1])
+    check_together("inputs", inputs, "vectors", vectors)
+    if inputs.dtype != vectors.dtype:
+        raise ValueError(f"inputs must be {vectors.dtype} as vectors, got {inputs.dtype}")
 
 
 def _sparse_steps(device: torch.device) -> SparseSteps:

@@ -41,6 +41,10 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
     Attributes:
         best_matches: [M] int64, the feature of each latent.
         num_features: N.
+        tp: float32 [M], samples in which a latent and its feature fire; as the next three, a copy.
+        fp: those in which only the latent does.
+        fn: those in which only the feature does.
+        tn: those in which neither does.
     """
 
     def __init__(self, sae_decoder: torch.Tensor, gt_features: torch.Tensor) -> None:
@@ -66,6 +70,27 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
     def num_sae_latents(self) -> int:
         """M."""
         return self.best_matches.numel()
+
+    @property
+    def tp(self) -> torch.Tensor:
+        """True positives so far."""
+        return self._sums["hits"].float()
+
+    @property
+    def fp(self) -> torch.Tensor:
+        """False positives so far."""
+        return (self._sums["fires"] - self._sums["hits"]).float()
+
+    @property
+    def fn(self) -> torch.Tensor:
+        """False negatives so far."""
+        return (self._sums["feature_fires"] - self._sums["hits"]).float()
+
+    @property
+    def tn(self) -> torch.Tensor:
+        """True negatives so far."""
+        either = self._sums["fires"] + self._sums["feature_fires"] - self._sums["hits"]
+        return (self._sums["samples"] - either).float()
 
     def add_batch(self, sae_latents: Activations, gt_feature_acts: Activations) -> None:
         """Add latents [B, M] and features [B, N]: dense, sparse COO or SparseActivations."""

@@ -25,6 +25,11 @@ class DeadLatentsCalculator(Calculator[int]):
         entries = entries_of("sae_latents", sae_latents, self.num_latents)
         self._add(fires=torch.bincount(entries.indices, minlength=self.num_latents))
 
+    @property
+    def latent_ever_fired(self) -> torch.Tensor:
+        """Which latents have fired so far, bool [M]; a copy."""
+        return self._sums["fires"] > 0
+
     def compute(self) -> int:
         """How many have not fired so far."""
-        return int((self._sums["fires"] == 0).sum())
+        return int((~self.latent_ever_fired).sum())

@@ -12,7 +12,6 @@ from tqdm.auto import tqdm
 
 from synthkern._checks import as_int
 from synthkern.draw_hidden import check_fit, draw_hidden
-from synthkern.evaluating import evaluating
 from synthkern.evaluation.entries import entries_of
 from synthkern.evaluation.figures import Figures, standard_errors
 from synthkern.evaluation.matching import Matching, match
@@ -24,6 +23,7 @@ from synthkern.evaluation.sae_interface import (
     check_returned,
     weight,
 )
+from synthkern.module_modes import evaluating
 from synthkern.ownership import check_positions, has_positions, sampler_of
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position

@@ -40,14 +40,34 @@ class ExplainedVarianceCalculator(Calculator[float]):
             samples=len(x),
         )
 
+    @property
+    def sum_x(self) -> torch.Tensor | None:
+        """Sum of the inputs so far, float64 [D], a copy; None where there was none."""
+        return self._sums["x"].clone() if self._sums["x"].dim() else None
+
+    @property
+    def sum_squared_norm(self) -> float:
+        """Sum of the inputs' squared norms so far."""
+        return float(self._sums["squares"])
+
+    @property
+    def sum_squared_residual(self) -> float:
+        """Sum of the squared distances of reconstructions and inputs so far."""
+        return float(self._sums["residuals"])
+
+    @property
+    def num_samples(self) -> int:
+        """Samples so far."""
+        return self._count("samples")
+
     def compute(self) -> float:
         """Of the samples so far."""
-        samples = self._count("samples")
+        samples = self.num_samples
         if samples == 0:
             return 0.0
-        error = float(self._sums["residuals"]) / samples
+        error = self.sum_squared_residual / samples
         mean = self._sums["x"] / samples
-        variance = float(self._sums["squares"]) / samples - float(mean.square().sum())
+        variance = self.sum_squared_norm / samples - float(mean.square().sum())
         if variance < _NOTHING:
             return 1.0 if error < _NOTHING else 0.0
         return 1.0 - error / variance

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import fields
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from synthkern._checks import is_number
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
-from synthkern.files import blaming, read_json, write_atomically, write_json
+from synthkern.files import blaming, read_bytes, read_json, write_atomically, write_json
+from synthkern.saved_folder import SavedFiles, read_folder, saved_folder
 
 EVAL_STATS_FILENAME = "eval_stats.json"
 PER_LATENT_FILENAME = "eval_per_latent.csv"
+
+#: Both belong together.
+EVALUATION_FILENAMES = (EVAL_STATS_FILENAME, PER_LATENT_FILENAME)
 
 _COLUMNS = ("matched_feature", "cosine", "precision", "recall", "f1_score", "rate")
 
@@ -27,18 +34,20 @@ def write_evaluation(folder: Path, result: SyntheticDataEvalResult) -> None:
 
     What is not a number in the result is null in the JSON, and "nan" in the CSV.
     """
-    write_json(folder / EVAL_STATS_FILENAME, _without_nan(result.to_dict()))
-    latents = result.per_latent
-    if latents is None:
-        (folder / PER_LATENT_FILENAME).unlink(missing_ok=True)
-        return
+    with saved_folder(folder, EVALUATION_FILENAMES) as place:
+        write_json(place / EVAL_STATS_FILENAME, _without_nan(result.to_dict()))
+        if result.per_latent is not None:
+            _write_table(place / PER_LATENT_FILENAME, result.per_latent)
+
+
+def _write_table(path: Path, latents: PerLatent) -> None:
     columns = {name: getattr(latents, name) for name in _COLUMNS}
     columns |= {f"{name}{_ERROR}": values for name, values in latents.standard_errors.items()}
     table = np.column_stack([np.arange(len(latents.rate)), *columns.values()])
     write_atomically(
-        folder / PER_LATENT_FILENAME,
-        lambda path: np.savetxt(
-            path,
+        path,
+        lambda to: np.savetxt(
+            to,
             table,
             # As many digits as tell two numbers apart.
             fmt=["%d", "%d"] + ["%.17g"] * (len(columns) - 1),
@@ -50,33 +59,45 @@ def write_evaluation(folder: Path, result: SyntheticDataEvalResult) -> None:
 
 
 def read_evaluation(folder: Path) -> SyntheticDataEvalResult:
-    """The result that :func:`write_evaluation` wrote.
+    """The result that :func:`write_evaluation`, or SAELens' runner, wrote.
+
+    The latter has no standard errors, and nothing of single latents.
 
     Raises:
         FileNotFoundError: where there is none.
         ValueError: naming the file that is something else.
     """
-    stats, table = folder / EVAL_STATS_FILENAME, folder / PER_LATENT_FILENAME
+    return read_folder(folder, EVALUATION_FILENAMES, _read)
+
+
+def _read(files: SavedFiles) -> SyntheticDataEvalResult:
+    stats = files.path(EVAL_STATS_FILENAME)
     data = read_json(stats)
-    wanted = {f.name for f in fields(SyntheticDataEvalResult)} - {"per_latent"}
+    wanted = {f.name for f in fields(SyntheticDataEvalResult)} - {"standard_errors"}
     with blaming(stats):
         if not isinstance(data, dict) or not wanted <= data.keys():
             raise ValueError(f"this must be an evaluation with {', '.join(sorted(wanted))}")
+        _check_figures({name: data[name] for name in wanted})
         values = {name: _with_nan(data[name]) for name in wanted}
+        values["standard_errors"] = _with_nan(data.get("standard_errors", {}))
         values["classification"] = ClassificationMetrics(**values["classification"])
-    return SyntheticDataEvalResult(**values, per_latent=_read_table(table))
+    table = files.path(PER_LATENT_FILENAME) if files.has(PER_LATENT_FILENAME) else None
+    return SyntheticDataEvalResult(
+        **values, per_latent=None if table is None else _read_table(table)
+    )
 
 
-def _read_table(path: Path) -> PerLatent | None:
-    if not path.exists():
-        return None
+def _read_table(path: Path) -> PerLatent:
     with blaming(path):
-        names = path.read_text(encoding="utf-8").partition("\n")[0].split(",")
-        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+        text = read_bytes(path).decode("utf-8")
+        names = text.partition("\n")[0].rstrip("\r").split(",")
+        table = np.loadtxt(StringIO(text), delimiter=",", skiprows=1, ndmin=2)
         columns: dict[str, Any] = dict(zip(names, table.reshape(-1, len(names)).T, strict=True))
         missing = [name for name in _COLUMNS if name not in columns]
         if missing:
             raise ValueError(f"this must be a table of latents with {', '.join(missing)}")
+        if not np.isfinite(columns["matched_feature"]).all():
+            raise ValueError("matched_feature must hold whole numbers")
     matched = columns["matched_feature"].astype(np.int64)
     errors = {
         name.removesuffix(_ERROR): values
@@ -86,6 +107,14 @@ def _read_table(path: Path) -> PerLatent | None:
     return PerLatent(
         matched, **{name: columns[name] for name in _COLUMNS[1:]}, standard_errors=errors
     )
+
+
+def _check_figures(data: Mapping[str, Any]) -> None:
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            _check_figures(value)
+        elif not (value is None or is_number(value)):
+            raise ValueError(f"{name} must be a number or null, got {value!r}")
 
 
 def _without_nan(value: Any) -> Any:

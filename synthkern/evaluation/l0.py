@@ -10,6 +10,10 @@ class L0Calculator(Calculator[float]):
     """Mean number of entries of a sample that are not zero; 0 where there was no sample.
 
     A negative latent is active too.
+
+    Attributes:
+        total_l0: number of entries that are not zero, of all samples so far.
+        num_samples: samples so far.
     """
 
     def __init__(self) -> None:
@@ -20,6 +24,16 @@ class L0Calculator(Calculator[float]):
         entries = entries_of("activations", activations)
         self._add(entries=entries.nnz, samples=entries.batch_size)
 
+    @property
+    def total_l0(self) -> float:
+        """Number of entries that are not zero, of all samples so far."""
+        return float(self._sums["entries"])
+
+    @property
+    def num_samples(self) -> int:
+        """Samples so far."""
+        return self._count("samples")
+
     def compute(self) -> float:
         """The mean over the samples so far."""
-        return self._count("entries") / max(1, self._count("samples"))
+        return self.total_l0 / max(1, self.num_samples)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import math
+from dataclasses import InitVar, asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,11 @@ from synthkern.evaluation.classification import ClassificationMetrics
 Column = npt.NDArray[np.float64]
 
 
-@dataclass
+@dataclass(eq=False)
 class PerLatent:
     """Each latent for itself: arrays [M], float64 but for the first.
+
+    Equal to another where all numbers are; NaN equals NaN.
 
     Attributes:
         matched_feature: int64, the feature that its decoder row has the greatest |cosine| with.
@@ -35,10 +38,18 @@ class PerLatent:
     rate: Column
     standard_errors: dict[str, Column] = field(default_factory=dict)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PerLatent):
+            return NotImplemented
+        return _same(vars(self), vars(other))
 
-@dataclass
+
+@dataclass(eq=False)
 class SyntheticDataEvalResult:
     """An SAE measured against the features that made its inputs.
+
+    Equal to another where all numbers are, those of single latents too; NaN equals NaN. What is
+    not among its dataclass fields, :attr:`per_latent`, is left out by ``dataclasses.asdict``.
 
     Attributes:
         true_l0: mean number of features that fire in a sample.
@@ -66,7 +77,19 @@ class SyntheticDataEvalResult:
     uniqueness: float
     classification: ClassificationMetrics
     standard_errors: dict[str, float] = field(default_factory=dict)
-    per_latent: PerLatent | None = None
+    if TYPE_CHECKING:
+        per_latent: PerLatent | None = None
+    else:
+        # No dataclass field, so that what is made of the fields are numbers, as in SAELens.
+        per_latent: InitVar[PerLatent | None] = None
+
+        def __post_init__(self, per_latent: PerLatent | None) -> None:
+            self.per_latent = per_latent
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SyntheticDataEvalResult):
+            return NotImplemented
+        return _same(vars(self), vars(other))
 
     def to_log_dict(self, prefix: str = "") -> dict[str, float | int]:
         """All figures flat, for logging: ``<prefix>mcc``, ``<prefix>classification/recall``, ...,
@@ -87,3 +110,14 @@ class SyntheticDataEvalResult:
             "classification": asdict(self.classification),
             "standard_errors": dict(self.standard_errors),
         }
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether figures are equal, one by one."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return np.array_equal(a, b, equal_nan=True)
+    if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
+        return math.isnan(b)
+    return bool(a == b)

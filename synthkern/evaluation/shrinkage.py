@@ -30,6 +30,16 @@ class ShrinkageCalculator(Calculator[float]):
         ratios = norms[0][counted] / norms[1][counted]
         self._add(ratios=ratios.sum(), samples=ratios.numel())
 
+    @property
+    def total_shrinkage(self) -> float:
+        """Sum of the ratios so far."""
+        return float(self._sums["ratios"])
+
+    @property
+    def num_samples(self) -> int:
+        """Samples so far whose input was long enough."""
+        return self._count("samples")
+
     def compute(self) -> float:
         """The mean over the samples so far."""
-        return float(self._sums["ratios"]) / max(1, self._count("samples"))
+        return self.total_shrinkage / max(1, self.num_samples)

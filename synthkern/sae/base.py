@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from synthkern._checks import as_dtype, as_float, check_tensor
-from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig, architecture_class
 from synthkern.sae.config_file import inference_dict, training_dict
 from synthkern.sae.files import read_sae, write_sae
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
@@ -41,6 +43,8 @@ class TrainingSAE(nn.Module, ABC):
     #: Names of the tensors [M] in the unit of the pre-activations, where latents, reconstructions
     #: aside, scale with these and W_enc; None where that is not known.
     latent_vectors: ClassVar[tuple[str, ...] | None] = None
+    #: SAELens' names for parameters [M] that are worth a histogram too, and ours.
+    logged_vectors: ClassVar[tuple[tuple[str, str], ...]] = ()
     #: Whether this very class (not one derived from it, which must say so itself) heeds
     #: ``TrainStepInput.dead_room``, so that its steps can be replayed as a CUDA graph: they then
     #: depend on ``sae_in`` and ``dead_neuron_mask`` alone, and only change tensors, in place. Its
@@ -61,6 +65,54 @@ class TrainingSAE(nn.Module, ABC):
         # A copy: training changes it, and one config serves many SAEs.
         self.cfg = copy.deepcopy(cfg)
         self.initialize_weights()
+
+    @classmethod
+    def from_dict(cls: type[_SAE], config_dict: Mapping[str, Any]) -> _SAE:
+        """An SAE of the architecture that a config's ``to_dict`` names, with fresh weights.
+
+        Raises:
+            ValueError: for an unknown architecture or key, or another class's architecture.
+        """
+        cfg = TrainingSAEConfig.from_dict(config_dict)
+        return cls.get_sae_class_for_architecture(cfg.architecture())(cfg)
+
+    @classmethod
+    def get_sae_class_for_architecture(cls: type[_SAE], architecture: str) -> type[_SAE]:
+        """The class that an architecture's name stands for; refused where it is none of this."""
+        found: type[Any] = architecture_class(architecture)
+        if not issubclass(found, cls):
+            raise ValueError(
+                f"architecture must stand for a {cls.__name__}, got {architecture!r}, "
+                f"a {found.__name__}"
+            )
+        return found
+
+    @classmethod
+    def get_sae_config_class_for_architecture(cls, architecture: str) -> type[TrainingSAEConfig]:
+        """The config's class of an architecture."""
+        found: type[TrainingSAEConfig] = architecture_class(architecture).config_class
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.W_dec.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        return self.W_dec.dtype
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        """What ``to`` and its like go through: the config then says what is."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.cfg.device, self.cfg.dtype = str(self.device), str(self.dtype).removeprefix("torch.")
+        return self
+
+    def get_name(self) -> str:
+        """A name for this SAE, of where it was trained, as far as its metadata say, and width."""
+        known = self.cfg.metadata.get
+        return f"sae_{known('model_name')}_{known('hook_name')}_{self.cfg.d_sae}"
 
     def initialize_weights(self) -> None:
         """The decoder, and the encoder that it is transposed; biases are zero."""
@@ -125,37 +177,51 @@ class TrainingSAE(nn.Module, ABC):
             pre=hidden_pre,
         )
 
-    def save_model(self, directory: Path | str) -> tuple[Path, Path]:
+    def save_model(self, path: Path | str) -> tuple[Path, Path]:
         """Save as the field's ``cfg.json`` and ``sae_weights.safetensors``, to train on.
 
         All parameters and buffers with the whole config. The two files appear together, replacing
         such a pair whole; whatever else is in the directory stays.
 
         Args:
-            directory: made where it is missing.
+            path: of the directory, made where it is missing.
 
         Returns:
             The paths of the weights and of the config.
         """
-        config = training_dict(self.cfg, self.W_dec.dtype)
-        return write_sae(directory, config, self.state_dict())
+        config, state = training_dict(self.cfg, self.W_dec.dtype), self.state_dict()
+        self.process_state_dict_for_saving(state)
+        return write_sae(path, config, state)
 
-    def save_inference_model(self, directory: Path | str) -> tuple[Path, Path]:
+    def save_inference_model(self, path: Path | str) -> tuple[Path, Path]:
         """Save as :meth:`save_model` does, for inference by the field's ``SAE.load_from_disk``.
 
         BatchTopK and Matryoshka BatchTopK become JumpReLU SAEs, whose thresholds are the learnt
         one; where activations are rescaled by the decoder's norms, the files hold a decoder of
         unit rows and an encoder scaled by the norms.
         """
-        config = inference_dict(self.cfg, self.W_dec.dtype)
-        return write_sae(directory, config, self.inference_state())
+        config, state = inference_dict(self.cfg, self.W_dec.dtype), self.inference_state()
+        self.process_state_dict_for_saving_inference(state)
+        return write_sae(path, config, state)
+
+    def process_state_dict_for_saving(self, state_dict: dict[str, Any]) -> None:
+        """Change the tensors, in place, that :meth:`save_model` is about to write; as they are."""
+
+    def process_state_dict_for_saving_inference(self, state_dict: dict[str, Any]) -> None:
+        """Likewise those of :meth:`save_inference_model`; they get the same changes."""
+        self.process_state_dict_for_saving(state_dict)
+
+    def process_state_dict_for_loading(self, state_dict: dict[str, Any]) -> None:
+        """Change the tensors, in place, that were read from a file; as they are."""
 
     @classmethod
     def load_from_disk(
         cls: type[_SAE],
-        directory: Path | str,
+        path: Path | str,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | str | None = None,
+        *,
+        fold_W_dec_norm: bool = False,
     ) -> _SAE:
         """Load what :meth:`save_model` or :meth:`save_inference_model` wrote, or the field's own.
 
@@ -163,9 +229,10 @@ class TrainingSAE(nn.Module, ABC):
         defaults. Torch's global generator is left as it is.
 
         Args:
-            directory: with the two files.
+            path: of the directory with the two files.
             device: of the parameters.
             dtype: of the parameters; None for the config's.
+            fold_W_dec_norm: whether to call :meth:`fold_W_dec_norm` then.
 
         Raises:
             ValueError: naming the file: for an unknown architecture, or one that is not this
@@ -173,7 +240,25 @@ class TrainingSAE(nn.Module, ABC):
                 infinity; where it is cut off or something else.
             OSError: where a file is missing.
         """
-        return read_sae(directory, cls, device, dtype)
+        sae = read_sae(path, cls, device, dtype)
+        if fold_W_dec_norm:
+            sae.fold_W_dec_norm()
+        return sae
+
+    def load_weights_from_checkpoint(self, checkpoint_path: Path | str) -> None:
+        """Take the weights of an SAE of the same kind and sizes that :meth:`save_model` wrote.
+
+        Raises:
+            ValueError: as :meth:`load_from_disk`, and for other sizes, naming them.
+        """
+        other = type(self).load_from_disk(checkpoint_path, dtype=self.dtype)
+        for name in ("d_in", "d_sae"):
+            expected, got = getattr(self.cfg, name), getattr(other.cfg, name)
+            if expected != got:
+                raise ValueError(
+                    f"{checkpoint_path} must hold an SAE of {name} {expected}, got {got}"
+                )
+        self.load_state_dict(other.state_dict())
 
     def inference_state(self) -> dict[str, torch.Tensor]:
         """The tensors of the SAE for inference, by name."""
@@ -181,7 +266,7 @@ class TrainingSAE(nn.Module, ABC):
         return state
 
     @torch.no_grad()
-    def fold_activation_norm_scaling_factor(self, factor: float) -> None:
+    def fold_activation_norm_scaling_factor(self, scaling_factor: float) -> None:
         """Take the scaling of the inputs into the weights: unscaled ones then give the same.
 
         Latents stay what they are, or, where they are in the input's unit (rescaled by the
@@ -189,9 +274,9 @@ class TrainingSAE(nn.Module, ABC):
         ``normalize_activations`` becomes "none".
 
         Args:
-            factor: what inputs were multiplied by; finite and above 0.
+            scaling_factor: what inputs were multiplied by; finite and above 0.
         """
-        self._fold_input_scale(as_float("factor", factor, low=0, open_low=True))
+        self._fold_input_scale(as_float("scaling_factor", scaling_factor, low=0, open_low=True))
         self.cfg.normalize_activations = "none"
 
     def fold_W_dec_norm(self) -> None:
@@ -203,6 +288,24 @@ class TrainingSAE(nn.Module, ABC):
             NotImplementedError: where that would change which latents are active.
         """
         self.load_state_dict(self.folded_state())
+
+    def fold_and_get_W_dec_norm(self) -> torch.Tensor:
+        """As :meth:`fold_W_dec_norm`; gives the norms [M] that the rows had."""
+        norms = self.get_W_dec_norm()
+        self.fold_W_dec_norm()
+        return norms
+
+    @torch.no_grad()
+    def get_W_dec_norm(self) -> torch.Tensor:
+        """Norms of the decoder's rows, [M], not below 1e-8."""
+        return torch.linalg.vector_norm(self.W_dec, dim=-1).clamp(min=1e-8)
+
+    @torch.no_grad()
+    def log_histograms(self) -> dict[str, npt.NDArray[Any]]:
+        """Figures [M] worth a histogram, by name: norms of the decoder's rows, and biases."""
+        found = {"W_dec_norms": torch.linalg.vector_norm(self.W_dec.float(), dim=-1)}
+        found |= {name: getattr(self, place) for name, place in self.logged_vectors}
+        return {f"weights/{name}": value.float().cpu().numpy() for name, value in found.items()}
 
     @torch.no_grad()
     def folded_state(self) -> dict[str, torch.Tensor]:
@@ -238,6 +341,10 @@ class TrainingSAE(nn.Module, ABC):
         """``(x - b_dec) @ W_enc + b_enc``, [..., M] of [..., D]."""
         return nn.functional.linear(self.centred(x), self.W_enc.T, self.b_enc)
 
+    def process_sae_in(self, sae_in: torch.Tensor) -> torch.Tensor:
+        """What the encoder sees of inputs [..., D], in the parameters' dtype: centred."""
+        return self.centred(sae_in)
+
     def centred(self, x: torch.Tensor) -> torch.Tensor:
         """What the encoder sees of inputs [..., D], in the parameters' dtype."""
         check_width("x", x, self.cfg.d_in)
@@ -272,5 +379,7 @@ def reconstruction_loss(sae_out: torch.Tensor, sae_in: torch.Tensor) -> torch.Te
 
 
 def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The sum of the losses, in their order."""
-    return torch.stack(list(losses.values())).sum()
+    """The sum of the losses, in their order, in float32 at least."""
+    # Of mixed dtypes otherwise, under autocast, which stack refuses where float16 is among them.
+    wide = [loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in losses.values()]
+    return torch.stack(wide).sum()

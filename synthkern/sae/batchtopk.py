@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +63,15 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
         # In float64, as a hundredth of a small difference vanishes beside a float32.
         threshold = torch.zeros((), dtype=torch.float64, device=cfg.device)
         self.register_buffer("topk_threshold", threshold)
+
+    def _apply(
+        self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
+    ) -> BatchTopKTrainingSAE:
+        """Follow nn.Module.to and its kin, but keep the threshold in float64."""
+        exact = self.topk_threshold
+        super()._apply(fn, recurse)
+        self.topk_threshold = exact.to(self.topk_threshold.device)
+        return self
 
     def select(
         self, pre: torch.Tensor, scale: torch.Tensor | None, *, positive: bool = True

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import numpy as np
+
 from synthkern._checks import as_bool, as_device, as_dtype, as_float, as_int, check_keys
 
 _Config = TypeVar("_Config", bound="TrainingSAEConfig")
@@ -89,10 +91,12 @@ class TrainingSAEConfig(ABC):
     decoder_init_norm: float | None = 0.1
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            setattr(self, each.name, _plain(getattr(self, each.name)))
         as_int("d_in", self.d_in, low=1)
         as_int("d_sae", self.d_sae, low=1, high=2**31 - 1)
-        as_dtype("dtype", self.dtype)
-        as_device("device", self.device)
+        self.dtype = str(as_dtype("dtype", self.dtype)).removeprefix("torch.")
+        self.device = str(as_device("device", self.device))
         as_bool("apply_b_dec_to_input", self.apply_b_dec_to_input)
         check_choice("normalize_activations", self.normalize_activations, _NORMALIZATIONS)
         check_choice("reshape_activations", self.reshape_activations, _RESHAPES)
@@ -100,7 +104,10 @@ class TrainingSAEConfig(ABC):
             raise TypeError(f"metadata must be a mapping, got {self.metadata!r}")
         self.metadata = Metadata(self.metadata)
         if self.decoder_init_norm is not None:
-            as_float("decoder_init_norm", self.decoder_init_norm, low=0, open_low=True)
+            # As an integer, torch takes none above 2**63.
+            self.decoder_init_norm = as_float(
+                "decoder_init_norm", self.decoder_init_norm, low=0, open_low=True
+            )
 
     @classmethod
     @abstractmethod
@@ -118,24 +125,38 @@ class TrainingSAEConfig(ABC):
         copied = {key: _copied(value) for key, value in values.items()}
         return {**copied, "architecture": self.architecture()}
 
+    def get_inference_sae_cfg_dict(self) -> dict[str, Any]:
+        """What a file for inference says, where the rest is among the metadata."""
+        from synthkern.sae.config_file import inference_dict
+
+        return inference_dict(self, as_dtype("dtype", self.dtype))
+
+    def get_training_architecture_details(self) -> dict[str, Any]:
+        """The fields that only training needs."""
+        from synthkern.sae.config_file import training_fields
+
+        return training_fields(self)
+
     @classmethod
-    def from_dict(cls: type[_Config], data: Mapping[str, Any]) -> _Config:
+    def from_dict(cls: type[_Config], config_dict: Mapping[str, Any]) -> _Config:
         """The config that :meth:`to_dict` describes, of the class that its architecture names.
 
         Raises:
             ValueError: for an unknown architecture or key, or another class's architecture.
         """
-        if not isinstance(data, Mapping):
-            raise TypeError(f"data must be a mapping, got {data!r}")
+        if not isinstance(config_dict, Mapping):
+            raise TypeError(f"config_dict must be a mapping, got {config_dict!r}")
         found: type[Any] = cls
-        if "architecture" in data:
-            found = architecture_class(data["architecture"]).config_class
+        if "architecture" in config_dict:
+            found = architecture_class(config_dict["architecture"]).config_class
         if not issubclass(found, cls):
             raise ValueError(
-                f"architecture must stand for a {cls.__name__}, got {data['architecture']!r}"
+                f"architecture must stand for a {cls.__name__}, got {config_dict['architecture']!r}"
             )
-        values = {key: _copied(value) for key, value in data.items() if key != "architecture"}
-        check_keys("data", values, {f.name for f in fields(found)})
+        values = {
+            key: _copied(value) for key, value in config_dict.items() if key != "architecture"
+        }
+        check_keys("config_dict", values, {f.name for f in fields(found)})
         config: _Config = found(**values)
         return config
 
@@ -155,3 +176,10 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, (dict, list)) else value
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it, where it is a NumPy scalar or a list of them."""
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -12,7 +12,7 @@ from synthkern.sae.config import TrainingSAEConfig, architecture_class
 
 #: The release of the field's package whose format is written: without one, its loaders take a
 #: file for an old one, which they rewrite by rules of their own.
-_RELEASE = "6.54.12"
+SAELENS_RELEASE = "6.54.12"
 
 #: Keys that the field's files have beside an SAE's own: where it was trained and what by.
 _PROVENANCE = {
@@ -87,12 +87,17 @@ def config_of(data: Any, *, device: str, dtype: torch.dtype | None) -> TrainingS
 
 def _origin(cfg: TrainingSAEConfig) -> dict[str, Any]:
     """What the field's files say of an SAE's training."""
-    known, kept = cfg.to_dict(), {*_inference_fields(cfg), "metadata", "architecture"}
     return {
-        "sae_lens_version": _RELEASE,
+        "sae_lens_version": SAELENS_RELEASE,
         "training_architecture": cfg.architecture(),
-        "training_architecture_details": {k: v for k, v in known.items() if k not in kept},
+        "training_architecture_details": training_fields(cfg),
     }
+
+
+def training_fields(cfg: TrainingSAEConfig) -> dict[str, Any]:
+    """The fields of a config that inference does not need, by name."""
+    known, kept = cfg.to_dict(), {*_inference_fields(cfg), "metadata", "architecture"}
+    return {name: value for name, value in known.items() if name not in kept}
 
 
 def _inference_fields(cfg: TrainingSAEConfig) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 
 from synthkern._checks import as_device, as_dtype, check_finite
 from synthkern.files import blaming, read_json, save_tensors, write_json
-from synthkern.sae.config import TrainingSAEConfig, architecture_class
+from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.config_file import config_of
 from synthkern.saved_folder import SavedFiles, read_folder, saved_folder
 from synthkern.tensor_file import StoredTensor, open_tensors
@@ -54,19 +54,25 @@ def _read(
     with blaming(recipe):
         # On the CPU first, wherever it was trained; the other device's memory is then taken once.
         cfg = config_of(data, device="cpu", dtype=dtype)
-        found = _class_of(cfg, owner)
+        found = owner.get_sae_class_for_architecture(cfg.architecture())
     with open_tensors(weights) as file:
         with blaming(weights):
             _check_decoder(file.tensors, cfg)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), blaming(recipe):
             sae = found(cfg)
         wanted = sae.state_dict()
-        with blaming(weights):
-            _check_tensors(file.tensors, wanted)
-        state = {
-            name: file.read(name, floating=value.is_floating_point())
-            for name, value in wanted.items()
-        }
+        if _changes_what_is_read(sae):
+            state = file.read_all()
+            with blaming(weights):
+                sae.process_state_dict_for_loading(state)
+                _check_tensors(state, wanted)
+        else:
+            with blaming(weights):
+                _check_tensors(file.tensors, wanted)
+            state = {
+                name: file.read(name, floating=value.is_floating_point())
+                for name, value in wanted.items()
+            }
     with blaming(weights):
         for name, value in state.items():
             if value.is_floating_point():
@@ -77,23 +83,25 @@ def _read(
     return sae.to(device)
 
 
-def _class_of(cfg: TrainingSAEConfig, owner: type[_SAE]) -> type[_SAE]:
-    found: type[_SAE] = architecture_class(cfg.architecture())
-    if not issubclass(found, owner):
-        raise ValueError(
-            f"architecture must stand for a {owner.__name__}, got {cfg.architecture()!r}, "
-            f"a {found.__name__}"
-        )
-    return found
-
-
 def _check_decoder(found: Mapping[str, StoredTensor], cfg: TrainingSAEConfig) -> None:
     """Raise where the config's sizes are not the file's, before memory of these sizes is taken."""
-    if "W_dec" in found:
-        _check_shape("W_dec", found["W_dec"], (cfg.d_sae, cfg.d_in))
+    if "W_dec" not in found:
+        raise ValueError(f"the file of an SAE must hold W_dec, got {sorted(found)}")
+    _check_shape("W_dec", found["W_dec"], (cfg.d_sae, cfg.d_in))
 
 
-def _check_tensors(found: Mapping[str, StoredTensor], wanted: Mapping[str, torch.Tensor]) -> None:
+def _changes_what_is_read(sae: TrainingSAE) -> bool:
+    """Whether the class has a ``process_state_dict_for_loading`` of its own."""
+    from synthkern.sae.base import TrainingSAE
+
+    return (
+        type(sae).process_state_dict_for_loading is not TrainingSAE.process_state_dict_for_loading
+    )
+
+
+def _check_tensors(
+    found: Mapping[str, StoredTensor | torch.Tensor], wanted: Mapping[str, torch.Tensor]
+) -> None:
     for what, names in (
         ("lacks", wanted.keys() - found.keys()),
         ("has unknown", found.keys() - wanted.keys()),
@@ -107,7 +115,7 @@ def _check_tensors(found: Mapping[str, StoredTensor], wanted: Mapping[str, torch
         _check_shape(name, found[name], tuple(value.shape))
 
 
-def _check_shape(name: str, stored: StoredTensor, expected: tuple[int, ...]) -> None:
+def _check_shape(name: str, stored: StoredTensor | torch.Tensor, expected: tuple[int, ...]) -> None:
     if stored.shape != expected:
         raise ValueError(
             f"{name} must have the shape {list(expected)} of the config, got {list(stored.shape)}"

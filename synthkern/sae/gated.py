@@ -60,6 +60,7 @@ class GatedTrainingSAE(BoundedTrainingSAE):
 
     config_class = GatedTrainingSAEConfig
     latent_vectors = ("b_gate", "b_mag")
+    logged_vectors = (("b_gate", "b_gate"), ("b_mag", "b_mag"))
 
     cfg: GatedTrainingSAEConfig
     b_gate: nn.Parameter
@@ -117,7 +118,8 @@ class GatedTrainingSAE(BoundedTrainingSAE):
         acts = magnitudes.relu() * (gates > 0)
         sae_out = found.decode(acts, self.W_dec, self.b_dec)
         norms = torch.linalg.vector_norm(self.W_dec, dim=1)
-        penalty = found.latent_sums(gates) @ norms / len(sae_in)
+        sums = found.latent_sums(gates)
+        penalty = sums @ norms.to(sums.dtype) / len(sae_in)
         by_gates = found.decode(gates, self.W_dec, self.b_dec)
         losses = {
             "mse_loss": reconstruction_loss(sae_out, sae_in),

@@ -117,7 +117,7 @@ class JumpReLUTrainingSAE(BoundedTrainingSAE):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         """Conversions of the module leave the thresholds in float32."""
-        applied = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        applied = super()._apply(fn, recurse)
         self.threshold.data = self.threshold.data.float()
         return applied
 

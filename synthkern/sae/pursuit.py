@@ -50,4 +50,5 @@ class _Pursuit(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         inputs, vectors = ctx.saved_tensors
-        return *engine.pursue_grad(inputs, vectors, ctx.choices, grad), None
+        grads = engine.pursue_grad(inputs, vectors, ctx.choices, grad)
+        return *(found.to(inputs.dtype) for found in grads), None

@@ -55,6 +55,7 @@ class StandardTrainingSAE(BoundedTrainingSAE):
     """
 
     config_class = StandardTrainingSAEConfig
+    logged_vectors = (("b_e", "b_enc"),)
     latent_vectors = ("b_enc",)
 
     cfg: StandardTrainingSAEConfig
@@ -81,7 +82,8 @@ class StandardTrainingSAE(BoundedTrainingSAE):
         sae_out = found.decode(acts, self.W_dec, self.b_dec)
         norms = torch.linalg.vector_norm(self.W_dec, dim=1)
         if p == 1:
-            penalty = found.latent_sums(acts) @ norms / len(sae_in)
+            sums = found.latent_sums(acts)
+            penalty = sums @ norms.to(sums.dtype) / len(sae_in)
         else:
             penalty = torch.linalg.vector_norm(acts * norms, ord=p, dim=1).mean()
         losses = {

@@ -17,8 +17,7 @@ def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
     [M, D] is therefore optimized as its transpose, whose ``grad`` is the encoder's own, read and
     set there: the module itself knows nothing of it, and any other optimizer may go on with it.
 
-    Views are of the memory that parameters have now: ask anew after moving or converting the
-    module, else the optimizer's next step raises RuntimeError.
+    As parameters do, views stay those of the module where it is moved or converted.
     """
     return [_as_laid_out(parameter) for parameter in module.parameters()]
 
@@ -34,10 +33,8 @@ class _Transpose(nn.Parameter):
         if gradient is None:
             return None
         if self._source.data_ptr() != self.data_ptr():
-            raise RuntimeError(
-                "the module was moved or converted after trainable_parameters(module): "
-                "call it again, for a new optimizer"
-            )
+            # The module was moved or converted: optimizers look here before they change a weight.
+            self.data = self._source.data.T
         return gradient.T
 
     @grad.setter

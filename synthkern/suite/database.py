@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synthkern._checks import is_number
+from synthkern.files import blaming, parse_json
 from synthkern.suite.disk import database_error
-from synthkern.training.history import Row, TrainingHistory
+from synthkern.training.history import TrainingHistory, check_rows
 
 DATABASE_FILENAME = "suite.sqlite"
 
@@ -25,6 +27,9 @@ STATES = ("pending", "running", "done", "failed")
 
 #: Columns of a latents table: the numbers of each latent that an evaluation gives.
 LATENT_COLUMNS = ("matched_feature", "cosine", "precision", "recall", "f1_score", "rate")
+
+#: Bytes of a run's curves, and of its latents, when they are inflated.
+_LARGEST = 2**28
 
 #: Seconds to wait for another process that writes.
 _PATIENCE = 60.0
@@ -150,6 +155,7 @@ class RunDatabase:
     Raises:
         FileNotFoundError: where there is none.
         OSError: naming the file, where it cannot be read or written, as all methods do.
+        ValueError: naming it, where a row is damaged, as all that read do.
     """
 
     def __init__(self, directory: Path | str, *, create: bool = False) -> None:
@@ -197,7 +203,11 @@ class RunDatabase:
         """The suites' descriptions, by name."""
         with self._reading() as connection:
             rows = connection.execute("SELECT name, description FROM suites ORDER BY rowid")
-            return {row["name"]: json.loads(row["description"]) for row in rows}
+            with blaming(self.path):
+                return {
+                    row["name"]: _object(f"suite {row['name']!r}", row["description"])
+                    for row in rows
+                }
 
     def runs(self, suite: str | None = None, *, state: str | None = None) -> list[Run]:
         """The runs that have a place in a suite, in the suites' order.
@@ -213,7 +223,8 @@ class RunDatabase:
                 "ORDER BY suite, position, key",
                 (suite, state),
             )
-            return [_run(row) for row in rows]
+            with blaming(self.path):
+                return [_run(row) for row in rows]
 
     def state(self, key: str) -> str:
         """What a run is, of :data:`STATES`.
@@ -225,21 +236,24 @@ class RunDatabase:
             row = connection.execute("SELECT state FROM runs WHERE key = ?", (key,)).fetchone()
         if row is None:
             raise KeyError(key)
-        state: str = row["state"]
-        return state
+        with blaming(self.path):
+            return _state(key, row["state"])
 
     def curves(self, keys: Iterable[str]) -> Iterator[tuple[str, TrainingHistory]]:
         """The training curves of those that have some."""
         for key, blob in self._blobs("SELECT rows FROM curves WHERE key = ?", keys):
-            rows: list[Row] = json.loads(zlib.decompress(blob))
-            yield key, TrainingHistory(rows)
+            with blaming(self.path), _naming(f"the curves of run {key!r}"):
+                history = TrainingHistory(check_rows(parse_json(_inflated(blob))))
+            yield key, history
 
     def latents(
         self, keys: Iterable[str], columns: Sequence[str] = LATENT_COLUMNS
     ) -> Iterator[tuple[str, dict[str, npt.NDArray[Any]]]]:
         """Columns [M] of :data:`LATENT_COLUMNS` of those that have some."""
         for key, blob in self._blobs("SELECT columns FROM latents WHERE key = ?", keys):
-            table = np.frombuffer(zlib.decompress(blob), "<f4").reshape(len(LATENT_COLUMNS), -1)
+            with blaming(self.path), _naming(f"the latents of run {key!r}"):
+                flat = np.frombuffer(_inflated(blob), "<f4")
+                table = flat.reshape(len(LATENT_COLUMNS), len(flat) // len(LATENT_COLUMNS))
             found: dict[str, npt.NDArray[Any]] = dict(zip(LATENT_COLUMNS, table, strict=True))
             found["matched_feature"] = found["matched_feature"].view("<i4")
             yield key, {name: found[name] for name in columns}
@@ -262,7 +276,7 @@ class RunDatabase:
             )
 
     def finish(self, key: str, outcome: Outcome) -> None:
-        """Note what a run has given."""
+        """Note what a run has given; a ValueError where that is more than can be read again."""
         with self._changes() as connection:
             _update(
                 connection,
@@ -275,11 +289,11 @@ class RunDatabase:
                 samples_per_second=outcome.samples_per_second,
                 error=None,
             )
-            curves = zlib.compress(_json(outcome.history.rows).encode())
+            curves = _deflated("curves", _json(outcome.history.rows).encode())
             columns = b"".join(_bytes(name, outcome.latents[name]) for name in LATENT_COLUMNS)
             connection.execute("INSERT OR REPLACE INTO curves VALUES (?, ?)", (key, curves))
             connection.execute(
-                "INSERT OR REPLACE INTO latents VALUES (?, ?)", (key, zlib.compress(columns))
+                "INSERT OR REPLACE INTO latents VALUES (?, ?)", (key, _deflated("latents", columns))
             )
 
     def fail(self, key: str, error: str) -> None:
@@ -311,12 +325,15 @@ class RunDatabase:
             connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
             try:
                 connection.row_factory = sqlite3.Row
+                _check_schema(self.path, connection)
                 yield connection
             finally:
                 # What is not committed is rolled back.
                 connection.close()
         except sqlite3.Error as error:
             raise database_error(self.path, error) from error
+        except UnicodeDecodeError as error:  # what SQLite itself says, of a damaged schema
+            raise ValueError(f"{self.path} holds text that is none: {error}") from error
 
     def _blobs(self, query: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         with self._reading() as connection:
@@ -324,6 +341,13 @@ class RunDatabase:
                 row = connection.execute(query, (key,)).fetchone()
                 if row is not None:
                     yield key, row[0]
+
+
+def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
+    """Raise where a file has more than tables: views and triggers are programs, of any length."""
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')")
+    for row in rows:
+        raise ValueError(f"{path} must hold tables and nothing else, got {row['name']!r}")
 
 
 def _update(connection: sqlite3.Connection, key: str, **values: Any) -> None:
@@ -336,9 +360,83 @@ def _update(connection: sqlite3.Connection, key: str, **values: Any) -> None:
 
 def _run(row: sqlite3.Row) -> Run:
     values = dict(row)
-    for name in ("config", "hardware", "metrics", "standard_errors"):
-        values[name] = json.loads(values[name] or "{}")
+    with _naming(f"run {values['key']!r}"):
+        for name in ("config", "hardware", "metrics", "standard_errors"):
+            values[name] = _object(name, values[name] or "{}")
+        for name in ("metrics", "standard_errors"):
+            for figure, value in values[name].items():
+                if not (value is None or is_number(value)):
+                    raise ValueError(f"{figure} in {name} must be a number, got {value!r}")
+        for name, kinds in _KINDS.items():
+            if not isinstance(values[name], kinds):
+                raise ValueError(f"{name} must not be {values[name]!r}")
+        _state(values["key"], values["state"])
+        sae = values["config"].get("sae", {})
+        if not isinstance(sae, dict) or not isinstance(sae.get("architecture", ""), str):
+            raise ValueError(f"sae in config must be an SAE's, got {sae!r}")
     return Run(**values)
+
+
+#: What the columns of a run may hold: SQLite itself takes anything.
+_KINDS: dict[str, Any] = {
+    "key": str,
+    "suite": str,
+    "world": str,
+    "sae": str,
+    "l0": float | None,
+    "seed": int,
+    "code_version": str | None,
+    "stream_version": int | None,
+    "seconds": float | None,
+    "training_seconds": float | None,
+    "samples_per_second": float | None,
+    "error": str | None,
+}
+
+
+def _state(key: str, state: Any) -> str:
+    if not isinstance(state, str) or state not in STATES:
+        raise ValueError(f"run {key!r}: state must be one of {', '.join(STATES)}, got {state!r}")
+    return state
+
+
+def _object(name: str, text: Any) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise ValueError(f"{name} must be JSON, got {text!r}")
+    with _naming(name):
+        found = parse_json(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} must be an object, got {found!r}")
+    return found
+
+
+def _inflated(blob: Any) -> bytes:
+    """What :func:`_deflated` was given."""
+    if not isinstance(blob, bytes):
+        raise ValueError("they must be a blob")
+    inflating = zlib.decompressobj()
+    try:
+        found = inflating.decompress(blob, _LARGEST)
+    except zlib.error as error:
+        raise ValueError(f"they cannot be inflated: {error}") from error
+    if not inflating.eof:
+        raise ValueError(f"they must be whole and hold at most {_LARGEST} bytes")
+    return found
+
+
+def _deflated(name: str, data: bytes) -> bytes:
+    if len(data) > _LARGEST:
+        raise ValueError(f"{name} must take at most {_LARGEST} bytes, got {len(data)}")
+    return zlib.compress(data)
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Errors say what part of the database they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
 def _json(data: Any) -> str:

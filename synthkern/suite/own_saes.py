@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from synthkern.files import file_hash
 from synthkern.sae.base import TrainingSAE
 from synthkern.sae.registry import architecture_names, get_architecture, register_architecture
 
@@ -72,12 +73,3 @@ def load_architectures(path: Path) -> list[str]:
         elif get_architecture(name) is not kind:
             raise ValueError(f"{path} defines the architecture {name!r}, which there is already")
     return sorted(found)
-
-
-def file_hash(path: Path) -> str:
-    """What a file's bytes are known by."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

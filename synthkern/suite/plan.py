@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from synthkern._checks import as_int
+from synthkern.files import file_hash
 from synthkern.sae.registry import get_architecture
 from synthkern.stream import STREAM_VERSION
 from synthkern.suite.database import PlannedRun
-from synthkern.suite.own_saes import file_hash, load_architectures
+from synthkern.suite.own_saes import load_architectures
 from synthkern.suite.suite import Suite, SuiteSAE
 from synthkern.suite.worlds import world_identity
 from synthkern.synthetic_model import SyntheticModel
@@ -29,6 +31,7 @@ _NOT_IN_KEY = {
     "cuda_graph",
     "resume",
     "logger",
+    "sae_lens_version",
     "save_synthetic_model",
 }
 
@@ -111,7 +114,7 @@ def only(runs: Sequence[PlannedRun], words: Iterable[str]) -> list[PlannedRun]:
 def _words(run: PlannedRun) -> dict[str, set[str]]:
     return {
         "world": {run.world},
-        "sae": {run.sae, run.config["sae"]["architecture"]},
+        "sae": {run.sae, run.config.get("sae", {}).get("architecture", run.sae)},
         "l0": set() if run.l0 is None else {f"l0={run.l0:g}"},
         "seed": {f"seed={run.seed}"},
     }
@@ -160,6 +163,7 @@ def _planned(suite: Suite, world: _World, name: str, l0: float | None, seed: int
     if l0 is not None:
         ask_for_l0(data, l0)
     full = SyntheticSAERunnerConfig.from_dict(data).to_dict()
+    as_int("eval_samples", full["eval_samples"], low=1)
     return PlannedRun(_key(full, world.identity), suite.name, world.name, name, l0, seed, full)
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from synthkern._checks import as_float, as_int, check_keys
 from synthkern.files import blaming, read_json
 from synthkern.suite.own_saes import load_python_file
 from synthkern.suite.published import Published, read_published
+from synthkern.suite.yaml_file import parse_yaml, read_yaml
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import PRESETS
 
@@ -72,6 +71,15 @@ class Suite:
     sae: dict[str, Any] = field(default_factory=dict)
     published: list[Published] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"name must be a string, got {self.name!r}")
+        if not self.name.isprintable() or set(self.name) & {"/", "\\"} or len(self.name) > 100:
+            raise ValueError(
+                "name must be part of a folder's name, of at most 100 printable characters and "
+                f"without '/' and '\\', got {self.name!r}"
+            )
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], folder: Path | None = None) -> Suite:
         """The suite that a mapping describes.
@@ -93,8 +101,6 @@ class Suite:
         if missing:
             raise ValueError(f"data must have {', '.join(sorted(missing))}, got {sorted(data)}")
         folder = Path() if folder is None else folder
-        if not isinstance(data["name"], str) or not data["name"]:
-            raise ValueError(f"name must be a string, got {data['name']!r}")
         return cls(
             name=data["name"],
             about=str(data.get("about", "")),
@@ -141,7 +147,7 @@ def load_suite(source: str | Path) -> Suite:
     """
     if isinstance(source, str) and source in suite_names():
         text = resources.files("synthkern.suite.suites").joinpath(f"{source}.yaml").read_text()
-        return Suite.from_dict(yaml.safe_load(text))
+        return Suite.from_dict(parse_yaml(text))
     path = Path(source)
     if path.suffix not in (".yaml", ".yml", ".py"):
         raise ValueError(
@@ -150,36 +156,11 @@ def load_suite(source: str | Path) -> Suite:
         )
     if not path.is_file():
         raise FileNotFoundError(f"SUITE must be a file, but there is no {path}")
-    data = _read_python(path) if path.suffix == ".py" else _read_yaml(path)
+    data = _read_python(path) if path.suffix == ".py" else read_yaml(path)
     if isinstance(data, Suite):
         return data
     with blaming(path):
         return Suite.from_dict(data, path.parent)
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-        _check_once(yaml.compose(text))
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be a YAML file, but {error}") from error
-
-
-def _check_once(node: Any) -> None:
-    """Raise where a name stands twice in a mapping: YAML would take the last in silence."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[Any] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
-            _check_once(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _check_once(value)
 
 
 def _read_python(path: Path) -> Any:
@@ -191,7 +172,7 @@ def _read_python(path: Path) -> Any:
 
 def _worlds(data: Any, folder: Path) -> dict[str, dict[str, Any] | str]:
     if isinstance(data, list):
-        data = {str(world): world for world in data}
+        data = {str(world): world for world in _list("worlds", data)}
     return {
         str(name): _world(f"worlds[{name!r}]", world, folder)
         for name, world in _filled_mapping("worlds", data).items()
@@ -250,7 +231,10 @@ def _l0(value: Any) -> float:
 def _mapping(name: str, data: Any) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise ValueError(f"{name} must be a mapping, got {data!r}")
-    return {str(key): value for key, value in data.items()}
+    found = {str(key): value for key, value in data.items()}
+    if len(found) < len(data):
+        raise ValueError(f"{name} must have every name once, got {list(data)!r}")
+    return found
 
 
 def _filled_mapping(name: str, data: Any) -> dict[str, Any]:
@@ -264,9 +248,12 @@ def _list(name: str, data: Any) -> list[Any]:
     if not isinstance(data, list | tuple | range):
         raise ValueError(f"{name} must be a list, got {data!r}")
     values = list(data)
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"{name} must have every value once, got {value!r} twice")
+    seen: dict[Any, Any] = {}
+    # What cannot be a key is no value of any of the lists, and refused by who reads it.
+    for value in (value for value in values if isinstance(value, Hashable)):
+        if value in seen:
+            raise ValueError(f"{name} must have every value once, got {seen[value]!r} twice")
+        seen[value] = value
     return values
 
 

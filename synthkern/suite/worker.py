@@ -168,7 +168,7 @@ class Worker:
             OSError: where the disk or the database can take no more.
         """
         with self._claimed(runs) as mine, ExitStack() as open_runners:
-            begun: list[tuple[PlannedRun, SyntheticSAERunner, Training]] = []
+            begun: list[tuple[PlannedRun, SyntheticSAERunner[Any], Training]] = []
             for run in mine:
                 self._reports.send("begin", run.key)
                 self._database.start(run.key, synthkern.__version__, STREAM_VERSION, self._hardware)
@@ -212,7 +212,7 @@ class Worker:
             for lock in locks:
                 release(lock)
 
-    def _runner(self, run: PlannedRun) -> SyntheticSAERunner:
+    def _runner(self, run: PlannedRun) -> SyntheticSAERunner[Any]:
         device = self._job.device
         data = {
             **run.config,
@@ -243,7 +243,7 @@ class Worker:
             return [error] * len(trainings)
 
     def _complete(
-        self, run: PlannedRun, runner: SyntheticSAERunner, trained: TrainingResult
+        self, run: PlannedRun, runner: SyntheticSAERunner[Any], trained: TrainingResult
     ) -> Outcome:
         began = time.monotonic()
         self._reports.send("evaluate", run.key)

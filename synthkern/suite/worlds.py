@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from synthkern.files import file_hash
 from synthkern.model_files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
 from synthkern.saved_folder import has_file
-from synthkern.suite.own_saes import file_hash
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.training.runner import SYNTHETIC_MODEL_FOLDER
 from synthkern.world.config import SyntheticModelConfig

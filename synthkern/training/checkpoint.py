@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from synthkern._checks import check_finite, is_number
 from synthkern.files import blaming, read_json, save_tensors, write_json
 from synthkern.saved_folder import (
     SavedFiles,
@@ -18,7 +21,24 @@ from synthkern.saved_folder import (
 from synthkern.tensor_file import open_tensors
 from synthkern.training.history import TrainingHistory, check_rows
 
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
 _TENSORS, _VALUES = _FILENAMES = "training_state.safetensors", "training_state.json"
+
+#: Before the names of the optimizer's tensors: "adam.0.exp_avg".
+_ADAM = "adam."
+
+_NONE = torch.empty(0)
+
+#: What the loop's progress holds, as far as it is there.
+_PROGRESS: dict[str, Callable[[Any], bool]] = {
+    "evaluated_step": _is_count,
+    "snapshots": _is_count,
+    "seconds": is_number,
+}
 
 #: Changes whenever older checkpoints can no longer be continued.
 _VERSION = 1
@@ -73,6 +93,67 @@ def has_checkpoint(directory: Path) -> bool:
     return has_file(directory, _VALUES)
 
 
+@contextmanager
+def continuing(directory: Path) -> Iterator[None]:
+    """Errors of a training that goes on from a checkpoint name it: a damaged one may say anything.
+
+    Raises:
+        ValueError: in place of what such a file makes the code that takes it fail with.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, OverflowError) as e:
+        what = f"it lacks {e}" if isinstance(e, KeyError) else str(e)
+        raise ValueError(f"{directory} must hold a checkpoint of this training, but {what}") from e
+
+
+def check_fits(
+    saved: Mapping[str, torch.Tensor],
+    fresh: Mapping[str, torch.Tensor],
+    parameters: Sequence[torch.Tensor],
+    steps: int,
+) -> None:
+    """Raise a ValueError unless the tensors of a checkpoint are those of such a trainer.
+
+    Args:
+        saved: of the checkpoint.
+        fresh: of a trainer of the same settings that has done no step.
+        parameters: that it trains, in the optimizer's order.
+        steps: that the checkpoint's has done.
+    """
+    expected = {name: (value.shape, value.dtype) for name, value in fresh.items()}
+    moments = {name.split(".")[1] for name in saved if name.startswith(_ADAM)}
+    for index, parameter in enumerate(parameters):
+        # One that no step has had a gradient for has none.
+        if str(index) in moments:
+            like = (parameter.shape, parameter.dtype)
+            expected[f"{_ADAM}{index}.step"] = (torch.Size(), torch.float32)
+            expected |= {f"{_ADAM}{index}.{name}": like for name in ("exp_avg", "exp_avg_sq")}
+    # One that was written on a GPU goes on elsewhere.
+    names = {name for name in saved if name in expected or not name.startswith("rng.")}
+    for what, differing in (("lacks", expected.keys() - names), ("has", names - expected.keys())):
+        differing -= {name for name in differing if name.startswith("rng.") and name != "rng.cpu"}
+        if differing:
+            raise ValueError(f"it {what} the tensors {sorted(differing)}")
+    if steps and not moments:
+        raise ValueError(f"it lacks the optimizer's tensors after {steps} steps")
+    for name in names:
+        shape, dtype = expected[name]
+        value = saved[name]
+        if value.shape != shape or value.dtype != dtype:
+            raise ValueError(
+                f"{name} must be {_name(dtype)} of shape {list(shape)}, got {_name(value.dtype)} "
+                f"of shape {list(value.shape)}"
+            )
+        # What an SAE keeps besides its parameters may be infinite, if it is so from the start.
+        if value.is_floating_point() and bool(fresh.get(name, _NONE).isfinite().all()):
+            check_finite(name, value)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def check_checkpoint_folder(directory: Path) -> None:
     """Raise an OSError where checkpoints could not be written: better known before than after."""
     check_writable_folder(directory, _FILENAMES)
@@ -87,6 +168,15 @@ def _read(files: SavedFiles) -> Checkpoint:
         missing = {"recipe", "values", "progress", "history"} - data.keys()
         if missing:
             raise ValueError(f"{sorted(missing)} must be there")
+        for name in ("recipe", "values", "progress"):
+            if not isinstance(data[name], dict):
+                raise ValueError(f"{name} must be an object, got {data[name]!r}")
+        stream = data["recipe"].get("stream", {})
+        if not isinstance(stream, dict):
+            raise ValueError(f"stream in recipe must be an object, got {stream!r}")
+        for name, kind in _PROGRESS.items():
+            if not kind(data["progress"].get(name, 0)):
+                raise ValueError(f"{name} must be a number, got {data['progress'][name]!r}")
         history = TrainingHistory(check_rows(data["history"]))
     with open_tensors(files.path(_TENSORS)) as file:
         tensors = file.read_all()

@@ -12,13 +12,28 @@ from synthkern.sae.config import check_choice
 #: Shapes of the learning rate between warm-up and decay.
 LR_SCHEDULERS = ("constant", "linear", "cosineannealing", "cosineannealingwarmrestarts")
 
+#: Fields that are integers, and the least of each.
+_COUNTS = {
+    "lr_warm_up_steps": 0,
+    "lr_decay_steps": 0,
+    "n_restart_cycles": 1,
+    "dead_feature_window": 0,
+    "feature_sampling_window": 1,
+    "n_batches_for_norm_estimate": 1,
+    "log_every": 1,
+    "eval_every": 0,
+    "eval_samples": 0,
+    "n_snapshots": 0,
+}
+
 
 @dataclass
 class TrainingConfig:
     """How long and how an SAE is trained; see :func:`train_sae`.
 
     Attributes:
-        training_samples: at least 0; whole batches are trained, so that the last may go beyond.
+        training_samples: at least 0, also as a float such as 1e6; whole batches are trained, so
+            that the last may go beyond.
         batch_size: samples of a step; an iterable's batches are as large as they come, and its
             schedules go by the size of the first.
         seed: of the stream of samples; None draws one from torch's global generator.
@@ -46,7 +61,7 @@ class TrainingConfig:
             SAE's ``normalize_activations`` asks for it.
         log_every: steps between rows of the training curves.
         eval_every: steps between evaluations; 0 for none.
-        eval_samples: samples of an evaluation.
+        eval_samples: samples of an evaluation; 0 for none, but by an evaluator that is given.
         n_snapshots: evenly spaced calls of the snapshot function.
         checkpoint_seconds: between checkpoints; 0 writes one after every step.
 
@@ -80,40 +95,54 @@ class TrainingConfig:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        self.training_samples = as_int("training_samples", self.training_samples, low=0)
-        as_int("batch_size", self.batch_size, low=1, high=2**31 - 1)
+        samples: Any = self.training_samples
+        if isinstance(samples, float) and samples.is_integer():
+            # As 1e6 is written.
+            samples = int(samples)
+        self.training_samples = as_int("training_samples", samples, low=0)
+        self.batch_size = as_int("batch_size", self.batch_size, low=1, high=2**31 - 1)
         if self.seed is not None:
-            as_seed("seed", self.seed)
-        as_float("lr", self.lr, low=0)
+            self.seed = as_seed("seed", self.seed)
+        self.lr = as_float("lr", self.lr, low=0)
         check_choice("lr_scheduler_name", self.lr_scheduler_name, LR_SCHEDULERS)
-        as_int("lr_warm_up_steps", self.lr_warm_up_steps, low=0)
-        as_int("lr_decay_steps", self.lr_decay_steps, low=0)
         if self.lr_end is None:
             self.lr_end = self.lr / 10
-        as_float("lr_end", self.lr_end, low=0)
-        as_int("n_restart_cycles", self.n_restart_cycles, low=1)
+        self.lr_end = as_float("lr_end", self.lr_end, low=0)
         for name in ("adam_beta1", "adam_beta2"):
-            if as_float(name, getattr(self, name), low=0) >= 1:
+            setattr(self, name, as_float(name, getattr(self, name), low=0))
+            if getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be below 1, got {getattr(self, name)!r}")
-        if self.max_grad_norm is not None:
-            as_float("max_grad_norm", self.max_grad_norm, low=0, open_low=True)
-        as_bool("autocast", self.autocast)
-        as_bool("cuda_graph", self.cuda_graph)
-        if self.target_l0 is not None:
-            as_float("target_l0", self.target_l0, low=0, open_low=True)
-        as_int("dead_feature_window", self.dead_feature_window, low=0)
-        as_int("feature_sampling_window", self.feature_sampling_window, low=1)
-        as_int("n_batches_for_norm_estimate", self.n_batches_for_norm_estimate, low=1)
-        as_int("log_every", self.log_every, low=1)
-        as_int("eval_every", self.eval_every, low=0)
-        as_int("eval_samples", self.eval_samples, low=1)
-        as_int("n_snapshots", self.n_snapshots, low=0)
-        as_float("checkpoint_seconds", self.checkpoint_seconds, low=0)
+        for name in ("max_grad_norm", "target_l0"):
+            value = getattr(self, name)
+            if value is not None:
+                setattr(self, name, as_float(name, value, low=0, open_low=True))
+        for name in ("autocast", "cuda_graph"):
+            setattr(self, name, as_bool(name, getattr(self, name)))
+        for name, low in _COUNTS.items():
+            setattr(self, name, as_int(name, getattr(self, name), low=low))
+        self.checkpoint_seconds = as_float("checkpoint_seconds", self.checkpoint_seconds, low=0)
 
     @property
     def training_steps(self) -> int:
         """Number of batches that have ``training_samples`` at least."""
         return -(-self.training_samples // self.batch_size)
+
+    @property
+    def total_training_samples(self) -> int:
+        """``training_samples``, as SAELens' trainer has it."""
+        return self.training_samples
+
+    @property
+    def total_training_steps(self) -> int:
+        """Whole batches in ``training_samples``, as SAELens' trainer has it: it does not count a
+        last step that goes beyond them.
+        """
+        return self.training_samples // self.batch_size
+
+    @property
+    def train_batch_size_samples(self) -> int:
+        """``batch_size``, as SAELens' trainer has it."""
+        return self.batch_size
 
     def to_dict(self) -> dict[str, Any]:
         """The fields."""

@@ -17,9 +17,10 @@ class TrainingHistory:
     """The rows of a training, in order.
 
     A row of a training step has ``step``, ``samples``, ``loss``, ``losses/<name>``, ``l0``,
-    ``explained_variance`` (of its batch), ``lr``, ``dead_latents``, ``coefficients/<name>``,
-    ``metrics/<name>`` and ``samples_per_second``; one of an evaluation ``eval/<name>``. What is
-    not finite is left out.
+    ``explained_variance`` (of its batch), ``lr``, ``dead_latents``, ``mean_steps_since_fired``,
+    ``coefficients/<name>``, ``metrics/<name>`` and ``samples_per_second``; one of an evaluation
+    ``eval/<name>``; one of a full window of firings ``mean_log10_feature_sparsity``,
+    ``below_1e-5`` and ``below_1e-6`` (numbers of latents). What is not finite is left out.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:

@@ -42,8 +42,34 @@ class TensorBoardLogger:
         self._writer.close()
 
 
+#: Names of figures that SAELens gives to Weights & Biases under others.
+_SAELENS_NAMES = {
+    "samples": "details/n_training_samples",
+    "loss": "losses/overall_loss",
+    "l0": "metrics/l0",
+    "explained_variance": "metrics/explained_variance",
+    "mean_log10_feature_sparsity": "metrics/mean_log10_feature_sparsity",
+    "dead_latents": "sparsity/dead_features",
+    "mean_steps_since_fired": "sparsity/mean_passes_since_fired",
+    "below_1e-5": "sparsity/below_1e-5",
+    "below_1e-6": "sparsity/below_1e-6",
+    "lr": "details/current_learning_rate",
+    "samples_per_second": "details/samples_per_second",
+}
+
+
+def saelens_name(name: str) -> str:
+    """What SAELens calls a figure of the training curves; the name itself where it has none."""
+    group, _, rest = name.partition("/")
+    if rest and group == "coefficients":
+        return f"details/{rest}_coefficient"
+    if rest and group == "eval":
+        return f"synthetic/{rest}"
+    return _SAELENS_NAMES.get(name, name)
+
+
 class WandbLogger:
-    """Sends figures to Weights & Biases.
+    """Sends figures to Weights & Biases, under SAELens' names, so that its dashboards show them.
 
     Args:
         project: of the run.
@@ -78,7 +104,8 @@ class WandbLogger:
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Take in the figures of a step."""
-        self._run.log(dict(figures), step=step)
+        named = {saelens_name(key): value for key, value in figures.items() if key != "step"}
+        self._run.log(named, step=step)
 
     def close(self) -> None:
         """End the run."""

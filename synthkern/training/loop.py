@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
+from synthkern.module_modes import keeping_modes
 from synthkern.training.checkpoint import Checkpoint, write_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.interrupt import deferred_interrupt
@@ -72,19 +73,20 @@ class Loop:
         self.seconds: float = progress.get("seconds", 0.0)
         self._row_samples, self._row_seconds = trainer.n_training_samples, self.seconds
         self._bar: Any = None
-        self._modes: list[tuple[torch.nn.Module, bool]] = []
+        self._open = ExitStack()
 
     def begin(self) -> None:
         """Show the bar, and do what is due before the first step."""
         trainer = self._trainer
-        self._modes = [(module, module.training) for module in trainer.sae.modules()]
-        self._bar = self._make_bar(
+        self._open.enter_context(keeping_modes(trainer.sae))
+        bar = self._make_bar(
             total=trainer.cfg.training_samples,
             initial=min(trainer.n_training_samples, trainer.cfg.training_samples),
             desc=self._title,
             unit=" samples",
             unit_scale=True,
         )
+        self._bar = self._open.enter_context(bar)
         with self._naming_checkpoint():
             self._duties()
 
@@ -110,10 +112,7 @@ class Loop:
 
     def close(self) -> None:
         """Put away the bar, and leave the SAE in the mode, training or not, that it was in."""
-        if self._bar is not None:
-            self._bar.close()
-        for module, mode in self._modes:
-            module.training = mode
+        self._open.close()
 
     @contextmanager
     def _naming_checkpoint(self) -> Iterator[None]:
@@ -140,6 +139,8 @@ class Loop:
             if logs:
                 trainer.check_losses()
                 self._add_row(figures)
+            if trainer.steps_done % cfg.feature_sampling_window == 0:
+                self._log(trainer.window_figures())
         bar.update(min(len(batch), cfg.training_samples - before))
 
     def _add_row(self, figures: dict[str, float]) -> None:
@@ -164,9 +165,9 @@ class Loop:
 
     def _evaluate(self) -> None:
         every, step = self._trainer.cfg.eval_every, self._trainer.steps_done
-        if not every or step % every or step <= self._evaluated_step:
+        due = every and step % every == 0 and step > self._evaluated_step
+        if not due or self._evaluator is None:
             return
-        assert self._evaluator is not None
         figures = self._evaluator(self._trainer.sae, self._trainer.activation_scaler)
         with deferred_interrupt():
             self._log({f"eval/{name}": value for name, value in figures.items()})

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
+from synthkern._warnings import warn
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
-from synthkern.evaluation.files import write_evaluation
+from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
 from synthkern.files import save_tensors, write_json
-from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
-from synthkern.sae.registry import make_sae
-from synthkern.saved_folder import check_writable_folder
+from synthkern.sae.saelens import sae_of
+from synthkern.saved_folder import check_writable_folder, saved_folder
 from synthkern.stream import fresh_seed
 from synthkern.synthetic_model import SyntheticModel
-from synthkern.training.checkpoint import has_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
-from synthkern.training.runner_config import SyntheticSAERunnerConfig
+from synthkern.training.runner_config import SAEConfig, SyntheticSAERunnerConfig
 from synthkern.training.together import train_together
 from synthkern.training.trainer import SAETrainer
 from synthkern.training.training import EVALUATION_START, Training, TrainingResult
@@ -29,6 +27,19 @@ from synthkern.training.training import EVALUATION_START, Training, TrainingResu
 RUNNER_CONFIG_FILENAME = "runner_config.json"
 SPARSITY_FILENAME = "sparsity.safetensors"
 TRAINING_HISTORY_FILENAME = "training_history.json"
+
+#: The outcome of a run: files of one folder that are replaced together.
+_OUTCOME = (
+    SAE_CFG_FILENAME,
+    SAE_WEIGHTS_FILENAME,
+    RUNNER_CONFIG_FILENAME,
+    SPARSITY_FILENAME,
+    TRAINING_HISTORY_FILENAME,
+    *EVALUATION_FILENAMES,
+)
+
+#: A copy of the SAE on the way, likewise.
+_COPY = (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME, RUNNER_CONFIG_FILENAME, SPARSITY_FILENAME)
 
 #: Where, in the folder of outputs, a run can be continued from, and the model may be saved.
 CHECKPOINT_FOLDER = "checkpoint"
@@ -54,8 +65,11 @@ class SyntheticSAERunnerResult:
     history: TrainingHistory = field(default_factory=TrainingHistory)
 
 
-class SyntheticSAERunner:
+class SyntheticSAERunner(Generic[SAEConfig]):
     """Trains, evaluates and saves an SAE.
+
+    What is saved in ``output_path`` is replaced in one step when the run has ended: until then
+    the outcome of a run before stays there, whole, beside the new one's "checkpoint".
 
     Args:
         cfg: what is to be done. An SAE's config of another width than the model's gets that, with
@@ -65,37 +79,33 @@ class SyntheticSAERunner:
             training interface.
 
     Raises:
-        ValueError: for a config whose SAE is not of this package, without ``override_sae``.
+        ValueError: for a config whose SAE is neither of this package nor of SAELens, without
+            ``override_sae``.
         TypeError: for a value of a wrong type.
     """
 
     def __init__(
         self,
-        cfg: SyntheticSAERunnerConfig,
+        cfg: SyntheticSAERunnerConfig[SAEConfig],
         override_synthetic_model: SyntheticModel | None = None,
         override_sae: Any = None,
     ) -> None:
         if not isinstance(cfg, SyntheticSAERunnerConfig):
             raise TypeError(f"cfg must be a SyntheticSAERunnerConfig, got {cfg!r}")
-        if override_sae is None and not isinstance(cfg.sae, TrainingSAEConfig):
-            raise ValueError(
-                "override_sae must be given where the config's sae is of another package, got "
-                f"{type(cfg.sae).__name__}"
-            )
         self.cfg = cfg
         self.synthetic_model = (
             SyntheticModel.load_from_source(cfg.synthetic_model, cfg.device)
             if override_synthetic_model is None
             else override_synthetic_model
         )
-        width = self.synthetic_model.cfg.hidden_dim
-        if cfg.sae.d_in != width:
-            warnings.warn(
-                f"sae.d_in is set to the model's hidden_dim {width}, it was {cfg.sae.d_in}",
+        width, config = self.synthetic_model.cfg.hidden_dim, _as_any(cfg.sae)
+        if config.d_in != width:
+            warn(
+                f"sae.d_in is set to the model's hidden_dim {width}, it was {config.d_in}",
                 stacklevel=2,
             )
-            cfg.sae.d_in = width
-        self.sae: Any = make_sae(cfg.sae) if override_sae is None else override_sae
+            config.d_in = width
+        self.sae: Any = sae_of(config) if override_sae is None else override_sae
         self.sae.to(cfg.device)
         self._output = None if cfg.output_path is None else Path(cfg.output_path)
         self._logger: Logger | None = None
@@ -120,18 +130,15 @@ class SyntheticSAERunner:
         cfg, output = self.cfg, self._output
         if output is not None:
             # Whatever cannot be written is better known before than after.
-            check_writable_folder(output, (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME))
+            check_writable_folder(output, _OUTCOME)
             if cfg.save_synthetic_model:
                 check_writable_folder(output / SYNTHETIC_MODEL_FOLDER)
             if not cfg.resume:
                 shutil.rmtree(output / CHECKPOINT_FOLDER, ignore_errors=True)
-            # A run that is there already may be of another config, and is then refused.
-            if not has_checkpoint(output / CHECKPOINT_FOLDER):
-                self._write_config(output)
         if cfg.checkpoint_path is not None and (cfg.n_checkpoints or cfg.save_final_checkpoint):
             check_writable_folder(cfg.checkpoint_path)
         self._logger = self._make_logger()
-        return Training(
+        training = Training(
             self.sae,
             self.synthetic_model,
             cfg.training,
@@ -140,6 +147,10 @@ class SyntheticSAERunner:
             logger=self._logger,
             bar=bar,
         )
+        if output is not None:
+            # A run that is there already may be of another config, and was then refused.
+            self._write_config(output / CHECKPOINT_FOLDER)
+        return training
 
     def complete(self, trained: TrainingResult) -> SyntheticSAERunnerResult:
         """Evaluate and save what was trained."""
@@ -178,32 +189,33 @@ class SyntheticSAERunner:
     def _save(
         self, output: Path, trained: TrainingResult, result: SyntheticDataEvalResult | None
     ) -> None:
-        self._write_config(output)
-        self.sae.save_inference_model(output)
-        save_tensors(output / SPARSITY_FILENAME, {"sparsity": trained.log_feature_sparsity})
-        trained.history.save(output / TRAINING_HISTORY_FILENAME)
+        with saved_folder(output, _OUTCOME) as folder:
+            self._write_config(folder)
+            self.sae.save_inference_model(folder)
+            save_tensors(folder / SPARSITY_FILENAME, {"sparsity": trained.log_feature_sparsity})
+            trained.history.save(folder / TRAINING_HISTORY_FILENAME)
+            if result is not None:
+                write_evaluation(folder, result)
         if self.cfg.save_synthetic_model:
             self.synthetic_model.save(output / SYNTHETIC_MODEL_FOLDER)
-        if result is not None:
-            write_evaluation(output, result)
 
     def _save_checkpoint(self, trainer: SAETrainer) -> None:
-        folder = self._save_sae(str(trainer.n_training_samples), trainer.sae_to_keep())
-        save_tensors(folder / SPARSITY_FILENAME, {"sparsity": trainer.log_feature_sparsity})
+        self._save_sae(str(trainer.n_training_samples), trainer.sae_to_keep(), trainer)
 
-    def _save_sae(self, name: str, sae: Any) -> Path:
+    def _save_sae(self, name: str, sae: Any, trainer: SAETrainer | None = None) -> None:
         assert self.cfg.checkpoint_path is not None
-        folder = Path(self.cfg.checkpoint_path) / name
-        folder.mkdir(parents=True, exist_ok=True)
-        sae.save_model(folder)
-        self._write_config(folder)
-        return folder
+        with saved_folder(Path(self.cfg.checkpoint_path) / name, _COPY) as folder:
+            sae.save_model(folder)
+            self._write_config(folder)
+            if trainer is not None:
+                sparsity = {"sparsity": trainer.log_feature_sparsity}
+                save_tensors(folder / SPARSITY_FILENAME, sparsity)
 
     def _write_config(self, folder: Path) -> None:
-        write_json(folder / RUNNER_CONFIG_FILENAME, self.cfg.to_dict())
+        write_json(folder / RUNNER_CONFIG_FILENAME, self.cfg.to_file_dict())
 
     def _make_logger(self) -> Logger | None:
-        settings = self.cfg.logger
+        settings = self.cfg.logging
         if settings.log_to_wandb:
             return WandbLogger(
                 settings.wandb_project,
@@ -212,6 +224,11 @@ class SyntheticSAERunner:
                 run_id=settings.wandb_id,
                 config=self.cfg.to_dict(),
             )
-        if getattr(settings, "log_to_tensorboard", False):
+        if settings.log_to_tensorboard:
             return TensorBoardLogger((self._output or Path()) / "tensorboard")
         return None
+
+
+def _as_any(value: Any) -> Any:
+    """The value, of which type parameters say nothing."""
+    return value

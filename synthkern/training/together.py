@@ -116,16 +116,19 @@ class _Lane:
                 self.training.save()
 
     def _do(self, batch: torch.Tensor | None) -> None:
+        training = self.training
         try:
             with self._own_numbers():
                 if batch is None:
-                    self.training.begin()
+                    training.begin()
                 else:
-                    self.training.step(batch)
-                if self.training.is_done:
-                    self.outcome = self.training.finish()
+                    training.step(batch)
+                if training.is_done:
+                    self.outcome = training.finish()
         except Exception as error:
             self.outcome = error
+        if self.outcome is not None:
+            training.close()
 
     def _own_numbers(self) -> AbstractContextManager[None]:
         training = self.training

@@ -9,7 +9,7 @@ import torch
 
 from synthkern._checks import as_bool
 from synthkern.activation_iterator import SyntheticActivationIterator
-from synthkern.evaluating import evaluating
+from synthkern.module_modes import evaluating
 from synthkern.training.config import TrainingConfig
 from synthkern.training.train import train_sae
 from synthkern.training.trainer import SAETrainer
@@ -42,17 +42,17 @@ def train_toy_sae(
     Args:
         sae: any module with the field's training interface; it is moved to ``device``.
         feature_dict: the dictionary, D wide; a module is in evaluation mode meanwhile.
-        activations_generator: a generator of as many features. Both may be anybody's, see
-            :class:`SyntheticActivationIterator`.
-        training_samples: at least 0.
+        activations_generator: a generator of as many features; both as
+            :class:`SyntheticActivationIterator` takes them.
+        training_samples: at least 0, also as a float such as 1e6.
         batch_size: samples of a step, at least 1.
-        lr: the learning rate, above 0.
+        lr: the learning rate, at least 0.
         lr_warm_up_steps: in which it grows from 0.
         lr_decay_steps: in which it falls to 0 at the end.
         device: where the SAE is trained.
         n_snapshots: evenly spaced calls of ``snapshot_fn``.
-        snapshot_fn: called with the :class:`SAETrainer`, which has ``sae``, ``n_training_steps``
-            and ``n_training_samples``.
+        snapshot_fn: called with the :class:`SAETrainer`, before ``n_training_steps`` counts the
+            step that was just done, as in SAELens.
         autocast_sae: whether the SAE's forward pass runs under torch.autocast to bfloat16.
         autocast_data: as ``autocast`` of :class:`SyntheticActivationIterator`.
 

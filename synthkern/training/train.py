@@ -57,7 +57,9 @@ def train_sae(
             none.
         evaluator: gives figures of the SAE and the scaler of its inputs every ``cfg.eval_every``
             steps; None is :func:`eval_sae_on_synthetic_data`, where the source is a model's.
-        snapshot_fn: called with the trainer ``cfg.n_snapshots`` times.
+        snapshot_fn: called with the trainer ``cfg.n_snapshots`` times, before its
+            ``n_training_steps`` counts the step that was just done, as in SAELens. Its
+            ``sae_to_keep()`` has the scale of the inputs folded in, its ``sae`` has not.
         logger: takes the rows of the training curves as well.
 
     Returns:

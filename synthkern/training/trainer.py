@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from synthkern._checks import as_float, as_int
 from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.trainable import trainable_parameters
 from synthkern.training.batches import BatchRecord
+from synthkern.training.checkpoint import check_fits
 from synthkern.training.config import TrainingConfig
 from synthkern.training.firing import FiringRecord, firings
 from synthkern.training.graph import StepGraphs, capture_for
@@ -21,6 +23,9 @@ from synthkern.training.random_states import random_states
 from synthkern.training.scaler import ActivationScaler
 from synthkern.training.schedule import learning_rate, warmed_up
 from synthkern.training.trainer_names import TrainerNames
+
+#: Values of a checkpoint that count something.
+_COUNTS = ("n_training_steps", "n_training_samples", "samples_in_window")
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -89,21 +94,25 @@ class SAETrainer(TrainerNames):
             self._first_batch_size = len(batch)
             # What was left here before would be added to.
             self.optimizer.zero_grad()
+            self._set_rate(self.next_rate)
         sae_in = self.activation_scaler.scale(batch.to(self.device, non_blocking=True))
-        self._last_rate = self.next_rate
-        self._set_rate(self._last_rate)
         self._this_step.fill_(self.steps_done)
         self._batches.add(self.steps_done, self.n_training_samples, len(batch))
         self.sae.train()
         if self.steps_done % self.cfg.feature_sampling_window == 0:
             self.firing.reset_window()
+        if self._graphs is not None and self._places() != self._captured_places:
+            # A function of the caller's has moved the SAE and back, perhaps to save it.
+            self._graphs = self._new_graphs()
         if self._graphs is None:
             output = self._train(sae_in, is_logging_step=is_logging_step)
         else:
             output = self._graphs.step(sae_in, self.steps_done)
         self.firing.samples += len(batch)
         self.steps_done += 1
+        self._last_rate = self.next_rate
         self.n_training_samples += len(batch)
+        self._set_rate(self.next_rate)
         return output
 
     def _train(
@@ -201,6 +210,7 @@ class SAETrainer(TrainerNames):
             "l0": float(fired.sum()) / max(size, 1),
             "explained_variance": 1 - left / variance if variance > 0 else math.nan,
             "dead_latents": float(self.dead_neurons.sum()),
+            "mean_steps_since_fired": float(self.n_forward_passes_since_fired.mean()),
             "lr": self._last_rate,
             **{f"coefficients/{name}": value for name, value in self.get_coefficients().items()},
             **{f"metrics/{name}": _number(value) for name, value in output.metrics.items()},
@@ -220,8 +230,13 @@ class SAETrainer(TrainerNames):
             else:
                 group["lr"] = rate
 
+    def _places(self) -> list[int]:
+        """Where the parameters are in memory, and a CUDA graph finds them."""
+        return [parameter.data_ptr() for parameter in self.sae.parameters()]
+
     def _new_graphs(self) -> StepGraphs | None:
         """Steps as CUDA graphs, none of them captured yet, where settings and SAE allow them."""
+        self._captured_places = self._places()
         is_static = vars(type(self.sae)).get("has_static_steps", False)
         wanted = self.cfg.cuda_graph and is_static
         capture = capture_for(self._parameters[0]) if wanted else None
@@ -265,7 +280,16 @@ class SAETrainer(TrainerNames):
         return kept
 
     def load(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
-        """Go on from where another trainer of the same settings was."""
+        """Go on from where another trainer of the same settings was.
+
+        Raises:
+            ValueError: for tensors or values that such a trainer has not.
+        """
+        counts = {name: as_int(name, values[name], low=0) for name in _COUNTS}
+        scale = values["scaling_factor"]
+        if scale is not None:
+            scale = as_float("scaling_factor", scale, low=0, open_low=True)
+        check_fits(tensors, self.tensors(), self._parameters, counts["n_training_steps"])
         self.sae.load_state_dict(_below("sae.", tensors))
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in _below("adam.", tensors).items():
@@ -275,13 +299,14 @@ class SAETrainer(TrainerNames):
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.firing.steps_since_fired.copy_(tensors["firing.steps_since_fired"])
         self.firing.counts.copy_(tensors["firing.counts"])
-        self.firing.samples = values["samples_in_window"]
-        self.steps_done = values["n_training_steps"]
-        self.n_training_samples = values["n_training_samples"]
-        self.activation_scaler.scaling_factor = values["scaling_factor"]
+        self.firing.samples = counts["samples_in_window"]
+        self.steps_done = counts["n_training_steps"]
+        self.n_training_samples = counts["n_training_samples"]
+        self.activation_scaler.scaling_factor = scale
         if self.controller is not None:
             self.controller.load_state_dict(values["controller"])
         self.saved_random_states = _below("rng.", tensors)
+        self._set_rate(self.next_rate)
         # The optimizer's tensors are others now.
         self._graphs = self._new_graphs()
 

@@ -59,6 +59,15 @@ class TrainerNames:
         """Logarithm to base 10 of the share, 1e-10 added, [M] on the CPU."""
         return log_sparsity(self.feature_sparsity)
 
+    def window_figures(self) -> dict[str, float]:
+        """What the training curves show of a window, when it is full."""
+        rates = self.feature_sparsity
+        return {
+            "mean_log10_feature_sparsity": float(self.log_feature_sparsity.mean()),
+            "below_1e-5": float((rates < 1e-5).sum()),
+            "below_1e-6": float((rates < 1e-6).sum()),
+        }
+
     @property
     def act_freq_scores(self) -> torch.Tensor:
         """Firings of each latent in the current window, float32 [M]."""

@@ -15,7 +15,12 @@ from synthkern.stream import fresh_seed
 from synthkern.synthetic_model import SyntheticModel
 from synthkern.synthetic_stream import SyntheticStream
 from synthkern.training.batches import hidden_batches
-from synthkern.training.checkpoint import Checkpoint, check_checkpoint_folder, read_checkpoint
+from synthkern.training.checkpoint import (
+    Checkpoint,
+    check_checkpoint_folder,
+    continuing,
+    read_checkpoint,
+)
 from synthkern.training.config import TrainingConfig
 from synthkern.training.firing import log_sparsity
 from synthkern.training.history import TrainingHistory
@@ -98,7 +103,7 @@ class Training:
                 f"{type(source).__name__}"
             )
         evaluator = evaluator or _evaluator(self.stream, cfg)
-        if cfg.eval_every and evaluator is None:
+        if cfg.eval_every and evaluator is None and self.stream is None:
             raise ValueError(
                 f"evaluator must be given with eval_every = {cfg.eval_every}, as source is no model"
             )
@@ -107,7 +112,8 @@ class Training:
         if saved is not None:
             assert directory is not None
             _check_same(directory, saved.recipe, recipe)
-            self._trainer.load(saved.tensors, saved.values)
+            with continuing(directory):
+                self._trainer.load(saved.tensors, saved.values)
         if directory is not None:
             check_checkpoint_folder(directory)
         self._loop = Loop(
@@ -225,6 +231,11 @@ class _WholeStream(SyntheticStream):
         """The only one of one."""
         return 0, 1
 
+    @property
+    def of_group(self) -> tuple[int, int]:
+        """The rank of this process, and how many there are."""
+        return super().ranks
+
 
 def _with_seed(cfg: TrainingConfig, saved: Checkpoint | None) -> TrainingConfig:
     """The config with the seed that it had when the run began, or a fresh one."""
@@ -260,7 +271,7 @@ def _hidden(stream: SyntheticStream) -> Iterator[torch.Tensor]:
 
 
 def _evaluator(stream: SyntheticStream | None, cfg: TrainingConfig) -> Evaluator | None:
-    if stream is None:
+    if stream is None or not cfg.eval_samples:
         return None
     model, seed = stream.source, stream.seed
     assert isinstance(model, SyntheticModel)
@@ -291,8 +302,11 @@ def _recipe(sae: Any, cfg: TrainingConfig, stream: SyntheticStream | None) -> di
     if stream is not None:
         assert isinstance(stream.source, SyntheticModel)
         recipe["stream"] = stream.state_dict()
-        if stream.ranks != (0, 1):
-            recipe["ranks"] = stream.ranks
+        rank, ranks = stream.of_group if isinstance(stream, _WholeStream) else stream.ranks
+        if ranks > 1:
+            recipe["rank"] = rank
+        if stream.ranks[1] > 1:
+            recipe["ranks"] = ranks
         recipe["world"] = stream.source.cfg.to_dict()
     found: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
     return found

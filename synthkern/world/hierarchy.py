@@ -126,11 +126,17 @@ class HierarchyNode:
         return top[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """The tree as nested dictionaries of JSON types."""
+        """The tree as nested dictionaries of JSON types.
+
+        Raises:
+            ValueError: where nodes form no tree, as all that goes through the nodes does.
+        """
         top: list[dict[str, Any]] = []
         waiting: list[tuple[HierarchyNode, list[dict[str, Any]]]] = [(self, top)]
+        seen: set[int] = set()
         while waiting:
             node, siblings = waiting.pop()
+            _check_new(node, seen)
             below: list[dict[str, Any]] = []
             siblings.append(
                 {
@@ -167,10 +173,12 @@ class HierarchyNode:
         if not is_node(other):
             return NotImplemented
         waiting: list[tuple[Any, Any]] = [(self, other)]
+        seen: set[tuple[int, int]] = set()
         while waiting:
             a, b = waiting.pop()
-            if a is b:
+            if a is b or (id(a), id(b)) in seen:
                 continue
+            seen.add((id(a), id(b)))
             if _own(a) != _own(b) or len(a.children) != len(b.children):
                 return False
             waiting.extend(zip(a.children, b.children, strict=True))
@@ -269,17 +277,22 @@ def validate_forest(roots: Sequence[HierarchyNode], num_features: int | None = N
         waiting = [root]
         while waiting:
             node = waiting.pop()
-            if id(node) in seen:
-                raise ValueError(
-                    f"hierarchy must not loop, got {describe(node)} below itself"
-                    if _is_below_itself(node)
-                    else f"hierarchy node must have one parent, got {describe(node)} in two places"
-                )
-            seen.add(id(node))
+            _check_new(node, seen)
             _check_node(node, tree, tree_of, num_features)
             if node.children:
                 # The last in is the first out, so that siblings are looked at in order.
                 waiting.extend(reversed(node.children))
+
+
+def _check_new(node: HierarchyNode, seen: set[int]) -> None:
+    """Raise where a node was come by before: there is no end of a loop, and none near in a net."""
+    if id(node) in seen:
+        raise ValueError(
+            f"hierarchy must not loop, got {describe(node)} below itself"
+            if _is_below_itself(node)
+            else f"hierarchy node must have one parent, got {describe(node)} in two places"
+        )
+    seen.add(id(node))
 
 
 def _is_below_itself(node: HierarchyNode) -> bool:
@@ -325,9 +338,10 @@ def _check_node(
 
 def walk(roots: Sequence[HierarchyNode]) -> Iterator[tuple[HierarchyNode, int]]:
     """Nodes and their depths, a node before its children and children in order."""
-    waiting = [(root, 0) for root in reversed(roots)]
+    waiting, seen = [(root, 0) for root in reversed(roots)], set[int]()
     while waiting:
         node, depth = waiting.pop()
+        _check_new(node, seen)
         yield node, depth
         waiting.extend((child, depth + 1) for child in reversed(node.children))
 

@@ -13,7 +13,8 @@ from synthkern._checks import check_keys
 from synthkern.world.foreign import is_foreign
 
 _Self = TypeVar("_Self", bound="GeneratorConfig")
-_Entry = TypeVar("_Entry")
+#: An entry of a registry.
+T = TypeVar("T")
 
 
 @dataclass
@@ -77,7 +78,7 @@ class GeneratorConfig(ABC):
         return found(**values)
 
 
-class Registry(dict[str, _Entry]):
+class Registry(dict[str, T]):
     """Entries by name; one that is taken cannot be registered again.
 
     Args:
@@ -90,7 +91,7 @@ class Registry(dict[str, _Entry]):
         self._kind = kind
         self._base = base
 
-    def register(self, name: str, value: _Entry) -> None:
+    def register(self, name: str, value: T) -> None:
         """Make ``name`` stand for ``value``; a name can be taken once."""
         if self._base is not None and not (
             isinstance(value, type) and issubclass(value, self._base)
@@ -105,7 +106,7 @@ class Registry(dict[str, _Entry]):
             )
         self[name] = value
 
-    def get_or_raise(self, name: str) -> _Entry:
+    def get_or_raise(self, name: str) -> T:
         """The entry that ``name`` stands for."""
         if not isinstance(name, str) or name not in self:
             raise ValueError(

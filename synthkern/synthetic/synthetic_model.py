@@ -1,0 +1,57 @@
+"""Synthetic models and their recipe."""
+
+from synthkern._warnings import logger
+from synthkern.activation_generator import ActivationGenerator
+from synthkern.feature_dictionary import FeatureDictionary
+from synthkern.hierarchy import (
+    Hierarchy,
+    generate_hierarchy,
+)
+from synthkern.model_files import (
+    SYNTHETIC_MODEL_CONFIG_FILENAME,
+    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
+    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
+)
+from synthkern.orthogonalize import orthogonal_initializer
+from synthkern.synthetic_model import SyntheticModel
+from synthkern.world.config import (
+    LowRankCorrelationConfig,
+    OrthogonalizationConfig,
+    SyntheticModelConfig,
+)
+from synthkern.world.correlation import (
+    LowRankCorrelationMatrix,
+    generate_random_low_rank_correlation_matrix,
+)
+from synthkern.world.hierarchy import HierarchyConfig
+from synthkern.world.magnitudes import (
+    MagnitudeConfig,
+    generate_magnitudes,
+)
+from synthkern.world.probabilities import (
+    FiringProbabilityConfig,
+    ZipfianFiringProbabilityConfig,
+)
+
+__all__ = [
+    "SYNTHETIC_MODEL_CONFIG_FILENAME",
+    "SYNTHETIC_MODEL_HIERARCHY_FILENAME",
+    "SYNTHETIC_MODEL_WEIGHTS_FILENAME",
+    "ActivationGenerator",
+    "FeatureDictionary",
+    "FiringProbabilityConfig",
+    "Hierarchy",
+    "HierarchyConfig",
+    "LowRankCorrelationConfig",
+    "LowRankCorrelationMatrix",
+    "MagnitudeConfig",
+    "OrthogonalizationConfig",
+    "SyntheticModel",
+    "SyntheticModelConfig",
+    "ZipfianFiringProbabilityConfig",
+    "generate_hierarchy",
+    "generate_magnitudes",
+    "generate_random_low_rank_correlation_matrix",
+    "logger",
+    "orthogonal_initializer",
+]
