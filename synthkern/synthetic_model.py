@@ -33,7 +33,7 @@ from synthkern.model_files import (
     read_model,
     write_model,
 )
-from synthkern.ownership import draw_from, own, sampler_of
+from synthkern.ownership import draw_from, has_positions, own, runs_own, sampler_of
 from synthkern.sparse import SparseActivations
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -139,6 +139,15 @@ class SyntheticModel(nn.Module):
     @use_sparse_tensors.setter
     def use_sparse_tensors(self, value: bool) -> None:
         self.activation_generator.use_sparse_tensors = as_bool("use_sparse_tensors", value)
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether ``seed`` and ``start`` name samples: not where a generator, or a ``sample``, of
+        the user's own takes neither.
+        """
+        if not runs_own(self, "sample", "forward"):
+            return has_positions(sampler_of("model", self))
+        return has_positions(sampler_of("activation_generator", self.activation_generator))
 
     @own
     @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import nn
 
 import synthkern as synthetic
 from synthkern.sae import TopKTrainingSAEConfig, make_sae
+from synthkern.training import TrainingConfig, train_sae
 
 N, D = 8, 6
 
@@ -309,3 +310,27 @@ def test_a_model_whose_sample_is_the_users() -> None:
     assert torch.equal(next(iter(stream)), model.sample(4, seed=1) + 1)
     with pytest.raises(ValueError, match="with_features must be False"):
         synthetic.SyntheticStream(shifted, 4, seed=1, with_features=True)
+
+
+def test_a_model_of_the_users_parts_is_trained_on() -> None:
+    """By train_sae and by the runner, without a seed where there is none."""
+    cfg = synthetic.SyntheticModelConfig(N, D, seed=1)
+    model = synthetic.SyntheticModel(cfg, activation_generator=OnlySample(N, 0.1))
+    assert not model.has_positions
+    assert synthetic.SyntheticModel(cfg).has_positions
+    sae = an_sae()
+    train_sae(sae, model, TrainingConfig(training_samples=32, batch_size=8))
+    runner = synthetic.SyntheticSAERunner(
+        synthetic.SyntheticSAERunnerConfig(
+            synthetic_model=cfg,
+            sae=TopKTrainingSAEConfig(d_in=D, d_sae=N, k=2),
+            training_samples=32,
+            batch_size=8,
+            eval_samples=16,
+            output_path=None,
+        ),
+        override_synthetic_model=model,
+    )
+    result = runner.run()
+    assert result.final_eval is not None
+    assert result.final_eval.true_l0 == 2.0
