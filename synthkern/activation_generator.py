@@ -353,7 +353,8 @@ def _as_numbers(name: str, value: Any) -> Any:
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(f"{name} must be a number or numbers [N], got {value!r}") from error
     if isinstance(value, torch.Tensor):
-        if not (value.is_floating_point() or value.is_complex()):
+        is_integer = not (value.is_floating_point() or value.is_complex())
+        if is_integer and value.dtype != torch.bool:
             value = value.to(torch.float32)
         return value.detach().cpu()
     return value

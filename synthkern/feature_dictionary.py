@@ -162,6 +162,8 @@ class FeatureDictionary(nn.Module):
                 "feature_activations must be dense, sparse COO or CSR, "
                 f"got layout {feature_activations.layout}"
             )
+        if not feature_activations.is_floating_point():
+            feature_activations = feature_activations.to(self.feature_vectors.dtype)
         flat = feature_activations.reshape(-1, self.num_features)
         hidden = _DenseGather.apply(  # type: ignore[no-untyped-call]
             flat, self.feature_vectors, self.bias, self.gather_mode

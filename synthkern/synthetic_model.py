@@ -178,6 +178,7 @@ class SyntheticModel(nn.Module):
         self, batch_size: int, *, sparse: Literal[True], seed: int | None = ..., start: int = ...
     ) -> tuple[torch.Tensor, SparseActivations]: ...
 
+    @own
     @torch.no_grad()
     def sample_with_features(
         self, batch_size: int, *, sparse: bool = False, seed: int | None = None, start: int = 0

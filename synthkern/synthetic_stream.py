@@ -92,9 +92,9 @@ class SyntheticStream(IterableDataset[Batch]):
         if isinstance(source, SyntheticModel):
             if runs_own(source, "sample", "forward"):
                 check_positions("activation_generator", source.activation_generator)
-            elif with_features:
+            elif with_features and runs_own(source, "sample_with_features"):
                 raise ValueError(
-                    "with_features must be False for a model whose sample is the user's own, "
+                    "with_features must be False for a model whose sample alone is the user's own, "
                     f"got {source!r}"
                 )
         self.source = source
