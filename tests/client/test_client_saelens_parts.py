@@ -11,7 +11,10 @@ import synthkern as synthetic
 from synthkern.sae import TopKTrainingSAEConfig, make_sae
 
 peer: Any = pytest.importorskip("sae_lens.synthetic")
-pytestmark = pytest.mark.peer
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled"),
+]
 
 N, D = 8, 6
 
