@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from synthkern import engine
-from synthkern._checks import as_bool, as_dtype, as_int, check_finite
+from synthkern._checks import as_bool, as_device, as_dtype, as_int, check_finite
 from synthkern.hierarchy_modifier import HierarchyModifier
+from synthkern.modifiers import ActivationsModifier as ActivationsModifier
+from synthkern.modifiers import Modifiers, as_modifiers, call_modifier
+from synthkern.ownership import draw_from, own, runs_own
 from synthkern.plan import Correlation, Plan, check_scaling_means, compile_plan
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 from synthkern.world.correlation import LowRankCorrelationMatrix
 
-#: ``f(activations)`` or ``f(activations, generator)``.
-ActivationsModifier = Callable[..., torch.Tensor]
-
 #: What ``modify_activations`` takes, and ``correlation_matrix``.
 ActivationsModifierInput = ActivationsModifier | Sequence[ActivationsModifier] | None
 CorrelationMatrixInput = Correlation
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NUMBERS = ("firing_probabilities", "mean_firing_magnitudes", "std_firing_magnitudes")
 
 
 class ActivationGenerator(nn.Module):
@@ -38,13 +38,15 @@ class ActivationGenerator(nn.Module):
 
     Args:
         num_features: N, at least 1.
-        firing_probabilities: a number or a tensor [N], in [0, 1].
-        std_firing_magnitudes: a number or a tensor [N], at least 0.
-        mean_firing_magnitudes: a number or a tensor [N].
+        firing_probabilities: a number, or numbers [N] as a tensor, array or list, in [0, 1].
+        std_firing_magnitudes: likewise, at least 0.
+        mean_firing_magnitudes: likewise.
         modify_activations: one callable or a sequence of them, applied in order, negatives
             clipped after. A :func:`hierarchy_modifier` is one. Any other is called with a tensor
             of the kind that :meth:`sample` returns, and with this generator as a second argument
-            where it cannot be called without one or names a parameter ``generator``.
+            where it cannot be called without one, the second parameter's default is None, it is
+            ``*args``, or a parameter is named ``generator`` or ``gen``. A second parameter with
+            another default keeps it, with a warning: SAELens passes the generator there.
         correlation_matrix: a correlation matrix [N, N] (symmetric, unit diagonal, positive
             definite; factorised once, here), a :class:`LowRankCorrelationMatrix`, or a pair
             (factor [N, r], diag [N]) with diag > 0. Every feature keeps its probability.
@@ -61,9 +63,9 @@ class ActivationGenerator(nn.Module):
     def __init__(
         self,
         num_features: int,
-        firing_probabilities: torch.Tensor | float,
-        std_firing_magnitudes: torch.Tensor | float = 0.0,
-        mean_firing_magnitudes: torch.Tensor | float = 1.0,
+        firing_probabilities: torch.Tensor | Sequence[float] | npt.NDArray[Any] | float,
+        std_firing_magnitudes: torch.Tensor | Sequence[float] | npt.NDArray[Any] | float = 0.0,
+        mean_firing_magnitudes: torch.Tensor | Sequence[float] | npt.NDArray[Any] | float = 1.0,
         modify_activations: ActivationsModifier | Sequence[ActivationsModifier] | None = None,
         correlation_matrix: Correlation | None = None,
         device: torch.device | str = "cpu",
@@ -74,24 +76,38 @@ class ActivationGenerator(nn.Module):
         self.num_features = as_int("num_features", num_features, low=1)
         self.dtype = as_dtype("dtype", dtype)
         self.use_sparse_tensors = as_bool("use_sparse_tensors", use_sparse_tensors)
-        self._modifiers = _as_modifiers(modify_activations)
+        self._handed: dict[str, tuple[torch.Tensor, int]] = {}
+        self._compile(
+            as_device("device", device),
+            as_modifiers(modify_activations),
+            _own_correlation(correlation_matrix),
+            {
+                "firing_probabilities": firing_probabilities,
+                "mean_firing_magnitudes": mean_firing_magnitudes,
+                "std_firing_magnitudes": std_firing_magnitudes,
+            },
+        )
+
+    def _compile(
+        self,
+        device: torch.device,
+        modifiers: Modifiers,
+        correlation: Correlation | None,
+        numbers: dict[str, Any],
+    ) -> None:
+        """Check a world and compile its plan; where that raises, nothing has changed."""
         fused: list[HierarchyModifier] = []
-        for modifier in self._modifiers:
+        for modifier in modifiers:
             if not isinstance(modifier, HierarchyModifier):
                 break
             fused.append(modifier)
-        self._rest = self._modifiers[len(fused) :]
-        later = [item for item in self._rest if isinstance(item, HierarchyModifier)]
+        rest = modifiers[len(fused) :]
+        later = [item for item in rest if isinstance(item, HierarchyModifier)]
         for hierarchy in (*fused, *later):
             hierarchy.check_fits(self.num_features)
-        plan = compile_plan(
-            self.num_features,
-            firing_probabilities,
-            mean_firing_magnitudes,
-            std_firing_magnitudes,
-            correlation_matrix,
-            [modifier.forest for modifier in fused],
-        )
+        p, mean, std = (_as_numbers(name, numbers[name]) for name in _NUMBERS)
+        forests = [modifier.forest for modifier in fused]
+        plan = compile_plan(self.num_features, p, mean, std, correlation, forests)
         for hierarchy in later:
             check_scaling_means(hierarchy.forest, plan.mean)
         largest = plan.mean.max()
@@ -100,63 +116,147 @@ class ActivationGenerator(nn.Module):
                 f"mean_firing_magnitudes must be finite in {self.dtype}, got {float(largest)!r}"
             )
         self._plan = plan.to(device)
-        self._full_correlation: torch.Tensor | None = None
-        self._correlation_diag: torch.Tensor | None = None
-        if isinstance(correlation_matrix, tuple):
-            self._correlation_diag = correlation_matrix[1].detach().to(device, copy=True)
-        elif correlation_matrix is not None:
-            self._full_correlation = correlation_matrix.detach().to(device, copy=True)
+        self._modifiers, self._rest, self._correlation = modifiers, rest, correlation
 
     @property
     def plan(self) -> Plan:
         """The compiled world that the engine samples."""
+        for tensor, version in self._handed.values():
+            if tensor._version != version:
+                self._recompile()
+                break
         return self._plan
+
+    def _recompile(self, **changes: Any) -> None:
+        """Compile again, of what was handed out as it is now and of what is assigned."""
+        handed = {name: tensor for name, (tensor, _) in self._handed.items()}
+        plan = self._plan
+        numbers = {
+            "firing_probabilities": plan.probability,
+            "mean_firing_magnitudes": plan.mean,
+            "std_firing_magnitudes": plan.std,
+        }
+        numbers = {name: changes.get(name, handed.get(name, old)) for name, old in numbers.items()}
+        correlation = changes.get("correlation", self._correlation)
+        self._compile(
+            plan.device,
+            changes.get("modifiers", self._modifiers),
+            # Edited in place, a matrix is another by the next call.
+            _own_correlation(handed.get("correlation_matrix", correlation))
+            if "correlation" not in changes
+            else correlation,
+            numbers,
+        )
+        # What is assigned is handed out anew; the rest is what it was, and live.
+        gone = set(changes) | ({"correlation_matrix"} if "correlation" in changes else set())
+        self._handed = {
+            name: (tensor, tensor._version) for name, tensor in handed.items() if name not in gone
+        }
+
+    def _hand_out(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """A tensor that stands for a part of the world: writing into it changes the world."""
+        if name not in self._handed:
+            # Tensors of the inference mode do not count what is written into them.
+            with torch.inference_mode(False):
+                tensor = value.clone()
+            self._handed[name] = tensor, tensor._version
+        return self._handed[name][0]
 
     @property
     def device(self) -> torch.device:
-        """Where samples are made."""
+        """Where samples are made; assigning moves the generator there."""
         return self._plan.device
+
+    @device.setter
+    def device(self, device: torch.device | str) -> None:
+        self.to(as_device("device", device))
 
     @property
     def firing_probabilities(self) -> torch.Tensor:
-        """The probabilities before any modifier: a copy, float32 [N]."""
-        return self._plan.probability.clone()
+        """The probabilities before any modifier: float32 [N].
+
+        Writing into the tensor changes what is sampled from then on, as assigning does (a copy is
+        then kept); what is written through ``.data`` or NumPy goes unnoticed. The numbers are
+        checked when the next samples are made.
+        """
+        return self._hand_out("firing_probabilities", self._plan.probability)
+
+    @firing_probabilities.setter
+    def firing_probabilities(self, value: Any) -> None:
+        self._recompile(firing_probabilities=value)
 
     @property
     def mean_firing_magnitudes(self) -> torch.Tensor:
-        """The mean magnitudes: a copy, float32 [N]."""
-        return self._plan.mean.clone()
+        """The mean magnitudes: float32 [N], live as :attr:`firing_probabilities` is."""
+        return self._hand_out("mean_firing_magnitudes", self._plan.mean)
+
+    @mean_firing_magnitudes.setter
+    def mean_firing_magnitudes(self, value: Any) -> None:
+        self._recompile(mean_firing_magnitudes=value)
 
     @property
     def std_firing_magnitudes(self) -> torch.Tensor:
-        """The standard deviations of the magnitudes: a copy, float32 [N]."""
-        return self._plan.std.clone()
+        """The magnitudes' deviations: float32 [N], live as :attr:`firing_probabilities` is."""
+        return self._hand_out("std_firing_magnitudes", self._plan.std)
+
+    @std_firing_magnitudes.setter
+    def std_firing_magnitudes(self, value: Any) -> None:
+        self._recompile(std_firing_magnitudes=value)
 
     @property
-    def modify_activations(self) -> tuple[ActivationsModifier, ...]:
-        """The modifiers in order."""
-        return self._modifiers
+    def modify_activations(self) -> Modifiers | None:
+        """The modifiers in order, a tuple that applies them when called; None where there are
+        none. What the constructor takes may be assigned.
+        """
+        return self._modifiers or None
+
+    @modify_activations.setter
+    def modify_activations(self, value: Any) -> None:
+        self._recompile(modifiers=as_modifiers(value))
 
     @property
     def correlation_matrix(self) -> torch.Tensor | None:
-        """The full correlation matrix [N, N], where that is what was given: a copy."""
-        return None if self._full_correlation is None else self._full_correlation.clone()
+        """The full correlation matrix [N, N], where that is what was given, live as
+        :attr:`firing_probabilities` is. What the constructor takes may be assigned.
+        """
+        if not isinstance(self._correlation, torch.Tensor):
+            return None
+        return self._hand_out("correlation_matrix", self._correlation.to(self.device))
+
+    @correlation_matrix.setter
+    def correlation_matrix(self, value: Correlation | None) -> None:
+        self._recompile(correlation=_own_correlation(value))
 
     @property
-    def low_rank_correlation(self) -> LowRankCorrelationMatrix | None:
+    def correlation(self) -> LowRankCorrelationMatrix | None:
         """The low-rank correlation, where that is what was given: a copy, its factor float32."""
-        if self._correlation_diag is None:
+        if not isinstance(self._correlation, tuple):
             return None
         factor = self._plan.factor[:, : self._plan.rank].clone()
-        return LowRankCorrelationMatrix(factor, self._correlation_diag.clone())
+        return LowRankCorrelationMatrix(factor, self._correlation[1].to(self.device, copy=True))
+
+    @property
+    def low_rank_correlation(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The factor [N, r] and the square root of the diagonal [N], as SAELens has them under
+        this name: copies. :attr:`correlation` has the diagonal itself.
+        """
+        correlation = self.correlation
+        return None if correlation is None else (correlation[0], correlation[1].sqrt())
+
+    @property
+    def correlation_thresholds(self) -> torch.Tensor | None:
+        """What a correlated feature's normal must exceed to fire: a copy, [N]; or None."""
+        return None if self._correlation is None else self.plan.threshold.clone()
 
     @property
     def is_fused(self) -> bool:
         """Whether the engine makes whole samples: no callable of the user's own is among the
-        modifiers, and no subclass samples in another way.
+        modifiers, and no subclass, attribute, patch or hook samples in another way.
         """
-        return not self._rest and type(self).sample is ActivationGenerator.sample
+        # A subclass of the user's need not have made this class's attributes.
+        return runs_own(self, "sample", "forward") and not self._rest
 
+    @own
     @torch.no_grad()
     def sample(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Samples [B, N] in this generator's dtype, dense or sparse COO.
@@ -173,13 +273,13 @@ class ActivationGenerator(nn.Module):
         activations = self.as_tensor(drawn)
         if not self._rest:
             return activations
-        ordinal = len(self._plan.forests)
+        ordinal = len(self.plan.forests)
         for modifier in self._rest:
             if isinstance(modifier, HierarchyModifier):
                 activations = modifier(activations, self, seed=seed, start=start, ordinal=ordinal)
                 ordinal += 1
             else:
-                activations = _call(modifier, activations, self)
+                activations = call_modifier(modifier, activations, self)
             _check_modified(activations, modifier, batch_size, self.num_features)
             activations = self._as_promised(activations)
         return torch.relu(activations)
@@ -190,8 +290,11 @@ class ActivationGenerator(nn.Module):
         """The same samples in CSR form with float32 values; see :meth:`sample`."""
         if self.is_fused:
             return self._draw(batch_size, *stream_position(seed, start))
-        return as_entries(self.sample(batch_size, seed=seed, start=start))
+        count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
+        drawn = draw_from("generator", self, count, seed, start)
+        return as_entries(as_activations("generator", drawn, count, self.num_features))
 
+    @own
     def forward(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Samples [B, N]; see :meth:`sample`."""
         return self.sample(batch_size, seed=seed, start=start)
@@ -199,7 +302,7 @@ class ActivationGenerator(nn.Module):
     def _draw(self, batch_size: int, seed: int, start: int) -> SparseActivations:
         """What precedes the first callable of the user's own."""
         count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
-        features = engine.sample(self._plan, seed=seed, start=start, count=count).features
+        features = engine.sample(self.plan, seed=seed, start=start, count=count).features
         assert features is not None
         return features
 
@@ -220,47 +323,46 @@ class ActivationGenerator(nn.Module):
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         """Follow nn.Module.to and its kin: a device moves the plan, a dtype is that of samples."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if "_plan" not in self.__dict__:  # a subclass of the user's that has none
+            return self
         moved = fn(torch.empty(0, dtype=self.dtype, device=self.device))
         self.dtype = as_dtype("dtype", moved.dtype)
-        self._plan = self._plan.to(moved.device)
-        if self._full_correlation is not None:
-            self._full_correlation = self._full_correlation.to(moved.device)
-        if self._correlation_diag is not None:
-            self._correlation_diag = self._correlation_diag.to(moved.device)
+        plan = self.plan.to(moved.device)
+        if plan is not self._plan:
+            self._plan, self._handed = plan, {}
         return self
 
-
-def _as_modifiers(value: Any) -> tuple[ActivationsModifier, ...]:
-    modifiers = () if value is None else (value,) if callable(value) else value
-    if not isinstance(modifiers, Sequence) or not all(callable(item) for item in modifiers):
-        raise TypeError(
-            f"modify_activations must be a callable or a sequence of callables, got {value!r}"
-        )
-    return tuple(modifiers)
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy's tensors count what is written into them from zero.
+        if "_plan" not in self.__dict__:
+            return self.__dict__.copy()
+        self.plan  # noqa: B018 - takes in what was written
+        return {**self.__dict__, "_handed": {}}
 
 
-def _call(
-    modifier: ActivationsModifier, activations: torch.Tensor, generator: ActivationGenerator
-) -> torch.Tensor:
-    """Apply a user's modifier, with the generator where it asks for one."""
-    # A module's own call takes anything.
-    target = modifier.forward if isinstance(modifier, nn.Module) else modifier
-    try:
-        signature = inspect.signature(target)
-    except (TypeError, ValueError):  # some builtins have none
-        return modifier(activations)
-    names = list(signature.parameters)
-    if "generator" in names[1:]:
-        if names[1] == "generator" and signature.parameters["generator"].kind in _POSITIONAL:
-            return modifier(activations, generator)
-        if isinstance(modifier, functools.partial) and "generator" in modifier.keywords:
-            return modifier(activations)  # bound beforehand
-        return modifier(activations, generator=generator)
-    try:
-        signature.bind(activations)
-    except TypeError:
-        return modifier(activations, generator)
-    return modifier(activations)
+def _own_correlation(value: Any) -> Any:
+    """A correlation that the user's later writing does not reach; checked when it is compiled."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, tuple) and all(isinstance(part, torch.Tensor) for part in value):
+        copies = [part.detach().to("cpu", copy=True) for part in value]
+        return LowRankCorrelationMatrix(*copies) if len(copies) == 2 else tuple(copies)
+    return value
+
+
+def _as_numbers(name: str, value: Any) -> Any:
+    """Lists, arrays and tensors of integers as a tensor of floats; anything else as it is."""
+    if isinstance(value, np.ndarray | list | tuple):
+        try:
+            value = torch.tensor(value, device="cpu")
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{name} must be a number or numbers [N], got {value!r}") from error
+    if isinstance(value, torch.Tensor):
+        is_integer = not (value.is_floating_point() or value.is_complex())
+        if is_integer and value.dtype != torch.bool:
+            value = value.to(torch.float32)
+        return value.detach().cpu()
+    return value
 
 
 def _check_modified(activations: Any, modifier: Any, batch_size: int, num_features: int) -> None:
@@ -277,8 +379,36 @@ def _check_modified(activations: Any, modifier: Any, batch_size: int, num_featur
     )
 
 
-def as_entries(activations: torch.Tensor) -> SparseActivations:
-    """Activations [B, N], dense or sparse COO, in CSR form with float32 values."""
+def as_activations(
+    name: str, drawn: Any, batch_size: int, num_features: int
+) -> torch.Tensor | SparseActivations:
+    """What anybody's generator gave, if it is activations [B, N]: dense, COO, or in CSR form.
+
+    Raises:
+        TypeError: for anything else than a floating-point tensor or SparseActivations.
+        ValueError: for another shape.
+    """
+    if not isinstance(drawn, torch.Tensor | SparseActivations):
+        raise TypeError(f"{name} must return a tensor or SparseActivations, got {drawn!r}")
+    if not drawn.dtype.is_floating_point:
+        raise TypeError(f"{name} must return floating-point activations, got {drawn.dtype}")
+    if tuple(drawn.shape) != (batch_size, num_features):
+        raise ValueError(
+            f"{name} must return activations of shape {[batch_size, num_features]}, "
+            f"got {list(drawn.shape)}"
+        )
+    if isinstance(drawn, SparseActivations):
+        return drawn
+    drawn = drawn.detach()
+    if drawn.layout in (torch.strided, torch.sparse_coo):
+        return drawn
+    return drawn.to_sparse()
+
+
+def as_entries(activations: torch.Tensor | SparseActivations) -> SparseActivations:
+    """Activations [B, N], dense, sparse COO or CSR already, in CSR form with float32 values."""
+    if isinstance(activations, SparseActivations):
+        return activations.drop_zeros().to_dtype(torch.float32)
     if activations.layout == torch.strided:
         return engine.compress(activations).to_dtype(torch.float32)
     return SparseActivations.from_sparse_coo(activations).drop_zeros().to_dtype(torch.float32)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from synthkern._checks import as_bool, as_int
-from synthkern.activation_generator import ActivationGenerator
 from synthkern.draw_hidden import check_fit, draw_hidden
-from synthkern.feature_dictionary import FeatureDictionary
 
 
 class SyntheticActivationIterator(Iterator[torch.Tensor]):
@@ -19,8 +18,11 @@ class SyntheticActivationIterator(Iterator[torch.Tensor]):
     batches with positions of their own, see :class:`SyntheticStream`.
 
     Args:
-        feature_dict: the dictionary, D wide.
-        activations_generator: a generator of as many features.
+        feature_dict: the dictionary, D wide: ours, SAELens' or any module with
+            ``feature_vectors`` [N, D] that is called with activations [B, N].
+        activations_generator: a generator of as many features, or anything that has
+            ``sample(batch_size)`` or is called with a batch size and gives activations [B, N]:
+            dense, sparse COO or CSR, or SparseActivations.
         batch_size: B, at least 1.
         autocast: whether batches are made under torch.autocast to bfloat16. The engine computes
             with as many digits either way; autocast reaches modifiers and dictionaries of the
@@ -33,8 +35,8 @@ class SyntheticActivationIterator(Iterator[torch.Tensor]):
 
     def __init__(
         self,
-        feature_dict: FeatureDictionary,
-        activations_generator: ActivationGenerator,
+        feature_dict: Any,
+        activations_generator: Any,
         batch_size: int,
         autocast: bool = False,
     ) -> None:

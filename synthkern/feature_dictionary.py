@@ -11,6 +11,7 @@ from synthkern import engine
 from synthkern._checks import as_float, as_int, check_tensor
 from synthkern.gather_entries import gather_entries
 from synthkern.orthogonalize import FeatureDictionaryInitializer, orthogonal_initializer
+from synthkern.ownership import own, runs_own
 from synthkern.sparse import SparseActivations
 from synthkern.world.probabilities import generator_of, random_normals
 
@@ -57,7 +58,8 @@ class FeatureDictionary(nn.Module):
             direction = random_normals(self.hidden_dim, generator=generator)
             direction.mul_(norm / torch.linalg.vector_norm(direction))
         self.feature_vectors = nn.Parameter(vectors.to(device))
-        self.bias = nn.Parameter(direction.to(device))
+        # Without one, zeros that no optimizer moves.
+        self.bias = nn.Parameter(direction.to(device), requires_grad=norm != 0)
         if initializer is not None:
             initializer(self)
 
@@ -117,22 +119,23 @@ class FeatureDictionary(nn.Module):
         self._gather_mode = engine.as_gather_mode("gather_mode", mode)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether calling this is the exact gather alone: no subclass's forward, no hooks."""
-        own = type(self).forward is FeatureDictionary.forward
-        hooked = self._forward_hooks or self._forward_pre_hooks
-        return own and not hooked and self.gather_mode == "exact"
+    def is_own(self) -> bool:
+        """Whether calling this is the gather alone: no ``forward`` or hook of the user's."""
+        return runs_own(self, "forward")
 
-    def forward(self, activations: torch.Tensor | SparseActivations) -> torch.Tensor:
-        """Hidden activations ``activations @ feature_vectors + bias``.
+    @own
+    def forward(self, feature_activations: torch.Tensor | SparseActivations) -> torch.Tensor:
+        """Hidden feature_activations ``feature_activations @ feature_vectors + bias``.
 
         Computed from the entries that are not zero, in ascending order of the features with
         fused multiply-adds from the bias, so that the kind of input changes no bit; in another
         :attr:`gather_mode` than "exact" as that says.
-        Differentiable in both parameters and in the activations.
+        Differentiable twice in both parameters and in the activations; torch.func goes through it
+        where activations are dense.
 
         Args:
-            activations: dense [..., N], sparse COO [B, N], or SparseActivations [B, N].
+            feature_activations: dense [..., N], sparse COO or CSR [B, N], or
+                SparseActivations [B, N].
 
         Returns:
             [..., D] of the parameters' dtype.
@@ -140,26 +143,32 @@ class FeatureDictionary(nn.Module):
         Raises:
             ValueError: where the last dimension is not N, or the layout another one.
         """
-        if not isinstance(activations, SparseActivations):
-            check_tensor("activations", activations)
-        if activations.shape[-1:] != (self.num_features,):
+        if not isinstance(feature_activations, SparseActivations):
+            check_tensor("feature_activations", feature_activations)
+        if feature_activations.shape[-1:] != (self.num_features,):
             raise ValueError(
-                f"activations must have shape [..., {self.num_features}], "
-                f"got {list(activations.shape)}"
+                f"feature_activations must have shape [..., {self.num_features}], "
+                f"got {list(feature_activations.shape)}"
             )
-        if isinstance(activations, SparseActivations):
-            return self._from_entries(activations)
-        if activations.layout == torch.sparse_coo:
-            return self._from_entries(SparseActivations.from_sparse_coo(activations))
-        if activations.layout != torch.strided:
+        if isinstance(feature_activations, SparseActivations):
+            return self._from_entries(feature_activations)
+        if feature_activations.layout == torch.sparse_coo:
+            return self._from_entries(SparseActivations.from_sparse_coo(feature_activations))
+        if feature_activations.layout == torch.sparse_csr:
+            entries = SparseActivations.from_sparse_coo(feature_activations.to_sparse())
+            return self._from_entries(entries)
+        if feature_activations.layout != torch.strided:
             raise ValueError(
-                f"activations must be dense or sparse COO, got layout {activations.layout}"
+                "feature_activations must be dense, sparse COO or CSR, "
+                f"got layout {feature_activations.layout}"
             )
-        flat = activations.reshape(-1, self.num_features)
+        if not feature_activations.is_floating_point():
+            feature_activations = feature_activations.to(self.feature_vectors.dtype)
+        flat = feature_activations.reshape(-1, self.num_features)
         hidden = _DenseGather.apply(  # type: ignore[no-untyped-call]
             flat, self.feature_vectors, self.bias, self.gather_mode
         )
-        return hidden.reshape(*activations.shape[:-1], self.hidden_dim)
+        return hidden.reshape(*feature_activations.shape[:-1], self.hidden_dim)
 
     def _from_entries(self, activations: SparseActivations) -> torch.Tensor:
         return gather_entries(activations, self.feature_vectors, self.bias, mode=self.gather_mode)
@@ -170,17 +179,18 @@ class _DenseGather(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
         activations: torch.Tensor,
         vectors: torch.Tensor,
         bias: torch.Tensor,
         mode: engine.GatherMode,
     ) -> torch.Tensor:
-        ctx.save_for_backward(activations, vectors)
         return engine.gather(engine.compress(activations), vectors, bias, mode=mode)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         activations, vectors = ctx.saved_tensors
         needs_activations, needs_vectors, needs_bias = ctx.needs_input_grad[:3]
@@ -189,10 +199,31 @@ class _DenseGather(torch.autograd.Function):
             # A zero has a gradient too, so that this product is dense.
             grad_activations = (grad @ vectors.T).to(activations.dtype)
         grad_vectors = None
-        if needs_vectors:
+        if needs_vectors and torch.is_grad_enabled():
+            # To be differentiated again, which the engine's kernel is not.
+            grad_vectors = (activations.T.to(grad.dtype) @ grad).to(vectors.dtype)
+        elif needs_vectors:
             entries = engine.compress(activations)
             grad_vectors = engine.gather_grad_vectors(entries, grad).to(vectors.dtype)
         return grad_activations, grad_vectors, grad.sum(dim=0) if needs_bias else None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[torch.Tensor, int]:
+        activations, vectors, bias, mode = inputs
+        if in_dims[1] is None and in_dims[2] is None:
+            batched = activations.movedim(in_dims[0], 0)
+            flat = batched.reshape(-1, batched.shape[-1])
+            hidden: torch.Tensor = _DenseGather.apply(  # type: ignore[no-untyped-call]
+                flat, vectors, bias, mode
+            )
+            return hidden.reshape(*batched.shape[:-1], hidden.shape[-1]), 0
+        activations, vectors, bias = (
+            item if dim is None else item.movedim(dim, 0)
+            for item, dim in zip(inputs[:3], in_dims[:3], strict=True)
+        )
+        if in_dims[2] is not None:
+            bias = bias.unsqueeze(1)
+        return activations.to(vectors.dtype) @ vectors + bias, 0
 
 
 def as_bias(name: str, value: bool | float) -> float:

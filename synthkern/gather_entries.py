@@ -47,12 +47,22 @@ class _Gather(torch.autograd.Function):
         return engine.gather(activations, vectors, bias, mode=mode)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         values, vectors, offsets, indices = ctx.saved_tensors
         activations = SparseActivations(offsets, indices, values, vectors.shape[0], validate=False)
         needs_values, needs_vectors, needs_bias = ctx.needs_input_grad[:3]
         grad_values = grad_vectors = None
+        if torch.is_grad_enabled():
+            # To be differentiated again, which the engine's kernels are not.
+            rows, columns = activations.row_indices(), indices.long()
+            at_entries = grad[rows]
+            if needs_values:
+                grad_values = (at_entries * vectors[columns]).sum(dim=1).to(values.dtype)
+            if needs_vectors:
+                parts = values.unsqueeze(1).to(grad.dtype) * at_entries
+                grad_vectors = torch.zeros_like(vectors, dtype=grad.dtype)
+                grad_vectors = grad_vectors.index_add(0, columns, parts).to(vectors.dtype)
+            return grad_values, grad_vectors, grad.sum(dim=0) if needs_bias else None, None, None
         if needs_values:
             grad_values = engine.gather_grad_values(activations, vectors, grad).to(values.dtype)
         if needs_vectors:

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 from synthkern._checks import as_float
+from synthkern.draw_hidden import feature_vectors_of
 from synthkern.evaluation.sae_interface import weight
-from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.ordering import as_ordering
 
 
 @torch.no_grad()
 def init_sae_to_match_feature_dict(
     sae: Any,
-    feature_dict: FeatureDictionary,
+    feature_dict: Any,
     noise_level: float = 0.0,
     feature_ordering: torch.Tensor | None = None,
 ) -> None:
@@ -35,10 +35,8 @@ def init_sae_to_match_feature_dict(
         ValueError: for a value out of range, or another shape.
         TypeError: for a value of a wrong type.
     """
-    if not isinstance(feature_dict, FeatureDictionary):
-        raise TypeError(f"feature_dict must be a FeatureDictionary, got {feature_dict!r}")
     level = as_float("noise_level", noise_level, low=0)
-    vectors = feature_dict.feature_vectors.detach()
+    vectors = feature_vectors_of("feature_dict", feature_dict)
     encoder = weight(sae, "W_enc", vectors.shape[1], columns=True)
     decoder = weight(sae, "W_dec", vectors.shape[1])
     if decoder.shape != encoder.T.shape:

@@ -57,7 +57,7 @@ def write_model(directory: Path | str, parts: ModelParts) -> None:
     """Write a model's files; see :meth:`synthkern.SyntheticModel.save`."""
     generator, hierarchy = parts.activation_generator, parts.hierarchy
     own = () if hierarchy is None else (hierarchy.modifier,)
-    if tuple(m for m in own if m is not None) != generator.modify_activations:
+    if tuple(m for m in own if m is not None) != (generator.modify_activations or ()):
         raise ValueError(
             "activation_generator must apply the model's hierarchy and nothing else to be "
             f"saved, got modify_activations = {generator.modify_activations}"
@@ -71,12 +71,12 @@ def write_model(directory: Path | str, parts: ModelParts) -> None:
     # The dtype of samples follows Module.to, the config's does not; and a part that was given may
     # lack what the config would have built.
     config = {**parts.cfg.to_dict(), "dtype": str(generator.dtype).removeprefix("torch.")}
-    for key, part in (("hierarchy", hierarchy), ("correlation", generator.low_rank_correlation)):
+    for key, part in (("hierarchy", hierarchy), ("correlation", generator.correlation)):
         if part is None:
             config[key] = None
-    if generator.low_rank_correlation is not None and config["correlation"] is not None:
+    if generator.correlation is not None and config["correlation"] is not None:
         # Of a correlation that was given, too.
-        rank = generator.low_rank_correlation.correlation_factor.shape[1]
+        rank = generator.correlation.correlation_factor.shape[1]
         config["correlation"] = {**config["correlation"], "rank": rank}
     with saved_folder(directory, MODEL_FILENAMES) as folder:
         write_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME, config)
@@ -118,6 +118,7 @@ def _read(files: SavedFiles) -> ModelParts:
         )
     with blaming(weights):
         dictionary = FeatureDictionary.from_vectors(tensors["feature_vectors"], tensors["bias"])
+        dictionary.bias.requires_grad_(bool(cfg.bias))
         generator = ActivationGenerator(
             cfg.num_features,
             tensors["firing_probabilities"],

@@ -62,8 +62,8 @@ def write_weights(
         "mean_firing_magnitudes": generator.mean_firing_magnitudes,
         "std_firing_magnitudes": generator.std_firing_magnitudes,
     }
-    if generator.low_rank_correlation is not None:
-        weights.update(generator.low_rank_correlation._asdict())
+    if generator.correlation is not None:
+        weights.update(generator.correlation._asdict())
     save_tensors(path, weights, {_SPARSE: "true" if generator.use_sparse_tensors else "false"})
 
 

@@ -17,3 +17,14 @@ def keeping_modes(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+@contextmanager
+def evaluating(item: object) -> Iterator[None]:
+    """A module in evaluation mode, and then as it was; anything else stays as it is."""
+    if not isinstance(item, nn.Module):
+        yield
+        return
+    with keeping_modes(item):
+        item.eval()
+        yield

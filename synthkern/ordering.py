@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from synthkern.draw_hidden import feature_vectors_of
 from synthkern.evaluation.matching import best_matches, check_vectors, cosine_blocks
 from synthkern.evaluation.sae_interface import weight
-from synthkern.feature_dictionary import FeatureDictionary
 
 
 def find_best_feature_ordering(
@@ -29,15 +29,13 @@ def find_best_feature_ordering(
     return matches.argsort(stable=True).to(sae_features.device)
 
 
-def find_best_feature_ordering_from_sae(sae: Any, feature_dict: FeatureDictionary) -> torch.Tensor:
+def find_best_feature_ordering_from_sae(sae: Any, feature_dict: Any) -> torch.Tensor:
     """The ordering [M] of an SAE's latents, by its ``W_dec`` [M, D]."""
-    vectors = feature_dict.feature_vectors.detach()
+    vectors = feature_vectors_of("feature_dict", feature_dict)
     return find_best_feature_ordering(weight(sae, "W_dec", vectors.shape[1]).detach(), vectors)
 
 
-def find_best_feature_ordering_across_saes(
-    saes: Iterable[Any], feature_dict: FeatureDictionary
-) -> torch.Tensor:
+def find_best_feature_ordering_across_saes(saes: Iterable[Any], feature_dict: Any) -> torch.Tensor:
     """Of the orderings of several SAEs that with the clearest diagonal: for a row of pictures.
 
     That is the greatest mean cosine, to two decimals each, of the first min(M, N) latents in that
@@ -46,7 +44,7 @@ def find_best_feature_ordering_across_saes(
     Raises:
         ValueError: where there is no SAE.
     """
-    vectors = feature_dict.feature_vectors.detach()
+    vectors = feature_vectors_of("feature_dict", feature_dict)
     best: tuple[float, torch.Tensor] | None = None
     for sae in saes:
         ordering = find_best_feature_ordering_from_sae(sae, feature_dict)

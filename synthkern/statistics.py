@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from synthkern._checks import as_float, as_int, check_finite, check_tensor
-from synthkern.feature_dictionary import FeatureDictionary
+from synthkern.draw_hidden import feature_vectors_of
 from synthkern.world.correlation import LowRankCorrelationMatrix
 
 #: Rows of a correlation matrix that are looked at together.
@@ -97,7 +98,7 @@ def _correlation_stats(
 
 @torch.no_grad()
 def compute_superposition_stats(
-    feature_dictionary: FeatureDictionary,
+    feature_dictionary: Any,
     batch_size: int = 1024,
     device: torch.device | str | None = None,
     percentiles: Sequence[int] | None = None,
@@ -114,7 +115,7 @@ def compute_superposition_stats(
     wanted = [95, 99] if percentiles is None else list(percentiles)
     for value in wanted:
         as_float("percentiles", value, low=0, high=100)
-    vectors = feature_dictionary.feature_vectors.detach()
+    vectors = feature_vectors_of("feature_dictionary", feature_dictionary)
     unit = torch.nn.functional.normalize(vectors.to(device or vectors.device), dim=1)
     n, d = unit.shape
     if n < 2:

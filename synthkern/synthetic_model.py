@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import nn
 
-from synthkern._checks import as_bool
-from synthkern.activation_generator import ActivationGenerator, as_entries
+from synthkern._checks import as_bool, as_device, as_int
+from synthkern.activation_generator import ActivationGenerator, as_activations, as_entries
 from synthkern.build_parts import (
     build_correlation,
     build_dictionary,
@@ -18,7 +20,8 @@ from synthkern.build_parts import (
     build_hierarchy,
 )
 from synthkern.description import WorldDescription, describe_world
-from synthkern.draw_hidden import draw_hidden
+from synthkern.device_name import DeviceName
+from synthkern.draw_hidden import check_dictionary, draw_hidden
 from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.hierarchy import Hierarchy
 from synthkern.hub import as_folder, as_repo_id, as_revision, download_files
@@ -31,9 +34,24 @@ from synthkern.model_files import (
     read_model,
     write_model,
 )
+from synthkern.ownership import draw_from, has_positions, own, runs_own, sampler_of
 from synthkern.sparse import SparseActivations
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix
+
+
+@contextmanager
+def temporary_seed(seed: int | None) -> Iterator[None]:
+    """Within the block torch's global generators follow from ``seed``; after it, and after an
+    error in it, they are where they were. None changes nothing.
+    """
+    if seed is None:
+        yield
+        return
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
 
 
 class SyntheticModel(nn.Module):
@@ -45,9 +63,11 @@ class SyntheticModel(nn.Module):
 
     Args:
         cfg: the recipe.
-        feature_dict: used as it is, in place of one built.
-        activation_generator: used as it is; then ``hierarchy`` is only kept, and
-            ``correlation_matrix`` is not needed.
+        feature_dict: used as it is, in place of one built; ours, SAELens' or any module with
+            ``feature_vectors`` [N, D] that is called with activations [B, N].
+        activation_generator: used as it is, ours or anything that has ``sample(batch_size)`` or
+            is called with a batch size and gives activations [B, N]; then ``hierarchy`` is only
+            kept, and ``correlation_matrix`` is not needed.
         hierarchy: used in place of one generated.
         correlation_matrix: used in place of one generated.
         device: where samples are made.
@@ -59,8 +79,8 @@ class SyntheticModel(nn.Module):
     def __init__(
         self,
         cfg: SyntheticModelConfig,
-        feature_dict: FeatureDictionary | None = None,
-        activation_generator: ActivationGenerator | None = None,
+        feature_dict: Any = None,
+        activation_generator: Any = None,
         hierarchy: Hierarchy | None = None,
         correlation_matrix: LowRankCorrelationMatrix | None = None,
         device: torch.device | str = "cpu",
@@ -69,8 +89,6 @@ class SyntheticModel(nn.Module):
         if not isinstance(cfg, SyntheticModelConfig):
             raise TypeError(f"cfg must be a SyntheticModelConfig, got {cfg!r}")
         for name, part, kind in (
-            ("feature_dict", feature_dict, FeatureDictionary),
-            ("activation_generator", activation_generator, ActivationGenerator),
             ("hierarchy", hierarchy, Hierarchy),
             ("correlation_matrix", correlation_matrix, tuple),
         ):
@@ -78,10 +96,11 @@ class SyntheticModel(nn.Module):
                 raise TypeError(f"{name} must be a {kind.__name__} or None, got {part!r}")
         self.cfg = cfg
         if feature_dict is not None:
-            sizes = (feature_dict.num_features, feature_dict.hidden_dim)
+            sizes = tuple(check_dictionary("feature_dict", feature_dict).shape)
             _check_size("feature_dict", sizes, (cfg.num_features, cfg.hidden_dim))
         if activation_generator is not None:
-            size = (activation_generator.num_features,)
+            sampler_of("activation_generator", activation_generator)
+            size = (getattr(activation_generator, "num_features", cfg.num_features),)
             _check_size("activation_generator", size, (cfg.num_features,))
         if hierarchy is None:
             hierarchy = build_hierarchy(cfg)
@@ -89,25 +108,49 @@ class SyntheticModel(nn.Module):
             correlation = correlation_matrix or build_correlation(cfg)
             activation_generator = build_generator(cfg, hierarchy, correlation)
         self.hierarchy = hierarchy
-        self.activation_generator = activation_generator
-        self.feature_dict = feature_dict or build_dictionary(cfg)
-        self.to(device)
+        self.activation_generator: Any = activation_generator
+        self.feature_dict: Any = build_dictionary(cfg) if feature_dict is None else feature_dict
+        self.to(as_device("device", device))
 
     @property
     def correlation_matrix(self) -> LowRankCorrelationMatrix | None:
         """The low-rank correlation of the features, on the model's device."""
-        return self.activation_generator.low_rank_correlation
+        generator = self.activation_generator
+        return generator.correlation if isinstance(generator, ActivationGenerator) else None
 
     @property
-    def device(self) -> torch.device:
-        """Where samples are made."""
-        return self.activation_generator.device
+    def device(self) -> DeviceName:
+        """Where samples are made: a string as in SAELens, with a torch.device's ``type`` and
+        ``index``, equal to either. Assigning moves the model there.
+        """
+        generator = self.activation_generator
+        if isinstance(generator, ActivationGenerator) and "_plan" in vars(generator):
+            return DeviceName(generator.device)
+        return DeviceName(self.feature_dict.feature_vectors.device)
+
+    @device.setter
+    def device(self, device: torch.device | str) -> None:
+        self.to(as_device("device", device))
 
     @property
     def use_sparse_tensors(self) -> bool:
-        """Whether the generator returns sparse COO tensors."""
-        return self.activation_generator.use_sparse_tensors
+        """Whether the generator returns sparse COO tensors; assigning sets it there."""
+        return bool(getattr(self.activation_generator, "use_sparse_tensors", False))
 
+    @use_sparse_tensors.setter
+    def use_sparse_tensors(self, value: bool) -> None:
+        self.activation_generator.use_sparse_tensors = as_bool("use_sparse_tensors", value)
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether ``seed`` and ``start`` name samples: not where a generator, or a ``sample``, of
+        the user's own takes neither.
+        """
+        if not runs_own(self, "sample", "forward"):
+            return has_positions(sampler_of("model", self))
+        return has_positions(sampler_of("activation_generator", self.activation_generator))
+
+    @own
     @torch.no_grad()
     def sample(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Hidden activations [B, D].
@@ -136,6 +179,7 @@ class SyntheticModel(nn.Module):
         self, batch_size: int, *, sparse: Literal[True], seed: int | None = ..., start: int = ...
     ) -> tuple[torch.Tensor, SparseActivations]: ...
 
+    @own
     @torch.no_grad()
     def sample_with_features(
         self, batch_size: int, *, sparse: bool = False, seed: int | None = None, start: int = 0
@@ -151,25 +195,45 @@ class SyntheticModel(nn.Module):
         """
         parts = self.activation_generator, self.feature_dict
         hidden, features = draw_hidden(*parts, batch_size, seed, start, features=True)
-        if isinstance(features, SparseActivations):
-            return hidden, features if sparse else self.activation_generator.as_tensor(features)
         assert features is not None
-        return hidden, as_entries(features) if sparse else features
+        if sparse:
+            return hidden, as_entries(features)
+        return hidden, self._as_tensor(features)
 
     @torch.no_grad()
     def sample_sparse(
         self, batch_size: int, *, seed: int | None = None, start: int = 0
     ) -> SparseActivations:
         """The feature activations [B, N] alone, in CSR form; see :meth:`sample`."""
-        return self.activation_generator.sample_sparse(batch_size, seed=seed, start=start)
+        name, generator = "activation_generator", self.activation_generator
+        if isinstance(generator, ActivationGenerator):
+            return generator.sample_sparse(batch_size, seed=seed, start=start)
+        count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
+        drawn = draw_from(name, generator, count, seed, start)
+        return as_entries(as_activations(name, drawn, count, self.cfg.num_features))
 
+    def _as_tensor(self, features: torch.Tensor | SparseActivations) -> torch.Tensor:
+        """Features as the generator's ``sample`` returns them, or dense."""
+        if not isinstance(features, SparseActivations):
+            return features
+        if isinstance(self.activation_generator, ActivationGenerator):
+            return self.activation_generator.as_tensor(features)
+        return features.to_dense()
+
+    @own
     def forward(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Hidden activations [B, D]; see :meth:`sample`."""
         return self.sample(batch_size, seed=seed, start=start)
 
     def describe(self) -> WorldDescription:
         """Rates, L0, magnitudes and exclusivity, level by level; print it for a table."""
-        return describe_world(self.cfg, self.activation_generator)
+        generator = self.activation_generator
+        if not isinstance(generator, ActivationGenerator):
+            raise TypeError(
+                f"activation_generator must be an ActivationGenerator to be described, "
+                f"got {generator!r}"
+            )
+        return describe_world(self.cfg, generator)
 
     def save(self, path: Path | str) -> None:
         """Write the model to a directory, in the field's format.
@@ -189,8 +253,17 @@ class SyntheticModel(nn.Module):
             NotADirectoryError: where there is something else.
             OSError: where the directory is a mount point, or the system refuses.
         """
-        parts = self.feature_dict, self.activation_generator, self.hierarchy
-        write_model(path, ModelParts(self.cfg, *parts))
+        generator, dictionary = self.activation_generator, self.feature_dict
+        if not isinstance(generator, ActivationGenerator):
+            raise ValueError(
+                "activation_generator must be an ActivationGenerator to be saved, "
+                f"got {generator!r}"
+            )
+        if not isinstance(dictionary, FeatureDictionary):
+            raise ValueError(
+                f"feature_dict must be a FeatureDictionary to be saved, got {dictionary!r}"
+            )
+        write_model(path, ModelParts(self.cfg, dictionary, generator, self.hierarchy))
 
     @classmethod
     def load_from_disk(cls, path: Path | str, device: torch.device | str = "cpu") -> SyntheticModel:

@@ -13,7 +13,8 @@ import torch.distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from synthkern._checks import as_bool, as_int, as_seed, check_keys, check_numpy_has
-from synthkern.activation_generator import ActivationGenerator
+from synthkern.activation_generator import ActivationGenerator, as_entries
+from synthkern.ownership import check_positions, draw_from, runs_own
 from synthkern.prefetch import is_prefetching, prefetched
 from synthkern.sparse import SparseActivations, SparseArrays
 from synthkern.stream import STREAM_VERSION
@@ -55,7 +56,9 @@ class SyntheticStream(IterableDataset[Batch]):
     Args:
         source: a :class:`SyntheticModel`, whose batches are hidden activations [B, D], or an
             :class:`ActivationGenerator`, whose batches are activations [B, N] as its ``sample``
-            returns them.
+            returns them; or anything whose ``sample``, or own call, takes ``batch_size``,
+            ``seed`` and ``start``. For one that takes no seed there is
+            :class:`SyntheticActivationIterator`.
         batch_size: B, at least 1.
         seed: of the stream, in [0, 2**64).
         start: index of the first sample, in [0, 2**64).
@@ -76,7 +79,7 @@ class SyntheticStream(IterableDataset[Batch]):
 
     def __init__(
         self,
-        source: SyntheticModel | ActivationGenerator,
+        source: Any,
         batch_size: int,
         seed: int,
         start: int = 0,
@@ -85,10 +88,15 @@ class SyntheticStream(IterableDataset[Batch]):
         as_numpy: bool = False,
         prefetch: int = 2,
     ) -> None:
-        if not isinstance(source, SyntheticModel | ActivationGenerator):
-            raise TypeError(
-                f"source must be a SyntheticModel or an ActivationGenerator, got {source!r}"
-            )
+        check_positions("source", source)
+        if isinstance(source, SyntheticModel):
+            if runs_own(source, "sample", "forward"):
+                check_positions("activation_generator", source.activation_generator)
+            elif with_features and runs_own(source, "sample_with_features"):
+                raise ValueError(
+                    "with_features must be False for a model whose sample alone is the user's own, "
+                    f"got {source!r}"
+                )
         self.source = source
         self.batch_size = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
         self.seed = as_seed("seed", seed)
@@ -179,31 +187,40 @@ class SyntheticStream(IterableDataset[Batch]):
         position: Any = {"seed": self.seed, "start": start}
         if isinstance(self.source, SyntheticModel):
             if not self.with_features:
-                return self._handed(self.source.sample(self.batch_size, **position))
+                return self._handed(self._draw(start))
             hidden, features = self.source.sample_with_features(
                 self.batch_size, sparse=True, **position
             )
             return (hidden.numpy(), features.numpy()) if self.as_numpy else (hidden, features)
-        if self.with_features:
+        if not self.with_features:
+            return self._handed(self._draw(start))
+        if isinstance(self.source, ActivationGenerator):
             return self._handed(self.source.sample_sparse(self.batch_size, **position))
-        return self._handed(self.source.sample(self.batch_size, **position))
+        return self._handed(as_entries(self._draw(start)))
+
+    @torch.no_grad()
+    def _draw(self, start: int) -> Any:
+        """A batch of the source's, as the source gives it."""
+        drawn = draw_from("source", self.source, self.batch_size, self.seed, start)
+        return drawn.detach() if isinstance(drawn, torch.Tensor) else drawn
 
     def _handed(self, drawn: torch.Tensor | SparseActivations) -> Batch:
         return drawn.numpy() if self.as_numpy else drawn
 
 
-def _check_numpy_has_batches(
-    source: SyntheticModel | ActivationGenerator, with_features: bool
-) -> None:
+def _check_numpy_has_batches(source: Any, with_features: bool) -> None:
     if isinstance(source, SyntheticModel):
-        dtype = source.feature_dict.feature_vectors.dtype
+        vectors = source.feature_dict.feature_vectors
+        device, dtype = vectors.device, vectors.dtype
+    elif not isinstance(source, ActivationGenerator):
+        return  # what comes is seen when it comes
     elif with_features:
-        dtype = torch.float32
+        device, dtype = source.device, torch.float32
     elif source.use_sparse_tensors:
         raise ValueError(
             "with as_numpy, source must have dense activations or with_features be True, "
             "got use_sparse_tensors=True"
         )
     else:
-        dtype = source.dtype
-    check_numpy_has("with as_numpy, source", source.device, dtype)
+        device, dtype = source.device, source.dtype
+    check_numpy_has("with as_numpy, source", device, dtype)

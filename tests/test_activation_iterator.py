@@ -98,11 +98,15 @@ def test_autocast_reaches_what_is_the_users_own(autocast: bool) -> None:
             ValueError,
             "activations_generator must have 6 features as feature_dict has, got 7",
         ),
-        ({"feature_dict": None}, TypeError, "feature_dict must be a FeatureDictionary, got None"),
+        (
+            {"feature_dict": None},
+            TypeError,
+            "feature_dict must have a tensor feature_vectors [N, D], got None",
+        ),
         (
             {"activations_generator": 3},
             TypeError,
-            "activations_generator must be an ActivationGenerator, got 3",
+            "activations_generator must have a method sample(batch_size) or be callable, got 3",
         ),
         (
             {"batch_size": 0},

@@ -179,5 +179,5 @@ def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], messag
 
 
 def test_what_is_no_model_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"^model must be a SyntheticModel or .*, got 3$"):
+    with pytest.raises(TypeError, match=r"^model must have a method sample.*, got 3$"):
         synthetic.effective_firing_probabilities(3)  # type: ignore[arg-type]

@@ -317,7 +317,7 @@ class Wrong(StubSAE):
             ValueError,
             r"sae\.encode.*\[10, 25\]",
         ),
-        ({"feature_dict": None}, TypeError, "feature_dict must be a FeatureDictionary"),
+        ({"feature_dict": None}, TypeError, "feature_dict must have a tensor feature_vectors"),
         (
             {"activations_generator": synthetic.ActivationGenerator(3, 0.5)},
             ValueError,

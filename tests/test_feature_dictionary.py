@@ -231,16 +231,18 @@ def test_bad_arguments_are_refused(name: str, value: Any, error: type[Exception]
         synthetic.FeatureDictionary(**kwargs)
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.filterwarnings("ignore:Sparse CSC tensor support is in beta")
 def test_bad_activations_are_refused() -> None:
     feature_dict = dictionary(3, 2)
     for wrong in (torch.ones(2, 4), torch.tensor(1.0), torch.ones(3, 2)):
         shown = re.escape(str(list(wrong.shape)))
-        with pytest.raises(ValueError, match=rf"^activations must .*\.\.\., 3\], got {shown}$"):
+        with pytest.raises(
+            ValueError, match=rf"^feature_activations must .*\.\.\., 3\], got {shown}$"
+        ):
             feature_dict(wrong)
-    with pytest.raises(ValueError, match=r"^activations must have .*got \[2, 4\]$"):
+    with pytest.raises(ValueError, match=r"^feature_activations must have .*got \[2, 4\]$"):
         feature_dict(synthetic.SparseActivations.from_dense(torch.ones(2, 4)))
-    with pytest.raises(ValueError, match=r"^activations must .*layout torch\.sparse_csr$"):
-        feature_dict(torch.ones(2, 3).to_sparse_csr())
+    with pytest.raises(ValueError, match=r"^feature_activations must .*layout torch\.sparse_csc$"):
+        feature_dict(torch.ones(2, 3).to_sparse_csc())
     with pytest.raises(ValueError, match=r"^activations must .*sparse_coo \[1, 2, 3\]$"):
         feature_dict(torch.ones(1, 2, 3).to_sparse())

@@ -104,7 +104,7 @@ def test_the_dense_algorithm_makes_the_same_of_the_same_normals(
         given.std_firing_magnitudes,
         given.mean_firing_magnitudes,
         given.modify_activations,
-        given.low_rank_correlation or zoo.loadings(n, 5),
+        given.correlation or zoo.loadings(n, 5),
     )
     model = model_of(world, 8)
     index = sample_indices(0, count, torch.device("cpu"))

@@ -152,7 +152,7 @@ def test_without_plotly(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"reorder_features": torch.tensor([0, 1])}, ValueError, "at least 3 entries, got 2"),
         ({"reorder_features": torch.tensor([0, 1, 3])}, ValueError, r"\[0, 3\), got 3 at \[2\]"),
         ({"sae": object()}, TypeError, "sae must have a tensor W_dec"),
-        ({"feature_dict": 1}, TypeError, "feature_dict must be a FeatureDictionary"),
+        ({"feature_dict": 1}, TypeError, "feature_dict must have a tensor feature_vectors"),
     ],
 )
 def test_refusals(arguments: dict[str, Any], error: type[Exception], words: str) -> None:

@@ -36,7 +36,7 @@ class World:
         self.p = generator.firing_probabilities.double().numpy()
         self.mean = generator.mean_firing_magnitudes.double().numpy()
         self.std = generator.std_firing_magnitudes.double().numpy()
-        correlation = generator.low_rank_correlation
+        correlation = generator.correlation
         assert correlation is not None
         self.factor = correlation.correlation_factor.double().numpy()
         self.noise = correlation.correlation_diag.double().sqrt().numpy()

@@ -178,7 +178,7 @@ def test_autocast_does_not_reach_the_orthogonalization() -> None:
 
 def test_what_a_generator_hands_out_is_a_copy(model: synthetic.SyntheticModel) -> None:
     expected, generator = drawn(model), model.activation_generator
-    correlation = generator.low_rank_correlation
+    correlation = generator.correlation
     assert correlation is not None
     for tensor in (
         generator.firing_probabilities,

@@ -204,7 +204,7 @@ def test_arguments_have_the_usual_defaults(model: synthetic.SyntheticModel) -> N
         (
             {"source": torch.ones(2)},
             TypeError,
-            "source must be a SyntheticModel or an ActivationGenerator, got tensor([1., 1.])",
+            "source must have a method sample(batch_size) or be callable, got tensor([1., 1.])",
         ),
         (
             {"batch_size": 0},

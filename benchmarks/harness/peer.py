@@ -64,7 +64,7 @@ def generator(world: SyntheticModel, trees: Any | None, *, sparse: bool = False)
 
     torch.sparse.check_sparse_tensor_invariants.disable()
     ours = world.activation_generator
-    low_rank = ours.low_rank_correlation
+    low_rank = ours.correlation
     return peer.ActivationGenerator(
         ours.num_features,
         ours.firing_probabilities,

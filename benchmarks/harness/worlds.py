@@ -33,7 +33,7 @@ def build(preset: str) -> SyntheticModel:
 def with_copula(world: SyntheticModel, copula: str) -> SyntheticModel:
     """The world with independent firing, its own low-rank copula, or the same as a full matrix."""
     generator = world.activation_generator
-    low_rank = generator.low_rank_correlation
+    low_rank = generator.correlation
     assert low_rank is not None
     correlations = {
         "independent": lambda: None,
@@ -62,7 +62,7 @@ def without_hierarchy(world: SyntheticModel) -> ActivationGenerator:
         generator.firing_probabilities,
         generator.std_firing_magnitudes,
         generator.mean_firing_magnitudes,
-        correlation_matrix=generator.low_rank_correlation,
+        correlation_matrix=generator.correlation,
     )
 
 

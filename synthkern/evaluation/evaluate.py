@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from synthkern._checks import as_int
-from synthkern.activation_generator import ActivationGenerator
 from synthkern.draw_hidden import check_fit, draw_hidden
 from synthkern.evaluation.entries import entries_of
 from synthkern.evaluation.figures import Figures, standard_errors
@@ -25,8 +23,8 @@ from synthkern.evaluation.sae_interface import (
     check_returned,
     weight,
 )
-from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.module_modes import keeping_modes
+from synthkern.module_modes import evaluating
+from synthkern.ownership import check_positions, has_positions, sampler_of
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 
@@ -36,12 +34,14 @@ _GROUPS = 32
 #: Numbers in the largest tensor of a batch where no batch size is given: 16 MiB of float32.
 _BATCH_NUMBERS = 2**22
 
+_NAME = "activations_generator"
+
 
 @torch.no_grad()
 def eval_sae_on_synthetic_data(
     sae: InferenceSAE,
-    feature_dict: FeatureDictionary,
-    activations_generator: ActivationGenerator,
+    feature_dict: Any,
+    activations_generator: Any,
     num_samples: int = 100_000,
     batch_size: int | None = None,
     activation_scaler: ActivationScaler | None = None,
@@ -62,14 +62,19 @@ def eval_sae_on_synthetic_data(
             and on its device; a module is in evaluation mode meanwhile. Where it has
             ``encode_entries``, from [B, D] to SparseActivations [B, M], or ``decode_entries``,
             back, it is asked for these instead: what is not active then costs nothing.
-        feature_dict: the dictionary, D wide.
-        activations_generator: a generator of as many features.
+        feature_dict: the dictionary, D wide: ours, SAELens' or any module with
+            ``feature_vectors`` [N, D] that is called with activations [B, N].
+        activations_generator: a generator of as many features, or anything that has
+            ``sample(batch_size)`` or is called with a batch size and gives activations [B, N]:
+            dense, sparse COO or CSR, or SparseActivations.
         num_samples: at least 0.
         batch_size: samples that are encoded together, at least 1; None takes what 16 MiB of
             latents hold, from 16 to 4,096. It decides no figure beyond rounding, unless ``encode``
             looks across samples.
         activation_scaler: scales inputs before ``encode`` and what ``decode`` gives back after.
-        seed: in [0, 2**64); None draws a fresh one from torch's global generator.
+        seed: in [0, 2**64). None draws a fresh one from torch's global generator; with a batch
+            size, one for each batch, so that the samples are those of a loop over
+            ``activations_generator.sample(batch_size)`` after the same torch.manual_seed.
         start: index of the first sample, in [0, 2**64).
 
     Raises:
@@ -78,9 +83,15 @@ def eval_sae_on_synthetic_data(
     """
     check_fit(feature_dict, activations_generator)
     samples = as_int("num_samples", num_samples, low=0)
-    seed, start = stream_position(seed, start)
+    # Unseeded batches of a size that is asked for are those of a loop over generator.sample.
+    is_loop = seed is None and start == 0 and batch_size is not None
+    if seed is None and not is_loop and has_positions(sampler_of(_NAME, activations_generator)):
+        seed, start = stream_position(seed, start)
+    elif seed is not None or start:
+        check_positions(_NAME, activations_generator)
+    size = feature_dict.feature_vectors.shape
     check_methods("sae", sae, "encode", "decode")
-    decoder = weight(sae, "W_dec", feature_dict.hidden_dim)
+    decoder = weight(sae, "W_dec", size[1])
     if activation_scaler is not None:
         check_methods("activation_scaler", activation_scaler, "scale", "unscale")
     if batch_size is None:
@@ -91,23 +102,23 @@ def eval_sae_on_synthetic_data(
     matching = match(decoder, feature_dict.feature_vectors)
 
     ends = [samples * (g + 1) // min(_GROUPS, samples) for g in range(min(_GROUPS, samples))]
-    groups = [Figures(matching.best, feature_dict.num_features) for _ in ends]
+    groups = [Figures(matching.best, size[0]) for _ in ends]
     progress = tqdm(
         total=samples, desc="evaluating", unit=" samples", unit_scale=True, delay=2, leave=False
     )
-    with progress, _evaluating(sae):
+    with progress, evaluating(sae):
         for done in range(0, samples, count):
-            size = min(count, samples - done)
-            place = (start + done) % 2**64
+            number = min(count, samples - done)
+            place = 0 if seed is None else (start + done) % 2**64
             hidden, drawn = draw_hidden(
-                activations_generator, feature_dict, size, seed, place, features=True
+                activations_generator, feature_dict, number, seed, place, features=True
             )
             assert drawn is not None
             features = entries_of("activations", drawn)
             latents, output = _through(sae, decoder, hidden, activation_scaler)
-            for group, rows in _pieces(done, done + size, ends):
+            for group, rows in _pieces(done, done + number, ends):
                 groups[group].add_batch(features[rows], latents[rows], hidden[rows], output[rows])
-            progress.update(size)
+            progress.update(number)
     return _result(groups, matching, decoder, feature_dict)
 
 
@@ -146,9 +157,9 @@ def _pieces(begin: int, end: int, ends: Sequence[int]) -> Iterator[tuple[int, sl
 
 
 def _result(
-    groups: list[Figures], matching: Matching, decoder: torch.Tensor, dictionary: FeatureDictionary
+    groups: list[Figures], matching: Matching, decoder: torch.Tensor, dictionary: Any
 ) -> SyntheticDataEvalResult:
-    whole = Figures(matching.best, dictionary.num_features)
+    whole = Figures(matching.best, len(dictionary.feature_vectors))
     for group in groups:
         whole = whole.plus(group)
     errors, errors_per_latent = standard_errors(whole, groups)
@@ -171,14 +182,3 @@ def _result(
             **columns,
         ),
     )
-
-
-@contextmanager
-def _evaluating(sae: object) -> Iterator[None]:
-    """A module in evaluation mode, and then as it was."""
-    if not isinstance(sae, nn.Module):
-        yield
-        return
-    with keeping_modes(sae):
-        sae.eval()
-        yield

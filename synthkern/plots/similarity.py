@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 
 from synthkern._checks import as_bool, as_int
+from synthkern.draw_hidden import feature_vectors_of
 from synthkern.evaluation.matching import cosine_blocks
 from synthkern.evaluation.sae_interface import weight
-from synthkern.feature_dictionary import FeatureDictionary
 from synthkern.ordering import as_ordering, find_best_feature_ordering
 from synthkern.plots.figure import check_arguments, finish, plotly
 
@@ -26,7 +26,7 @@ _FEWEST, _MOST = 64, 1024
 @torch.no_grad()
 def plot_sae_feature_similarity(
     sae: Any,
-    feature_dict: FeatureDictionary,
+    feature_dict: Any,
     title: str | None = None,
     reorder_features: bool | torch.Tensor = False,
     decoder_only: bool = False,
@@ -84,9 +84,7 @@ def plot_sae_feature_similarity(
     as_bool("show_values", show_values)
     if dtick is not None:
         as_int("dtick", dtick, low=1)
-    if not isinstance(feature_dict, FeatureDictionary):
-        raise TypeError(f"feature_dict must be a FeatureDictionary, got {feature_dict!r}")
-    vectors = feature_dict.feature_vectors.detach()
+    vectors = feature_vectors_of("feature_dict", feature_dict)
     decoder = weight(sae, "W_dec", vectors.shape[1]).detach()
     rows = {"SAE decoder": decoder}
     if not decoder_only:

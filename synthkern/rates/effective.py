@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
 
 from synthkern._checks import as_int, as_seed
-from synthkern.activation_generator import ActivationGenerator
+from synthkern.activation_generator import ActivationGenerator, as_activations, as_entries
+from synthkern.ownership import draw_from, has_positions, sampler_of
 from synthkern.plan import Forest, Plan
 from synthkern.rates.copula import Loadings, chance_above_zero, draw_factors
 from synthkern.rates.gating import Gating
@@ -49,7 +50,7 @@ class EffectiveFiringProbabilities:
 
 
 def effective_firing_probabilities(
-    model: SyntheticModel | ActivationGenerator,
+    model: SyntheticModel | ActivationGenerator | Any,
     *,
     num_samples: int | None = None,
     seed: int = 0,
@@ -65,19 +66,23 @@ def effective_firing_probabilities(
     counted.
 
     Args:
-        model: a SyntheticModel or an ActivationGenerator.
+        model: a SyntheticModel or a generator, anybody's too, whose samples are then counted.
         num_samples: draws of the Monte Carlo, at least 16; None takes 16,384 draws of factors or
             262,144 samples.
-        seed: of the Monte Carlo, in [0, 2**64).
+        seed: of the Monte Carlo, in [0, 2**64); unused where a generator of the user's takes none.
         show_progress: whether to show a bar.
     """
-    generator = model if isinstance(model, ActivationGenerator) else _generator_of(model)
+    generator = getattr(model, "activation_generator", model)
+    sampler_of("model", generator)
     if num_samples is not None:
         num_samples = as_int("num_samples", num_samples, low=16)
     seed = as_seed("seed", seed)
+    count = num_samples or _SAMPLES
+    if not isinstance(generator, ActivationGenerator) or not generator.is_fused:
+        return _counted(generator, count, seed, show_progress)
     plan = generator.plan.to("cpu")
-    if not generator.is_fused or plan.triangular or not _disjoint(plan):
-        return _counted(generator, num_samples or _SAMPLES, seed, show_progress)
+    if plan.triangular or not _disjoint(plan):
+        return _counted(generator, count, seed, show_progress)
     return rates_of(plan, num_samples or _FACTOR_DRAWS, seed, show_progress)
 
 
@@ -132,16 +137,25 @@ class ForestRates:
 
 
 def _counted(
-    generator: ActivationGenerator, count: int, seed: int, show_progress: bool
+    generator: Any, count: int, seed: int, show_progress: bool
 ) -> EffectiveFiringProbabilities:
-    fired = torch.zeros(generator.num_features, dtype=torch.float64, device="cpu")
+    fired: torch.Tensor | None = None
+    positions = has_positions(sampler_of("model", generator))
     with tqdm(total=count, unit=" samples", unit_scale=True, disable=not show_progress) as progress:
         for start in range(0, count, _BATCH):
             size = min(_BATCH, count - start)
-            drawn = generator.sample_sparse(size, seed=seed, start=start)
+            place = (seed, start) if positions else (None, 0)
+            if isinstance(generator, ActivationGenerator):
+                drawn = generator.sample_sparse(size, seed=place[0], start=place[1])
+            else:
+                given = draw_from("model", generator, size, *place)
+                width = given.shape[-1] if hasattr(given, "shape") else 0
+                drawn = as_entries(as_activations("model", given, size, width))
             indices = drawn.indices[drawn.values > 0].long().cpu()
-            fired += torch.bincount(indices, minlength=generator.num_features)
+            counts = torch.bincount(indices, minlength=drawn.num_features).double()
+            fired = counts if fired is None else fired + counts
             progress.update(size)
+    assert fired is not None
     # Half a count more, so that what never fired is not taken for certain.
     guess = (fired + 0.5) / (count + 1)
     errors = (guess * (1 - guess) / count).sqrt()
@@ -152,10 +166,3 @@ def _disjoint(plan: Plan) -> bool:
     """Whether no feature is in two forests, so that they are one."""
     features = torch.cat([forest.feature for forest in plan.forests] or [plan.fire_below[:0]])
     return features.unique().numel() == features.numel()
-
-
-def _generator_of(model: SyntheticModel) -> ActivationGenerator:
-    generator = getattr(model, "activation_generator", None)
-    if not isinstance(generator, ActivationGenerator):
-        raise TypeError(f"model must be a SyntheticModel or an ActivationGenerator, got {model!r}")
-    return generator

@@ -176,14 +176,18 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         cfg, model = self.cfg, self.synthetic_model
         if not cfg.run_final_eval or not cfg.eval_samples:
             return None
+        seed = fresh_seed() if cfg.seed is None else cfg.seed
+        # A generator of the user's may have no seed and no index.
+        place: dict[str, Any] = (
+            {"seed": seed, "start": EVALUATION_START} if model.has_positions else {}
+        )
         return eval_sae_on_synthetic_data(
             self.sae,
             model.feature_dict,
             model.activation_generator,
             cfg.eval_samples,
             cfg.batch_size,
-            seed=fresh_seed() if cfg.seed is None else cfg.seed,
-            start=EVALUATION_START,
+            **place,
         )
 
     def _save(

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from synthkern._checks import as_bool
-from synthkern.activation_generator import ActivationGenerator
 from synthkern.activation_iterator import SyntheticActivationIterator
-from synthkern.feature_dictionary import FeatureDictionary
+from synthkern.module_modes import evaluating
 from synthkern.training.config import TrainingConfig
 from synthkern.training.train import train_sae
 from synthkern.training.trainer import SAETrainer
@@ -22,8 +21,8 @@ FIELD_MAX_GRAD_NORM = 1.0
 
 def train_toy_sae(
     sae: Any,
-    feature_dict: FeatureDictionary,
-    activations_generator: ActivationGenerator,
+    feature_dict: Any,
+    activations_generator: Any,
     training_samples: int = 10_000_000,
     batch_size: int = 1024,
     lr: float = 3e-4,
@@ -42,7 +41,7 @@ def train_toy_sae(
 
     Args:
         sae: any module with the field's training interface; it is moved to ``device``.
-        feature_dict: the dictionary, D wide.
+        feature_dict: the dictionary, D wide; a module is in evaluation mode meanwhile.
         activations_generator: a generator of as many features; both as
             :class:`SyntheticActivationIterator` takes them.
         training_samples: at least 0, also as a float such as 1e6.
@@ -79,4 +78,5 @@ def train_toy_sae(
         feature_dict, activations_generator, batch_size, autocast_data
     )
     sae.to(device)
-    return train_sae(sae, batches, cfg, snapshot_fn=snapshot_fn)
+    with evaluating(feature_dict):
+        return train_sae(sae, batches, cfg, snapshot_fn=snapshot_fn)

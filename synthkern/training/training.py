@@ -95,6 +95,9 @@ class Training:
             raise ValueError(f"snapshot_fn must be given with n_snapshots = {cfg.n_snapshots}")
         directory = None if checkpoint_dir is None else Path(checkpoint_dir)
         saved = None if directory is None else read_checkpoint(directory)
+        if isinstance(source, SyntheticModel) and not source.has_positions:
+            # What has no seed and no index is sampled one batch after the other.
+            source = _unseeded(source, cfg.batch_size)
         self._source = source
         self.stream = _stream(source, _with_seed(cfg, saved))
         if self.stream is None and directory is not None:
@@ -262,6 +265,11 @@ def _stream(source: Source, cfg: TrainingConfig) -> SyntheticStream | None:
             f"source must have the config's batch_size {cfg.batch_size}, got {source.batch_size}"
         )
     return source
+
+
+def _unseeded(model: SyntheticModel, batch_size: int) -> Iterator[torch.Tensor]:
+    while True:
+        yield model(batch_size)
 
 
 def _hidden(stream: SyntheticStream) -> Iterator[torch.Tensor]:
