@@ -192,5 +192,5 @@ def test_the_core_itself_checks_counts() -> None:
     for threads in (-(2**31), 0, 2**31 - 1):
         assert len(_core.select_batch_topk(pre, None, 2**63 - 1, False, threads)[1]) == 60
     zero = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
-    with pytest.raises(ValueError, match="negative|num_features must be in"):
+    with pytest.raises(ValueError, match=r"negative|num_features must be in"):
         _core.gather_grad_vectors(*zero, -1, np.zeros((0, 3), np.float32), 1)
