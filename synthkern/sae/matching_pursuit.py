@@ -94,6 +94,12 @@ class MatchingPursuitTrainingSAE(EntriesTrainingSAE):
         """Activations of the latents, in CSR form, of inputs [B, D]."""
         return SparseActivations.from_sparse_coo(_summed(self.choose(x)))
 
+    # Entries' number follows from the data, which a compiled graph cannot hold.
+    @torch._disable_dynamo  # type: ignore[attr-defined]
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Activations of the latents [..., M] of inputs [..., D]."""
+        return super().encode(x)
+
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Activations [..., M] of inputs [..., D], and zeros: there are no pre-activations."""
         acts = self.encode(x)
@@ -107,6 +113,7 @@ class MatchingPursuitTrainingSAE(EntriesTrainingSAE):
         """Reconstructions [B, D] of activations in CSR form."""
         return gather_entries(entries, self.W_dec, self._output_bias)
 
+    @torch._disable_dynamo  # type: ignore[attr-defined]
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The loss of a batch [B, D], the reconstruction's."""
         sae_in = step_input.sae_in
