@@ -37,7 +37,6 @@ MISSING = {
     "SaveCheckpointFn": "a type that SAELens' trainer is annotated with",
     "get_sae_training_class": "SAELens' registry of architectures; ours is get_architecture",
     "str_to_dtype": "a helper of sae_lens.util",
-    "temporary_seed": "a helper of sae_lens.util, known gap",
 }
 
 

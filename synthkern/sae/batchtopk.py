@@ -68,9 +68,10 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
         self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
     ) -> BatchTopKTrainingSAE:
         """Follow nn.Module.to and its kin, but keep the threshold in float64."""
-        exact = self.topk_threshold
+        before = self.topk_threshold
         super()._apply(fn, recurse)
-        self.topk_threshold = exact.to(self.topk_threshold.device)
+        after = self.topk_threshold
+        self.topk_threshold = (after if before.is_meta else before.to(after.device)).double()
         return self
 
     def select(

@@ -116,9 +116,11 @@ class JumpReLUTrainingSAE(BoundedTrainingSAE):
         )
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
-        """Conversions of the module leave the thresholds in float32."""
+        """Conversions of the module leave the thresholds in float32, with all of their digits."""
+        before = self.threshold.data
         applied = super()._apply(fn, recurse)
-        self.threshold.data = self.threshold.data.float()
+        after = self.threshold.data
+        self.threshold.data = (after if before.is_meta else before.to(after.device)).float()
         return applied
 
     def get_coefficients(self) -> dict[str, float | TrainCoefficientConfig]:

@@ -13,7 +13,7 @@ from synthkern.model_files import (
     SYNTHETIC_MODEL_WEIGHTS_FILENAME,
 )
 from synthkern.orthogonalize import orthogonal_initializer
-from synthkern.synthetic_model import SyntheticModel
+from synthkern.synthetic_model import SyntheticModel, temporary_seed
 from synthkern.world.config import (
     LowRankCorrelationConfig,
     OrthogonalizationConfig,
@@ -54,4 +54,5 @@ __all__ = [
     "generate_random_low_rank_correlation_matrix",
     "logger",
     "orthogonal_initializer",
+    "temporary_seed",
 ]
