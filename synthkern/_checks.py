@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from numbers import Integral, Real
+from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 import torch
 
 DTYPES: dict[str, torch.dtype] = {
@@ -57,8 +61,61 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def plain_number(value: Any) -> Any:
+    """A number of NumPy or of a tensor without dimensions as Python's; else ``value`` itself."""
+    if (
+        isinstance(value, np.generic | np.ndarray)
+        and value.ndim == 0
+        and value.dtype.kind in "biuf"
+    ):
+        return value.item()
+    if isinstance(value, torch.Tensor) and value.dim() == 0 and not value.is_complex():
+        return value.item()
+    return value
+
+
+def plain_fields(config: Any) -> None:
+    """Make Python's numbers of a dataclass's others, in lists and tuples too, so that it can be
+    written as JSON; the first thing that every config's ``__post_init__`` does.
+    """
+    for each in fields(config):
+        value = getattr(config, each.name)
+        plain: Any = plain_number(value)
+        if type(value) in (list, tuple):
+            plain = type(value)(plain_number(item) for item in value)
+        if plain is not value:
+            object.__setattr__(config, each.name, plain)  # a frozen one's too
+
+
+def as_json(name: str, value: Any) -> Any:
+    """A copy of ``value`` of JSON's types alone.
+
+    Tuples and arrays become lists, paths, dtypes and devices strings, members of enums their
+    values.
+
+    Raises:
+        TypeError: for what JSON cannot hold; names the place.
+    """
+    value = plain_number(value.value if isinstance(value, enum.Enum) else value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.str_ | PurePath | torch.device):
+        return str(value)
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return as_json(name, value.tolist())
+    if isinstance(value, list | tuple):
+        return [as_json(f"{name}[{i}]", item) for i, item in enumerate(value)]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: as_json(f"{name}[{key!r}]", item) for key, item in value.items()}
+    raise TypeError(f"{name} must be what JSON can hold, got {value!r}")
+
+
 def as_bool(name: str, value: Any) -> bool:
-    """Return ``value`` if it is True or False."""
+    """Return ``value`` if it is True or False, NumPy's too."""
+    if isinstance(value, np.bool_):
+        return bool(value)
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return value

@@ -110,6 +110,11 @@ class ActivationGenerator(nn.Module):
         plan = compile_plan(self.num_features, p, mean, std, correlation, forests)
         for hierarchy in later:
             check_scaling_means(hierarchy.forest, plan.mean)
+        largest = plan.mean.max()
+        if float(largest) > torch.finfo(self.dtype).max:
+            raise ValueError(
+                f"mean_firing_magnitudes must be finite in {self.dtype}, got {float(largest)!r}"
+            )
         self._plan = plan.to(device)
         self._modifiers, self._rest, self._correlation = modifiers, rest, correlation
 

@@ -32,10 +32,14 @@ from synthkern.world_argument import load_world, world_or_source
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    with termination_interrupts():
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
     try:
         options = _parser(named_architecture(words)).parse_args(words)
-        with termination_interrupts():
-            status: int = options.run(options)
+        status: int = options.run(options)
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130

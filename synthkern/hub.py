@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ def download_files(
     *,
     revision: str | None = None,
     force_download: bool = False,
+    needed: Callable[[Path], bool] = lambda _: True,
 ) -> Path:
     """The local directory that holds the named files of a repository's folder, and no others.
 
@@ -32,6 +33,8 @@ def download_files(
         optional: names of files that the commit may lack.
         revision: branch, tag or commit; None is the main branch.
         force_download: whether to fetch again what the cache holds.
+        needed: whether the files in the directory ask for the optional ones; where they do not,
+            the cache need not say that the commit lacks these (whole snapshots do not).
 
     Raises:
         ImportError: where huggingface_hub is not installed.
@@ -55,7 +58,11 @@ def download_files(
     for name in optional:
         known = try_to_load_from_cache(repo_id, prefix + name, revision=commit)
         if known is not _CACHED_NO_EXIST or force_download:
-            _download(repo_id, prefix + name, commit, force_download)
+            try:
+                _download(repo_id, prefix + name, commit, force_download)
+            except FileNotFoundError:
+                if needed(directory):
+                    raise
     return directory
 
 

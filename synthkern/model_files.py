@@ -94,6 +94,12 @@ def read_model(directory: Path | str) -> ModelParts:
     return read_folder(directory, MODEL_FILENAMES, _read)
 
 
+def asks_for_hierarchy(folder: Path) -> bool:
+    """Whether the config in a model's directory has a hierarchy."""
+    data = read_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME)
+    return not isinstance(data, dict) or data.get("hierarchy") is not None
+
+
 def _read(files: SavedFiles) -> ModelParts:
     recipe = files.path(SYNTHETIC_MODEL_CONFIG_FILENAME)
     weights = files.path(SYNTHETIC_MODEL_WEIGHTS_FILENAME)

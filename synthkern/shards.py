@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from tqdm.auto import tqdm
 
-from synthkern._checks import as_int, as_seed
+from synthkern._checks import as_int, as_seed, plain_fields
 from synthkern.files import blaming, file_hash, read_json, save_tensors, write_json
 from synthkern.model_files import SYNTHETIC_MODEL_CONFIG_FILENAME
 from synthkern.saved_folder import has_file
@@ -56,6 +56,7 @@ class SampleJob:
     what: What = "hidden"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_int("samples", self.samples, low=0)
         as_seed("seed", self.seed)
         as_int("start", self.start, low=0, high=2**64 - 1)

@@ -228,14 +228,33 @@ def test_the_cache_serves_without_a_network(
         offline(pretrained, "me/cached-True", "small", force_download=True)
 
 
+def test_a_snapshot_without_a_hierarchy(
+    hub: Hub, client: Client, offline: Client, hub_home: Path, tmp_path: Path
+) -> None:
+    """Caches of whole snapshots do not say which files a commit lacks."""
+    model = world(1, hierarchy=False)
+    repo_id = f"me/snapshot-{tmp_path.name}"
+    hub.add(repo_id, files_of(model, tmp_path / "model"))
+    assert client(pretrained, repo_id) == bits(model)
+    markers = [
+        path
+        for path in hub_home.rglob("*")
+        if ".no_exist" in path.parts and repo_id.partition("/")[2] in str(path) and path.is_file()
+    ]
+    assert markers
+    for path in markers:
+        path.unlink()
+    assert offline(pretrained, repo_id) == bits(model)
+
+
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, TREES])
 def test_a_part_in_the_cache_is_not_a_model(
     hub: Hub, client: Client, offline: Client, tmp_path: Path, name: str
 ) -> None:
-    """Not even without the hierarchy: nobody knows whether the commit has one."""
+    """Nor without the hierarchy that its config has."""
     repo_id = f"me/part-{name.replace('.', '-')}"
     if repo_id not in hub.repos:
-        model = world(1, hierarchy=False)
+        model = world(1, hierarchy=name == TREES)
         hub.add(repo_id, files_of(model, tmp_path / "model"))
 
     def refuse(request: Request) -> None:

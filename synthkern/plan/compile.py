@@ -15,6 +15,9 @@ from synthkern.world.correlation import LowRankCorrelationMatrix
 #: How far a diagonal may be from 1, at least: float32 rounding of a long row sum.
 _DIAGONAL_TOLERANCE = 1e-4
 
+#: Where the stream's normals end: see :mod:`synthkern.stream`.
+_LARGEST_NORMAL = 6.34
+
 #: A correlation as users may give it: full [N, N], low-rank, or the pair (factor, diag).
 Correlation = torch.Tensor | LowRankCorrelationMatrix | tuple[torch.Tensor, torch.Tensor]
 
@@ -31,17 +34,19 @@ def compile_plan(
 
     Args:
         num_features: N, at least 1.
-        firing_probabilities: p, a number or [N], in [0, 1].
+        firing_probabilities: p, a number or [N], in [0, 1]; as the magnitudes, a tensor of any
+            real dtype: one of booleans or integers is what SAELens takes too.
         mean: mean magnitudes, a number or [N].
         std: their standard deviations, a number or [N], at least 0.
         correlation: full [N, N], low-rank, or None for independent firing.
         forests: applied in order; their features are below N.
     """
     n = as_int("num_features", num_features, low=1, high=2**31 - 1)
-    p = as_vector("firing_probabilities", firing_probabilities, n, low=0, high=1)
-    means = as_vector("mean_firing_magnitudes", mean, n)
-    stds = as_vector("std_firing_magnitudes", std, n, low=0)
+    p = as_vector("firing_probabilities", _as_real(firing_probabilities), n, low=0, high=1)
+    means = as_vector("mean_firing_magnitudes", _as_real(mean), n)
+    stds = as_vector("std_firing_magnitudes", _as_real(std), n, low=0)
     factor, noise, rank, triangular = _copula(correlation, n)
+    check_range(means, stds)
     for forest in forests:
         check_scaling_means(forest, means)
     padding = -factor.shape[1] % LANES
@@ -58,6 +63,25 @@ def compile_plan(
         std=stds,
         forests=tuple(forests),
     )
+
+
+def check_range(means: torch.Tensor, stds: torch.Tensor) -> None:
+    """Raise where the largest value that the stream can draw is not finite in float32."""
+    largest = means.double() + _LARGEST_NORMAL * stds.double()
+    bad = (largest > torch.finfo(torch.float32).max).nonzero()
+    if bad.numel():
+        first = int(bad[0])
+        raise ValueError(
+            "mean_firing_magnitudes + 6.34 * std_firing_magnitudes must be finite in float32, "
+            f"got {float(means[first])!r} and {float(stds[first])!r} at [{first}]"
+        )
+
+
+def _as_real(value: float | torch.Tensor) -> float | torch.Tensor:
+    """Integers and booleans as the floating-point numbers that they are."""
+    if not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex():
+        return value
+    return value.to(torch.float64)
 
 
 def check_scaling_means(forest: Forest, means: torch.Tensor) -> None:

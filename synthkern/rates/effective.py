@@ -90,7 +90,8 @@ def rates_of(
     plan: Plan, draws: int, seed: int, show_progress: bool
 ) -> EffectiveFiringProbabilities:
     """Rates of a plan on the CPU, low-rank or independent, whose forests share no feature."""
-    base = plan.probability.double()
+    # What the stream does: without a copula probabilities are multiples of 2**-40.
+    base = plan.probability.double() if plan.rank else plan.fire_below.double() / 2.0**40
     probabilities = base * chance_above_zero(plan.mean, plan.std)
     errors = torch.zeros_like(probabilities)
     if not plan.rank:

@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-import numpy as np
-
-from synthkern._checks import as_bool, as_device, as_dtype, as_float, as_int, check_keys
+from synthkern._checks import (
+    as_bool,
+    as_device,
+    as_dtype,
+    as_float,
+    as_int,
+    as_json,
+    check_keys,
+    plain_fields,
+)
 
 _Config = TypeVar("_Config", bound="TrainingSAEConfig")
 
@@ -64,7 +71,7 @@ class TrainingSAEConfig(ABC):
         normalize_activations: "none", or "expected_average_only_in": whoever trains scales the
             input by one number, so that its mean norm is sqrt(D).
         reshape_activations: "none" or "hook_z", kept for the SAE's users; inputs come as [..., D].
-        metadata: anything that JSON can hold.
+        metadata: anything that JSON can hold; paths, dtypes, devices and arrays become that.
         decoder_init_norm: norm of the decoder's rows at the start (0.1 is Anthropic's heuristic
             of April 2024); None leaves them as drawn.
 
@@ -91,8 +98,7 @@ class TrainingSAEConfig(ABC):
     decoder_init_norm: float | None = 0.1
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            setattr(self, each.name, _plain(getattr(self, each.name)))
+        plain_fields(self)
         as_int("d_in", self.d_in, low=1)
         as_int("d_sae", self.d_sae, low=1, high=2**31 - 1)
         self.dtype = str(as_dtype("dtype", self.dtype)).removeprefix("torch.")
@@ -102,7 +108,7 @@ class TrainingSAEConfig(ABC):
         check_choice("reshape_activations", self.reshape_activations, _RESHAPES)
         if not isinstance(self.metadata, dict):
             raise TypeError(f"metadata must be a mapping, got {self.metadata!r}")
-        self.metadata = Metadata(self.metadata)
+        self.metadata = Metadata(as_json("metadata", self.metadata))
         if self.decoder_init_norm is not None:
             # As an integer, torch takes none above 2**63.
             self.decoder_init_norm = as_float(
@@ -176,10 +182,3 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, (dict, list)) else value
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON has it, where it is a NumPy scalar or a list of them."""
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return value.item() if isinstance(value, np.generic) else value

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from synthkern._checks import as_json
 from synthkern.sae.config import TrainingSAEConfig, architecture_class
 
 #: The release of the field's package whose format is written: without one, its loaders take a
@@ -37,7 +38,9 @@ _MISSING = object()
 
 def training_dict(cfg: TrainingSAEConfig, dtype: torch.dtype) -> dict[str, Any]:
     """The whole config of an SAE whose parameters are of that dtype."""
-    return {**cfg.to_dict(), "dtype": _name(dtype), "metadata": {**_origin(cfg), **cfg.metadata}}
+    # What users add to the metadata later is not checked by the config.
+    metadata = {**_origin(cfg), **as_json("metadata", cfg.metadata)}
+    return {**cfg.to_dict(), "dtype": _name(dtype), "metadata": metadata}
 
 
 def inference_dict(cfg: TrainingSAEConfig, dtype: torch.dtype) -> dict[str, Any]:

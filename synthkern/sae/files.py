@@ -13,7 +13,7 @@ from synthkern.files import blaming, read_json, save_tensors, write_json
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.config_file import config_of
 from synthkern.saved_folder import SavedFiles, read_folder, saved_folder
-from synthkern.tensor_file import StoredTensor, open_tensors
+from synthkern.tensor_file import StoredTensor, TensorFile, open_tensors
 
 if TYPE_CHECKING:
     from synthkern.sae.base import TrainingSAE
@@ -67,12 +67,7 @@ def _read(
                 sae.process_state_dict_for_loading(state)
                 _check_tensors(state, wanted)
         else:
-            with blaming(weights):
-                _check_tensors(file.tensors, wanted)
-            state = {
-                name: file.read(name, floating=value.is_floating_point())
-                for name, value in wanted.items()
-            }
+            state = _stored_state(file, wanted, weights)
     with blaming(weights):
         for name, value in state.items():
             if value.is_floating_point():
@@ -88,6 +83,22 @@ def _check_decoder(found: Mapping[str, StoredTensor], cfg: TrainingSAEConfig) ->
     if "W_dec" not in found:
         raise ValueError(f"the file of an SAE must hold W_dec, got {sorted(found)}")
     _check_shape("W_dec", found["W_dec"], (cfg.d_sae, cfg.d_in))
+
+
+def _stored_state(
+    file: TensorFile, wanted: Mapping[str, torch.Tensor], path: Path
+) -> dict[str, torch.Tensor]:
+    # Older checkpoints of SAELens train logarithms of the thresholds.
+    logarithms = "log_threshold" in file.tensors and "threshold" not in file.tensors
+    stored = {"threshold": "log_threshold"} if logarithms and "threshold" in wanted else {}
+    named = {other: name for name, other in stored.items()}
+    with blaming(path):
+        _check_tensors({named.get(k, k): v for k, v in file.tensors.items()}, wanted)
+    state = {
+        name: file.read(stored.get(name, name), floating=value.is_floating_point())
+        for name, value in wanted.items()
+    }
+    return {name: value.exp() if name in stored else value for name, value in state.items()}
 
 
 def _changes_what_is_read(sae: TrainingSAE) -> bool:

@@ -50,7 +50,9 @@ class TopKTrainingSAEConfig(TrainingSAEConfig):
         as_bool("rescale_acts_by_decoder_norm", self.rescale_acts_by_decoder_norm)
 
     def _check_k(self) -> None:
-        as_int("k", self.k, low=1, high=self.d_sae)
+        # SAELens' files have 2.0 for 2.
+        whole = isinstance(self.k, float) and self.k.is_integer()
+        self.k = as_int("k", int(self.k) if whole else self.k, low=1, high=self.d_sae)
 
     @classmethod
     def architecture(cls) -> str:

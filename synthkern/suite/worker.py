@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import shutil
 import signal
@@ -75,9 +76,11 @@ def main() -> None:
     """
     connection = Connection(int(sys.argv[-1]))
     reports = Reports(connection)
-    signal.signal(signal.SIGINT, _interrupt)
+    # Ignored in what a batch script starts with &; and the other process asks by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with termination_interrupts():
+        # Once: a scheduler's signal may come both here and by the parent.
+        with termination_interrupts(grace=math.inf):
             _work(connection, reports)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -87,12 +90,6 @@ def main() -> None:
     except Exception:
         reports.send("fatal", RuntimeError(traceback.format_exc()))
         sys.exit(1)
-
-
-def _interrupt(*_: object) -> None:
-    """Interrupt this process, once: a scheduler's signal may come both here and by the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _work(connection: Connection, reports: Reports) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from synthkern._checks import as_bool, as_float, as_int, as_seed, check_keys
+from synthkern._checks import as_bool, as_float, as_int, as_seed, check_keys, plain_fields
 from synthkern.sae.config import check_choice
 
 #: Shapes of the learning rate between warm-up and decay.
@@ -95,6 +95,7 @@ class TrainingConfig:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         samples: Any = self.training_samples
         if isinstance(samples, float) and samples.is_integer():
             # As 1e6 is written.

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from synthkern._checks import as_bool, as_device, as_int, check_keys
+from synthkern._checks import as_bool, as_device, as_int, check_keys, plain_fields
 from synthkern.sae.config import TARGET_L0
 from synthkern.sae.config_file import SAELENS_RELEASE
 from synthkern.sae.registry import get_architecture
@@ -140,6 +140,7 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
     resume: bool = False
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         if isinstance(self.synthetic_model, Path):
             self.synthetic_model = str(self.synthetic_model)
         if not isinstance(self.synthetic_model, str):

@@ -9,6 +9,7 @@ from itertools import count
 
 import torch
 
+from synthkern.training.interrupt import deferred_interrupt
 from synthkern.training.random_states import drawing_from
 from synthkern.training.training import Training, TrainingResult
 
@@ -43,8 +44,9 @@ def train_together(trainings: Sequence[Training]) -> list[TrainingResult | Excep
         try:
             _go(lanes)
         except KeyboardInterrupt:
-            for lane in lanes:
-                lane.interrupt()
+            with deferred_interrupt():  # a second one does not lose what the first left
+                for lane in lanes:
+                    lane.interrupt()
             raise
     return [lane.outcome for lane in lanes if lane.outcome is not None]
 

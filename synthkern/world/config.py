@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from synthkern._checks import DTYPES, as_float, as_int, as_seed, check_keys, is_number
+from synthkern._checks import (
+    DTYPES,
+    as_float,
+    as_int,
+    as_seed,
+    check_keys,
+    is_number,
+    plain_fields,
+)
 from synthkern.world.foreign import as_config
 from synthkern.world.hierarchy import HierarchyConfig
 from synthkern.world.magnitudes import MagnitudeConfig, as_magnitude_config
@@ -29,6 +37,7 @@ class OrthogonalizationConfig:
     chunk_size: int = 1024
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_int("num_steps", self.num_steps, low=0)
         as_float("lr", self.lr, low=0, open_low=True)
         as_int("chunk_size", self.chunk_size, low=1)
@@ -61,6 +70,7 @@ class LowRankCorrelationConfig:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_int("rank", self.rank, low=1)
         as_float("correlation_scale", self.correlation_scale, low=0)
         if self.seed is not None:
@@ -111,6 +121,7 @@ class SyntheticModelConfig:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_int("num_features", self.num_features, low=1)
         as_int("hidden_dim", self.hidden_dim, low=1)
         probability = FiringProbabilityConfig.adopt(self.firing_probability)

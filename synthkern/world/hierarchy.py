@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeGuard
 
-from synthkern._checks import as_bool, as_float, as_int, check_keys
+from synthkern._checks import as_bool, as_float, as_int, check_keys, plain_fields
 from synthkern.world.foreign import as_config
 
 _KEYS = {
@@ -376,6 +376,7 @@ class HierarchyConfig:
     scale_children_by_parent: bool = False
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_int("total_root_nodes", self.total_root_nodes, low=1)
         if isinstance(self.branching_factor, (tuple, list)):
             if len(self.branching_factor) != 2:

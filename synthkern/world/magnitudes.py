@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from synthkern._checks import as_float, as_int, is_number
+from synthkern._checks import as_float, as_int, is_number, plain_fields
 from synthkern.world.probabilities import generator_of, random_normals
 from synthkern.world.registry import GeneratorConfig, Registry
 
@@ -31,6 +31,7 @@ class ConstantMagnitudeConfig(MagnitudeConfig):
     value: float = 1.0
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_float("value", self.value)
 
     @classmethod
@@ -52,6 +53,7 @@ class LinearMagnitudeConfig(MagnitudeConfig):
     end: float
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_float("start", self.start, low=0, open_low=True)
         as_float("end", self.end, low=0, open_low=True)
 
@@ -74,6 +76,7 @@ class ExponentialMagnitudeConfig(MagnitudeConfig):
     end: float
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_float("start", self.start, low=0, open_low=True)
         as_float("end", self.end, low=0, open_low=True)
 
@@ -106,6 +109,7 @@ class FoldedNormalMagnitudeConfig(MagnitudeConfig):
     max_value: float | None = None
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_float("mean", self.mean)
         as_float("std", self.std, low=0, open_low=True)
         low = 0.0

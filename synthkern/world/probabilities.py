@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from synthkern._checks import as_float, as_int, as_seed
+from synthkern._checks import as_float, as_int, as_seed, plain_fields
 from synthkern.world.registry import GeneratorConfig, Registry
 
 
@@ -103,6 +103,7 @@ class ZipfianFiringProbabilityConfig(FiringProbabilityConfig):
     min_prob: float = 0.01
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         _exponent(self.exponent)
         _bounds(self.max_prob, self.min_prob, distinct=True)
 
@@ -126,6 +127,7 @@ class LinearFiringProbabilityConfig(FiringProbabilityConfig):
     min_prob: float = 0.01
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         _bounds(self.max_prob, self.min_prob)
 
     @classmethod
@@ -146,6 +148,7 @@ class RandomFiringProbabilityConfig(FiringProbabilityConfig):
     min_prob: float = 0.01
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         _bounds(self.max_prob, self.min_prob, distinct=True)
 
     @classmethod
@@ -165,6 +168,7 @@ class ConstantFiringProbabilityConfig(FiringProbabilityConfig):
     probability: float = 0.1
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         as_float("probability", self.probability, low=0, high=1)
 
     @classmethod
