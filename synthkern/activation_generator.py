@@ -351,16 +351,13 @@ def _own_correlation(value: Any) -> Any:
 
 
 def _as_numbers(name: str, value: Any) -> Any:
-    """Lists, arrays and tensors of integers as a tensor of floats; anything else as it is."""
+    """Lists, arrays and tensors as a tensor on the CPU; anything else as it is."""
     if isinstance(value, np.ndarray | list | tuple):
         try:
             value = torch.tensor(value, device="cpu")
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(f"{name} must be a number or numbers [N], got {value!r}") from error
     if isinstance(value, torch.Tensor):
-        is_integer = not (value.is_floating_point() or value.is_complex())
-        if is_integer and value.dtype != torch.bool:
-            value = value.to(torch.float32)
         return value.detach().cpu()
     return value
 

@@ -20,6 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 # By identity: functools.wraps copies every mark that a function could carry.
 _OWN: set[Any] = set()
 
+_MODULE_CALL = nn.Module.__call__
+
 
 def own(function: F) -> F:
     """Declare a function to be the package's own."""
@@ -29,11 +31,17 @@ def own(function: F) -> F:
 
 def runs_own(module: nn.Module, *names: str) -> bool:
     """Whether these methods of a module are the package's own, and no hook changes its calls."""
+    # On the path of every sample: plain look-ups, and as few as do.
     kind, attributes = type(module), module.__dict__
     for name in names:
-        if name in attributes or getattr(kind, name) not in _OWN:
+        if getattr(kind, name) not in _OWN or name in attributes:
             return False
-    return kind.__call__ is nn.Module.__call__ and not _is_hooked(module)
+    return kind.__call__ is _MODULE_CALL and not (
+        attributes["_forward_hooks"]
+        or attributes["_forward_pre_hooks"]
+        or torch_modules._global_forward_hooks
+        or torch_modules._global_forward_pre_hooks
+    )
 
 
 def sampler_of(name: str, source: Any) -> Callable[..., Any]:
@@ -97,15 +105,6 @@ def check_positions(name: str, source: Any) -> None:
             f"seed and start must be left out, as {name} takes none: it draws other samples "
             f"at every call, got {source!r}"
         )
-
-
-def _is_hooked(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or torch_modules._global_forward_hooks
-        or torch_modules._global_forward_pre_hooks
-    )
 
 
 def _only_calls_differ(module: nn.Module) -> bool:
