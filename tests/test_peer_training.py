@@ -126,8 +126,7 @@ def test_the_runner_and_train_toy_sae_take_them(tmp_path: Path) -> None:
         checkpoint_path=None,
         logger=LoggingConfig(log_to_wandb=False),
     )
-    with pytest.raises(ValueError, match="override_sae must be given"):
-        synthetic.SyntheticSAERunner(cfg, world)
+    assert isinstance(synthetic.SyntheticSAERunner(cfg, world).sae, synthetic.BatchTopKTrainingSAE)
     result = synthetic.SyntheticSAERunner(cfg, world, sae).run()
     assert result.sae is sae
     assert SAE.load_from_disk(tmp_path / "out").W_dec.shape == (M, D)
