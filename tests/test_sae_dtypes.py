@@ -12,12 +12,15 @@ from synthkern.sae.step import TrainStepInput
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
-def step(sae: TrainingSAE) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def step(
+    sae: TrainingSAE, *, autocast: bool = False
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The loss and the gradients of a batch."""
     x = torch.randn(BATCH, D, generator=torch.Generator().manual_seed(1)).to(sae.W_dec.dtype)
     coefficients = dict.fromkeys(sae.get_coefficients(), 0.5)
     dead = torch.arange(M) < 5
-    output = sae.training_forward_pass(TrainStepInput(x, coefficients, dead, 0, True))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        output = sae.training_forward_pass(TrainStepInput(x, coefficients, dead, 0, True))
     output.loss.backward()  # type: ignore[no-untyped-call]
     grads = {}
     for name, parameter in sae.named_parameters():
@@ -67,8 +70,7 @@ def test_a_plain_optimizer_trains_on(
     sae = made(architecture, dtype)
     optimizer = torch.optim.Adam(sae.parameters(), lr=1e-3, eps=1e-4)
     before = {name: value.clone() for name, value in sae.state_dict().items()}
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        step(sae)
+    step(sae, autocast=autocast)
     optimizer.step()
     after = sae.state_dict()
     assert not torch.equal(after["W_dec"], before["W_dec"])
