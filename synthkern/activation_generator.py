@@ -395,7 +395,7 @@ def as_activations(
             f"got {list(drawn.shape)}"
         )
     if isinstance(drawn, SparseActivations):
-        return drawn
+        return drawn.drop_zeros()
     drawn = drawn.detach()
     if drawn.layout in (torch.strided, torch.sparse_coo):
         return drawn
@@ -405,7 +405,7 @@ def as_activations(
 def as_entries(activations: torch.Tensor | SparseActivations) -> SparseActivations:
     """Activations [B, N], dense, sparse COO or CSR already, in CSR form with float32 values."""
     if isinstance(activations, SparseActivations):
-        return activations.drop_zeros().to_dtype(torch.float32)
+        return activations.to_dtype(torch.float32)
     if activations.layout == torch.strided:
         return engine.compress(activations).to_dtype(torch.float32)
     return SparseActivations.from_sparse_coo(activations).drop_zeros().to_dtype(torch.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -243,9 +244,9 @@ def test_each_call_takes_the_means_of_its_own_generator(kind: str) -> None:
         assert dense_of(modifier(given, world)).tolist() == [[4.0, expected]]
     # And so it does inside them, where the parent's value is not its mean.
     for mean, expected in ((2.0, 12.0), (8.0, 3.0)):
-        four = torch.tensor([4 / mean, 1.0])
+        four = partial(torch.mul, torch.tensor([4 / mean, 1.0]))
         world = ActivationGenerator(
-            2, 1.0, 0.0, torch.tensor([mean, 6.0]), [lambda a, four=four: a * four, modifier]
+            2, 1.0, 0.0, torch.tensor([mean, 6.0]), [four, modifier]
         )
         assert world.sample(1).tolist() == [[4.0, expected]]
 

@@ -173,7 +173,7 @@ def with_full_correlation() -> synthetic.SyntheticModel:
     ("build", "message"),
     [
         (with_callable, r"activation_generator must .*modify_activations = \(.*abs.*\)"),
-        (without_its_hierarchy, r"activation_generator must .*modify_activations = \(\)"),
+        (without_its_hierarchy, r"activation_generator must .*modify_activations = None"),
         (with_full_correlation, rf"activation_generator must .*shape \[{N}, {N}\]"),
     ],
 )

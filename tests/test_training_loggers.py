@@ -93,7 +93,7 @@ def test_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     missing_is_there(monkeypatch, module)
     runner(tmp_path, log_to_wandb=True, wandb_project="mine").run()
     assert asked[0]["project"] == "mine"
-    assert asked[0]["name"] == "standard-20-lr-0.0003"
+    assert asked[0]["name"] == "synthetic-standard-20-LR-0.0003"
     assert asked[0]["config"]["training_samples"] == 4 * BATCH
     assert [step for step, _ in runs[0].rows] == [2, 4, 4]
     assert {
