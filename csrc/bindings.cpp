@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -29,30 +30,30 @@ void bind_select(py::module_& m);
 
 namespace {
 
-// A forest that keeps the arrays it looks at alive.
+// A forest with arrays of its own: what is checked here must not change later.
 class BoundForest {
   public:
-    BoundForest(int64_t num_features, Array<int32_t> feature, Array<int32_t> gate,
-                Array<int32_t> child_begin, Array<int32_t> child_end, Array<uint8_t> scaled,
-                Array<int32_t> group)
-        : kept_{feature, gate, child_begin, child_end, scaled, group},
-          node_of_(size_t(num_features), -1) {
+    BoundForest(int64_t num_features, const Array<int32_t>& feature, const Array<int32_t>& gate,
+                const Array<int32_t>& child_begin, const Array<int32_t>& child_end,
+                const Array<uint8_t>& scaled, const Array<int32_t>& group) {
+        constexpr int64_t most = std::numeric_limits<int32_t>::max();
+        check_within(num_features, 0, most, "num_features");
         const int64_t nodes = feature.size();
+        check_within(nodes, 0, most, "nodes");
         view_.num_nodes = nodes;
         view_.num_features = num_features;
-        view_.feature = check(feature, "feature", {nodes});
-        view_.gate = check(gate, "gate", {nodes});
-        view_.child_begin = check(child_begin, "child_begin", {nodes});
-        view_.child_end = check(child_end, "child_end", {nodes});
-        view_.scaled = check(scaled, "scaled", {nodes});
-        view_.group = check(group, "group", {nodes});
+        view_.feature = kept(check(feature, "feature", {nodes}), feature_);
+        view_.gate = kept(check(gate, "gate", {nodes}), gate_);
+        view_.child_begin = kept(check(child_begin, "child_begin", {nodes}), child_begin_);
+        view_.child_end = kept(check(child_end, "child_end", {nodes}), child_end_);
+        view_.scaled = kept(check(scaled, "scaled", {nodes}), scaled_);
+        view_.group = kept(check(group, "group", {nodes}), group_);
+        for (uint8_t& flag : scaled_) flag = flag != 0;
         for (int64_t k = 0; k < nodes; ++k) check_node(k);
+        node_of_.assign(size_t(num_features), -1);
         for (int64_t k = 0; k < nodes; ++k) {
             check_children(k);
-            node_of_[size_t(view_.feature[k])] = int32_t(k);
-            if (view_.gate[k] >= 0) continue;
-            ++view_.num_tops;
-            view_.tops_grouped = view_.tops_grouped || view_.group[k] >= 0;
+            add_node(k);
         }
         view_.node_of = node_of_.data();
     }
@@ -61,6 +62,12 @@ class BoundForest {
     const Forest& view() const { return view_; }
 
   private:
+    template <class T>
+    const T* kept(const T* from, std::vector<T>& to) const {
+        to.assign(from, from + view_.num_nodes);
+        return to.data();
+    }
+
     // What follows indexes with these numbers and relies on gates coming first.
     void check_node(int64_t k) const {
         const auto within = [](int64_t x, int64_t low, int64_t high) {
@@ -84,19 +91,39 @@ class BoundForest {
                                             std::to_string(view_.gate[c]));
     }
 
-    std::vector<py::object> kept_;
-    std::vector<int32_t> node_of_;
+    void add_node(int64_t k) {
+        const int32_t feature = view_.feature[k];
+        int32_t& node = node_of_[size_t(feature)];
+        if (node >= 0)
+            throw std::invalid_argument("forest must have a feature in one node, got " +
+                                        std::to_string(feature) + " in nodes " +
+                                        std::to_string(node) + " and " + std::to_string(k));
+        node = int32_t(k);
+        if (view_.gate[k] >= 0) return;
+        if (view_.num_tops != k)
+            throw std::invalid_argument("forest must have its top nodes first, got one at " +
+                                        std::to_string(k) + " behind others");
+        ++view_.num_tops;
+        view_.tops_grouped = view_.tops_grouped || view_.group[k] >= 0;
+    }
+
+    std::vector<int32_t> feature_, gate_, child_begin_, child_end_, group_, node_of_;
+    std::vector<uint8_t> scaled_;
     Forest view_;
 };
 
 class BoundPlan {
   public:
+    // Far beyond any use, and small enough for a sample's factors to be drawn at once.
+    static constexpr int64_t kMostRank = 1 << 24;
+
     BoundPlan(Array<int64_t> fire_below, Array<float> threshold, Array<float> factor,
               Array<float> noise_scale, int64_t rank, bool triangular, Array<float> mean,
               Array<float> std, const py::list& forests)
-        : kept_{factor, mean, forests} {
+        : kept_{factor, mean} {
         const int64_t n = mean.size();
-        check_at_least_0(rank, "rank");
+        // Of a full correlation matrix the rows are read up to the diagonal.
+        check_within(rank, triangular ? n : 0, triangular ? n : kMostRank, "rank");
         plan_.num_features = n;
         plan_.rank = rank;
         plan_.padded_rank = (rank + kLanes - 1) / kLanes * kLanes;
@@ -106,6 +133,11 @@ class BoundPlan {
         fill_rows(check(fire_below, "fire_below", {n}), check(threshold, "threshold", {n}),
                   check(noise_scale, "noise_scale", {n}), check(std, "std", {n}));
         for (const py::handle item : forests) {
+            if (!py::isinstance<BoundForest>(item))
+                throw py::type_error("forests must be a list of Forest, got " +
+                                     std::string(py::str(py::type::of(item))));
+            // The list may change later.
+            kept_.push_back(py::reinterpret_borrow<py::object>(item));
             const Forest& forest = item.cast<const BoundForest&>().view();
             if (forest.num_features != n)
                 throw std::invalid_argument("forests must be over " + std::to_string(n) +
@@ -210,7 +242,7 @@ py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, in
         out = array;
     }
     std::vector<CsrChunk> chunks;
-    {
+    if (want_features || hidden.dim > 0) {
         const ReleasedGil no_gil;
         chunks = sample(plan, seed, start, count, threads, want_features,
                         vectors ? &hidden : nullptr, kInterrupt);
@@ -264,7 +296,7 @@ py::tuple bound_compress(const Array<T>& activations, int threads) {
     const int64_t batch = rows_of(activations, "activations"), n = activations.shape(1);
     std::vector<CsrPart<T>> parts;
     {
-        const T* from = activations.data();
+        const T* from = check(activations, "activations", {batch, n});
         const ReleasedGil no_gil;
         parts = compress(from, batch, n, threads, kInterrupt);
     }
@@ -291,6 +323,7 @@ template <class T>
 Array<T> bound_grad_vectors(const Array<int64_t>& offsets, const Array<int32_t>& indices,
                             const Array<T>& values, int64_t num_features, const Array<T>& grad,
                             int threads) {
+    check_within(num_features, 0, std::numeric_limits<int32_t>::max(), "num_features");
     const Csr<T> csr = csr_of(offsets, indices, values, num_features);
     rows_of(grad, "grad");
     const int64_t dim = grad.shape(1);

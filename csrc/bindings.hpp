@@ -25,6 +25,8 @@ template <class T>
 const T* check(const Array<T>& array, const char* name, std::vector<int64_t> shape) {
     bool same = array.ndim() == int(shape.size());
     for (size_t k = 0; same && k < shape.size(); ++k) same = array.shape(int(k)) == shape[k];
+    if (same && (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0)
+        throw std::invalid_argument(std::string(name) + " must be aligned in memory");
     if (same) return array.data();
     const auto text = [](const auto& sizes, size_t count) {
         std::string list = "[";
@@ -42,6 +44,13 @@ int64_t rows_of(const Array<T>& matrix, const char* name) {
     if (matrix.ndim() == 2) return matrix.shape(0);
     throw std::invalid_argument(std::string(name) + " must have two dimensions, got " +
                                 std::to_string(matrix.ndim()));
+}
+
+inline void check_within(int64_t number, int64_t low, int64_t high, const char* name) {
+    if (number < low || number > high)
+        throw std::invalid_argument(std::string(name) + " must be in [" + std::to_string(low) +
+                                    ", " + std::to_string(high) + "], got " +
+                                    std::to_string(number));
 }
 
 inline void check_at_least_0(int64_t number, const char* name) {

@@ -14,7 +14,7 @@ Pursuit<T> pursuit_of(const Array<T>& input, const Array<T>& vectors) {
     pursuit.width = rows_of(vectors, "vectors");
     pursuit.dim = vectors.shape(1);
     pursuit.input = check(input, "input", {pursuit.batch, pursuit.dim});
-    pursuit.vectors = vectors.data();
+    pursuit.vectors = check(vectors, "vectors", {pursuit.width, pursuit.dim});
     return pursuit;
 }
 

@@ -17,7 +17,8 @@ template <class T>
 Dense<T> dense_of(const Array<T>& pre, const MaybeArray<T>& scale) {
     const int64_t batch = rows_of(pre, "pre"), width = pre.shape(1);
     check_at_least_0(std::numeric_limits<int32_t>::max() - width, "2**31 - 1 - the width of pre");
-    return {pre.data(), scale ? check(*scale, "scale", {width}) : nullptr, batch, width};
+    return {check(pre, "pre", {batch, width}), scale ? check(*scale, "scale", {width}) : nullptr,
+            batch, width};
 }
 
 // Calls select(dense) without the GIL.

@@ -1,4 +1,5 @@
 // The choice of instruction set.
+#include <atomic>
 #include <stdexcept>
 
 #include "kernels.hpp"
@@ -26,12 +27,13 @@ const std::vector<const Kernels*>& available_kernels() {
     return variants;
 }
 
-static const Kernels*& chosen() {
-    static const Kernels* choice = available_kernels().back();
+// Other threads may be at work while it is changed.
+static std::atomic<const Kernels*>& chosen() {
+    static std::atomic<const Kernels*> choice{available_kernels().back()};
     return choice;
 }
 
-const Kernels& kernels() { return *chosen(); }
+const Kernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
 
 void choose_kernels(const std::string& name) {
     std::string known;

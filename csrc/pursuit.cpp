@@ -50,7 +50,7 @@ void add(T* to, T value, const T* from, int64_t n) {
 
 template <class T>
 void pursue_sample(const Pursuit<T>& p, const T* input, T* correlations, std::vector<T>& residual,
-                   std::vector<int32_t>& indices, std::vector<T>& values) {
+                   std::vector<int32_t>& indices, std::vector<T>& values, Poll& poll) {
     std::copy(input, input + p.dim, residual.begin());
     const size_t first = indices.size();
     int64_t j = subtract_and_find(correlations, T(0), p.gram, p.width);
@@ -58,7 +58,7 @@ void pursue_sample(const Pursuit<T>& p, const T* input, T* correlations, std::ve
         const T* row = p.vectors + j * p.dim;
         // From the residual itself: the correlations, updated many times, only say where.
         const T value = dot(residual.data(), row, p.dim);
-        if (!(value > 0)) return;
+        if (!(value > 0) || (t % 64 == 63 && poll.stopped())) return;
         const bool repeated = std::find(indices.begin() + std::ptrdiff_t(first), indices.end(),
                                         int32_t(j)) != indices.end();
         indices.push_back(int32_t(j));
@@ -89,7 +89,7 @@ Choices<T> pursue(const Pursuit<T>& p, T* correlations, int threads, const Inter
             for (int64_t b = chunk * kRows; b < end && !poll.stopped(); ++b) {
                 const size_t before = part.indices.size();
                 pursue_sample(p, p.input + b * p.dim, correlations + b * p.width, residual,
-                              part.indices, part.values);
+                              part.indices, part.values, poll);
                 part.counts.push_back(int64_t(part.indices.size() - before));
             }
         };

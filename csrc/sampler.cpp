@@ -37,7 +37,8 @@ class Worker {
     // Samples the whole chunk before it gathers, so that the tables that sampling reads are not
     // driven out of the near caches by the dictionary's rows after every few samples.
     void operator()(int64_t chunk, Poll& poll) {
-        const int64_t begin = chunk * chunk_size_, end = std::min(count_, begin + chunk_size_);
+        const int64_t begin = chunk * chunk_size_,
+                      end = begin + std::min(count_ - begin, chunk_size_);
         CsrChunk& drawn = chunks_ != nullptr ? (*chunks_)[size_t(chunk)] : own_;
         drawn.counts.clear();
         drawn.indices.clear();
@@ -117,7 +118,8 @@ class Worker {
 std::vector<CsrChunk> sample(const Plan& plan, uint64_t seed, uint64_t start, int64_t count,
                              int threads, bool want_features, const Hidden* hidden,
                              const Interrupt& interrupt) {
-    const int64_t size = chunk_size(count, threads), num_chunks = (count + size - 1) / size;
+    const int64_t size = chunk_size(count, threads);
+    const int64_t num_chunks = count / size + (count % size != 0);
     std::vector<CsrChunk> chunks(want_features ? size_t(num_chunks) : 0);
     parallel(num_chunks, threads, interrupt, [&] {
         auto worker = std::make_unique<Worker>(plan, key_of(seed), start, count, size, hidden,

@@ -4,6 +4,7 @@
 #include <link.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -53,6 +54,9 @@ const pid_t home = getpid();
 }  // namespace
 
 void run_team(int threads, const std::function<void()>& work) {
+    // More never help, and libgomp ends the process where the system refuses it a thread.
+    constexpr int most = 1024;
+    threads = std::min(threads, most);
     static const GompParallel gomp_parallel = find_gomp();
     if (threads < 2) {
         work();
