@@ -245,9 +245,7 @@ def test_each_call_takes_the_means_of_its_own_generator(kind: str) -> None:
     # And so it does inside them, where the parent's value is not its mean.
     for mean, expected in ((2.0, 12.0), (8.0, 3.0)):
         four = partial(torch.mul, torch.tensor([4 / mean, 1.0]))
-        world = ActivationGenerator(
-            2, 1.0, 0.0, torch.tensor([mean, 6.0]), [four, modifier]
-        )
+        world = ActivationGenerator(2, 1.0, 0.0, torch.tensor([mean, 6.0]), [four, modifier])
         assert world.sample(1).tolist() == [[4.0, expected]]
 
 

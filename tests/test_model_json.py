@@ -73,7 +73,10 @@ def test_a_number_with_too_many_digits(folder: Path) -> None:
         ({"seed": "7"}, "seed must be an integer, got '7'"),
         ({"bias": "yes"}, "bias must be a number, got 'yes'"),
         ({"mean_firing_magnitudes": 1e39}, "mean_firing_magnitudes must be finite"),
-        ({"std_firing_magnitudes": []}, "std_firing_magnitudes must be a number or a MagnitudeConfig, got []"),
+        (
+            {"std_firing_magnitudes": []},
+            "std_firing_magnitudes must be a number or a MagnitudeConfig, got []",
+        ),
         ({"hierarchy": True}, "hierarchy must be a HierarchyConfig, got True"),
         ({"correlation": {"rank": 0}}, "rank must be an integer >= 1, got 0"),
         ({"firing_probability": None}, "firing_probability must be a FiringProbabilityConfig"),
