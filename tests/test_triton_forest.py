@@ -58,7 +58,8 @@ def random_forest(
             open_nodes.append(node)
     for node in open_nodes:
         node.mutually_exclusive_children = len(node.children) > 1 and draw.random() < exclusive
-    tops = Node(None, roots[: len(roots) // 2], mutually_exclusive_children=exclusive > 0)
+    below = roots[: len(roots) // 2]
+    tops = Node(None, below, mutually_exclusive_children=exclusive > 0 and len(below) > 1)
     return compile_forest([tops, *roots[len(roots) // 2 :]])
 
 
