@@ -24,7 +24,8 @@ _Config = TypeVar("_Config", bound="TrainingSAEConfig")
 #: The number of active latents that a training adjusts a sparsity coefficient to meet.
 TARGET_L0 = "target_l0"
 
-_NORMALIZATIONS = ("none", "expected_average_only_in")
+#: What inputs may go through before an SAE of this package.
+NORMALIZATIONS = ("none", "expected_average_only_in")
 _RESHAPES = ("none", "hook_z")
 
 
@@ -104,7 +105,7 @@ class TrainingSAEConfig(ABC):
         self.dtype = str(as_dtype("dtype", self.dtype)).removeprefix("torch.")
         self.device = str(as_device("device", self.device))
         as_bool("apply_b_dec_to_input", self.apply_b_dec_to_input)
-        check_choice("normalize_activations", self.normalize_activations, _NORMALIZATIONS)
+        check_choice("normalize_activations", self.normalize_activations, NORMALIZATIONS)
         check_choice("reshape_activations", self.reshape_activations, _RESHAPES)
         if not isinstance(self.metadata, dict):
             raise TypeError(f"metadata must be a mapping, got {self.metadata!r}")
