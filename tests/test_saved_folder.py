@@ -211,7 +211,11 @@ def test_a_mount_point_whose_parent_is_read_only(tmp_path: Path) -> None:
         pytest.skip("needs mounts of its own")
     script = MOUNT.format(tmp_path, sys.executable)
     done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False
+        ["unshare", "-rm", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     if "mount:" in done.stderr and "denied" in done.stderr:
         pytest.skip("needs mounts of its own")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,18 +30,24 @@ assert SyntheticModel.__module__.startswith("synthkern.")
 """
 
 
-def run(code: str) -> None:
+def run(code: str, place: Path) -> None:
+    """Run a script as users do, away from the checkout: a folder named synthkern beside it wins."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=place,
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_a_script_with_its_import_renamed() -> None:
-    run(SCRIPT.format(package="synthkern.synthetic"))
+def test_a_script_with_its_import_renamed(tmp_path: Path) -> None:
+    run(SCRIPT.format(package="synthkern.synthetic"), tmp_path)
 
 
-def test_a_script_that_cannot_be_edited_without_saelens() -> None:
+def test_a_script_that_cannot_be_edited_without_saelens(tmp_path: Path) -> None:
     hide = "import sys\nclass Hidden:\n    def find_spec(self, name, *rest):\n"
     hide += "        if name.partition('.')[0] == 'sae_lens':\n"
     hide += "            raise ModuleNotFoundError(name)\nsys.meta_path.insert(0, Hidden())\n"
@@ -53,12 +60,12 @@ def test_a_script_that_cannot_be_edited_without_saelens() -> None:
         "assert not any(name.partition('.')[0] == 'sae_lens' for name in sys.modules)\n"
     )
     install = "import synthkern.synthetic\nsynthkern.synthetic.install()\n"
-    run(hide + gone + install + SCRIPT.format(package="sae_lens.synthetic") + end)
+    run(hide + gone + install + SCRIPT.format(package="sae_lens.synthetic") + end, tmp_path)
 
 
 @pytest.mark.peer
 @pytest.mark.filterwarnings("ignore")
-def test_a_script_that_cannot_be_edited_beside_saelens() -> None:
+def test_a_script_that_cannot_be_edited_beside_saelens(tmp_path: Path) -> None:
     pytest.importorskip("sae_lens")
     code = "import sys, warnings\nwarnings.simplefilter('ignore')\nimport synthkern.synthetic\n"
     code += "with synthkern.synthetic.install(), synthkern.synthetic.install():\n"
@@ -69,8 +76,8 @@ def test_a_script_that_cannot_be_edited_beside_saelens() -> None:
     code += "from sae_lens.synthetic import SyntheticModel\n"
     code += "assert SyntheticModel.__module__.startswith('sae_lens.')\n"
     code += "assert sae_lens.synthetic is not synthkern.synthetic\n"
-    run(code)
+    run(code, tmp_path)
 
 
-def test_the_package_alone_brings_no_mirror_along() -> None:
-    run("import sys, synthkern\nassert 'synthkern.synthetic' not in sys.modules\n")
+def test_the_package_alone_brings_no_mirror_along(tmp_path: Path) -> None:
+    run("import sys, synthkern\nassert 'synthkern.synthetic' not in sys.modules\n", tmp_path)

@@ -33,6 +33,7 @@ def start(out: Path, samples: str, seconds: str, ignored: bool) -> subprocess.Po
         text=True,
         preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignored else None,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=out.parent,
     )
 
 
