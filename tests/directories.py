@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from synthkern.saved_folder import saved_folder
+from synthkern.storage.saved_folder import saved_folder
 
 OWN = ("a.json", "b.json")
 

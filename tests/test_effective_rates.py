@@ -11,9 +11,9 @@ import torch
 
 import synthkern as synthetic
 from synthkern import HierarchyNode as Node
+from synthkern.model.rates import gating
+from synthkern.model.rates.gating import Gating
 from synthkern.plan import compile_forest
-from synthkern.rates import gating
-from synthkern.rates.gating import Gating
 
 
 def kept(probabilities: list[float]) -> list[float]:

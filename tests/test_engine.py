@@ -14,7 +14,8 @@ import pytest
 import torch
 import worlds
 
-from synthkern import ActivationGenerator, HierarchyNode, _core, engine, hierarchy_modifier
+from synthkern import ActivationGenerator, HierarchyNode, _core, engine
+from synthkern.model import hierarchy_modifier
 
 CPU = torch.device("cpu")
 

@@ -436,7 +436,7 @@ def test_only_regular_files_are_opened(folder: Path, tmp_path: Path, kind: str) 
         return path
 
     def read_manifest() -> None:
-        from synthkern.shards import SampleJob, write_samples
+        from synthkern.data.shards import SampleJob, write_samples
 
         cfg = synthetic.SyntheticModelConfig(12, 4, seed=3)
         write_samples(SampleJob(cfg, 96, 1, batch_size=32), out, show_progress=False)

@@ -12,7 +12,7 @@ import torch
 from saved_worlds import CONFIG, TREES, WEIGHTS, D, N, change_weights, load, refused, world
 
 import synthkern as synthetic
-from synthkern import model_files
+from synthkern.model import files as model_files
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import synthkern as synthetic
+from synthkern.data.shards import SampleJob
 from synthkern.sae import files as sae_files
-from synthkern.shards import SampleJob
 
 WORLD = synthetic.SyntheticModelConfig(64, 8, seed=1)
 

@@ -12,7 +12,7 @@ from itertools import count
 import pytest
 import torch
 
-from synthkern.prefetch import THREAD_NAME, prefetched
+from synthkern.data.prefetch import THREAD_NAME, prefetched
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from synthkern.prefetch import THREAD_NAME, prefetched
+from synthkern.data.prefetch import THREAD_NAME, prefetched
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -176,11 +176,11 @@ items = iter(synthkern.SyntheticStream(generator, 500, seed=0))
 next(items)
 """
 STUCK = """
-synthkern.prefetch._EXIT_SECONDS = 0.1
+synthkern.data.prefetch._EXIT_SECONDS = 0.1
 def source():
     yield 0
     threading.Event().wait()
-items = synthkern.prefetch.prefetched(source(), 1)
+items = synthkern.data.prefetch.prefetched(source(), 1)
 next(items)
 """
 
@@ -198,7 +198,7 @@ next(items)
 )
 def test_an_interpreter_ends_with_a_live_iterator(tmp_path: Path, program: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import threading, synthkern, synthkern.prefetch" + program],
+        [sys.executable, "-c", "import threading, synthkern, synthkern.data.prefetch" + program],
         capture_output=True,
         text=True,
         cwd=tmp_path,

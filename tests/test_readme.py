@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from synthkern import bench_command
+from synthkern.cli import bench as bench_command
 from synthkern.cli import main
 from synthkern.sae import registry
 from synthkern.suite.suite import Suite, load_suite

@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 
 import synthkern as synthetic
-from synthkern import shards
 from synthkern.cli import main
+from synthkern.data import shards
 
 WORLD = {
     "num_features": 100,

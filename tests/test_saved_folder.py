@@ -16,8 +16,13 @@ from pathlib import Path
 import pytest
 from directories import OWN, add_foreign_files, alone, contents, failing, forked, write
 
-from synthkern import saved_folder as module
-from synthkern.saved_folder import SavedFiles, check_writable_folder, read_folder, saved_folder
+from synthkern.storage import saved_folder as module
+from synthkern.storage.saved_folder import (
+    SavedFiles,
+    check_writable_folder,
+    read_folder,
+    saved_folder,
+)
 
 STAGED, JOURNAL, LOCK = ".synthkern.saving", ".journal.json", ".synthkern.lock"
 

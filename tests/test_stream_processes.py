@@ -16,7 +16,7 @@ import worlds
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 import synthkern as synthetic
-from synthkern.prefetch import THREAD_NAME
+from synthkern.data.prefetch import THREAD_NAME
 from synthkern.sparse import SparseArrays
 
 SEED, SIZE, START = 11, 16, 2**32 - 40

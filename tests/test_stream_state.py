@@ -33,7 +33,7 @@ class Place:
         monkeypatch.setattr(group, "is_initialized", lambda: self.ranks > 1)
         monkeypatch.setattr(group, "get_rank", lambda: self.rank)
         monkeypatch.setattr(group, "get_world_size", lambda: self.ranks)
-        monkeypatch.setattr("synthkern.synthetic_stream.get_worker_info", self._worker_info)
+        monkeypatch.setattr("synthkern.data.synthetic_stream.get_worker_info", self._worker_info)
 
     def _worker_info(self) -> SimpleNamespace | None:
         if self.workers == 0:

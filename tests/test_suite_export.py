@@ -15,7 +15,7 @@ import pytest
 from made_up_runs import PUBLISHED, fill
 from suite_runs import run
 
-from synthkern.files import write_atomically
+from synthkern.storage.files import write_atomically
 from synthkern.suite.database import LATENT_COLUMNS, Outcome, Run, RunDatabase
 from synthkern.suite.export import write_csv, write_json
 from synthkern.suite.summary import TABLE_METRICS
@@ -181,7 +181,7 @@ def test_a_file_that_cannot_be_written_is_named_and_what_was_there_stays(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("synthkern.files.os.fsync", full)
+    monkeypatch.setattr("synthkern.storage.files.os.fsync", full)
     for write in (
         lambda: write_json(path, database),
         lambda: write_csv(path, database.runs()),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_suites import assert_as_alone, bench, small_suite, write_suite
 
-from synthkern.files import save_tensors
+from synthkern.storage.files import save_tensors
 from synthkern.suite.database import RunDatabase
 from synthkern.suite.disk import is_disk_error
 from synthkern.suite.plan import plan_runs

@@ -12,8 +12,8 @@ from small_suites import OWN, assert_as_alone, small_suite, write_suite
 from synthkern.cli import main
 from synthkern.sae import registry
 from synthkern.suite.database import RunDatabase
-from synthkern.suite.own_saes import load_architectures
 from synthkern.suite.plan import plan_runs
+from synthkern.suite.plugins import load_architectures
 from synthkern.suite.suite import load_suite
 from synthkern.suite.supervisor import run_suite
 

@@ -149,7 +149,7 @@ def test_the_old_page_stays_where_no_new_one_can_be_written(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("synthkern.files.os.fsync", full)
+    monkeypatch.setattr("synthkern.storage.files.os.fsync", full)
     assert refusal(capsys, "a").endswith("No space left on device: 'a/report.html'\n")
     assert Path("a/report.html").read_bytes() == before
     assert files("a") == ["report.html", "suite.sqlite"]

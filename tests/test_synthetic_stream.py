@@ -15,7 +15,7 @@ import torch
 import worlds
 
 import synthkern as synthetic
-from synthkern.prefetch import THREAD_NAME
+from synthkern.data.prefetch import THREAD_NAME
 from synthkern.sparse import SparseArrays
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")

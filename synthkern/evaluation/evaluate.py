@@ -11,7 +11,6 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from synthkern._checks import as_int
-from synthkern.draw_hidden import check_fit, draw_hidden
 from synthkern.evaluation.entries import entries_of
 from synthkern.evaluation.figures import Figures, standard_errors
 from synthkern.evaluation.matching import Matching, match
@@ -23,8 +22,9 @@ from synthkern.evaluation.sae_interface import (
     check_returned,
     weight,
 )
-from synthkern.module_modes import evaluating
-from synthkern.ownership import check_positions, has_positions, sampler_of
+from synthkern.model.draw_hidden import check_fit, draw_hidden
+from synthkern.model.ownership import check_positions, has_positions, sampler_of
+from synthkern.sae.module_modes import evaluating
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from synthkern._checks import as_device, as_dtype, check_finite
-from synthkern.files import blaming, read_json, save_tensors, write_json
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.config_file import config_of
-from synthkern.saved_folder import SavedFiles, read_folder, saved_folder
-from synthkern.tensor_file import StoredTensor, TensorFile, open_tensors
+from synthkern.storage.files import blaming, read_json, save_tensors, write_json
+from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
+from synthkern.storage.tensor_file import StoredTensor, TensorFile, open_tensors
 
 if TYPE_CHECKING:
     from synthkern.sae.base import TrainingSAE

@@ -9,12 +9,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from synthkern.files import blaming, read_json
 from synthkern.sae.base import TrainingSAE
 from synthkern.sae.config import NORMALIZATIONS, Metadata, TrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME
 from synthkern.sae.registry import get_architecture, make_sae
-from synthkern.saved_folder import read_folder
+from synthkern.storage.files import blaming, read_json
+from synthkern.storage.saved_folder import read_folder
 
 _PACKAGE = "sae_lens"
 

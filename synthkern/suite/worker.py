@@ -23,15 +23,15 @@ from typing import Any
 import torch
 
 import synthkern
+from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.stream import STREAM_VERSION
 from synthkern.suite.claims import claim, release
 from synthkern.suite.database import LATENT_COLUMNS, Outcome, PlannedRun, RunDatabase
 from synthkern.suite.disk import is_disk_error
 from synthkern.suite.hardware import hardware
 from synthkern.suite.memory import is_memory_error
-from synthkern.suite.own_saes import load_architectures
+from synthkern.suite.plugins import load_architectures
 from synthkern.suite.worlds import built_world
-from synthkern.synthetic_model import SyntheticModel
 from synthkern.training.interrupt import termination_interrupts
 from synthkern.training.runner import CHECKPOINT_FOLDER, SyntheticSAERunner
 from synthkern.training.runner_config import SyntheticSAERunnerConfig

@@ -1,7 +1,7 @@
 """Feature vectors."""
 
-from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.orthogonalize import (
+from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.orthogonalize import (
     FeatureDictionaryInitializer,
     orthogonal_initializer,
     orthogonalize_embeddings,

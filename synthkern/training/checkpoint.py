@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import torch
 
 from synthkern._checks import check_finite, is_number
-from synthkern.files import blaming, read_json, save_tensors, write_json
-from synthkern.saved_folder import (
+from synthkern.storage.files import blaming, read_json, save_tensors, write_json
+from synthkern.storage.saved_folder import (
     SavedFiles,
     check_writable_folder,
     has_file,
     read_folder,
     saved_folder,
 )
-from synthkern.tensor_file import open_tensors
+from synthkern.storage.tensor_file import open_tensors
 from synthkern.training.history import TrainingHistory, check_rows
 
 

@@ -11,12 +11,12 @@ from typing import Any, Generic
 from synthkern._warnings import warn
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
-from synthkern.files import save_tensors, write_json
+from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.saelens import sae_of
-from synthkern.saved_folder import check_writable_folder, saved_folder
+from synthkern.storage.files import save_tensors, write_json
+from synthkern.storage.saved_folder import check_writable_folder, saved_folder
 from synthkern.stream import fresh_seed
-from synthkern.synthetic_model import SyntheticModel
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
 from synthkern.training.runner_config import SAEConfig, SyntheticSAERunnerConfig
