@@ -9,7 +9,7 @@ from torch import nn
 
 from synthkern import engine
 from synthkern._checks import as_float, as_int, check_tensor
-from synthkern.engine.gather_entries import gather_entries
+from synthkern.engine.autograd import gather_entries
 from synthkern.model.orthogonalize import FeatureDictionaryInitializer, orthogonal_initializer
 from synthkern.model.ownership import own, runs_own
 from synthkern.sparse import SparseActivations

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 
 from synthkern import engine
-from synthkern.engine.gather_entries import gather_entries
+from synthkern.engine.autograd import gather_entries
 from synthkern.sae.base import TrainingSAE, check_width
 from synthkern.sae.encoder import encoder, encoder_entries
 from synthkern.sparse import SparseActivations

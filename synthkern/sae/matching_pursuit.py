@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from synthkern._checks import as_bool, as_float, as_int
-from synthkern.engine.gather_entries import gather_entries
+from synthkern.engine.autograd import gather_entries
 from synthkern.sae.base import EntriesTrainingSAE, reconstruction_loss
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.pursuit import matching_pursuit

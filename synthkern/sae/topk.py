@@ -9,7 +9,7 @@ import torch
 
 from synthkern import engine
 from synthkern._checks import as_bool, as_float, as_int
-from synthkern.engine.gather_entries import gather_entries
+from synthkern.engine.autograd import gather_entries
 from synthkern.sae.base import EntriesTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room

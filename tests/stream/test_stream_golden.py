@@ -2,9 +2,9 @@
 
 ``golden_stream.json`` holds, for small worlds of literal numbers (worlds.py), samples at several
 places of several seeds, float32 numbers as the hexadecimal digits of their bits. A change of
-definition is a new STREAM_VERSION; only then is the file written anew, from ``tests/``::
+definition is a new STREAM_VERSION; only then is the file written anew, from ``tests/stream/``::
 
-    python -c "import test_stream_golden as golden; golden.write()"
+    PYTHONPATH=../helpers python -c "import test_stream_golden as golden; golden.write()"
 """
 
 from __future__ import annotations

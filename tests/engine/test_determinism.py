@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import worlds
+from places import HELPERS
 
 import synthkern as synthetic
 from synthkern import SparseActivations, _core
@@ -101,7 +101,7 @@ def test_another_process_with_one_thread_and_the_plainest_instructions() -> None
     )
     run = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=Path(__file__).parent,
+        cwd=HELPERS,
         env={**os.environ, "PYTHONHASHSEED": "7"},
         capture_output=True,
         text=True,

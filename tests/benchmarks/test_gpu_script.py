@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import zoo
+from places import BENCHMARKS
 from worlds import assert_same_features, model_of
 
 from synthkern import ActivationGenerator, SparseActivations
@@ -24,8 +25,6 @@ from synthkern.stream.words import (
     normal,
     sample_indices,
 )
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import BENCHMARKS
 
 from synthkern.engine.triton import launch
 
@@ -52,7 +53,7 @@ Kernel = dict[str, Any]
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[Kernel]:
     """All variants for sm_90, one of every kernel for the others: a minute or two of two cores."""
     place = tmp_path_factory.mktemp("compiled")
-    script = Path(__file__).parents[1] / "benchmarks" / "compile_kernels.py"
+    script = BENCHMARKS / "compile_kernels.py"
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, str(script), "--brief", "--json", "kernels.json"],

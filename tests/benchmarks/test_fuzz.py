@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+from places import BENCHMARKS
 
 
 def test_a_thousand_damaged_files(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import worlds
+from places import HELPERS
 
 from synthkern import ActivationGenerator, HierarchyNode, _core, engine
 from synthkern.model import hierarchy_modifier
@@ -114,7 +114,7 @@ print("and works on" if torch.equal(model.sample(8, seed=1), expected) else "and
 def test_an_interrupt_ends_a_long_call(threads: int) -> None:
     run = subprocess.run(
         [sys.executable, "-c", INTERRUPTED.format(threads=threads)],
-        cwd=Path(__file__).parent,
+        cwd=HELPERS,
         capture_output=True,
         text=True,
         timeout=120,  # against hanging only

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from places import HELPERS
 from small_training import BATCH, small_world
 from training_ranks import STEPS
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(
     reason="torch was built without gloo",
 )
 
-SCRIPT = Path(__file__).with_name("training_ranks.py")
+SCRIPT = HELPERS / "training_ranks.py"
 
 
 def run(folder: Path, kind: str) -> list[Any]:

@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from places import ROOT
 from scipy.special import ndtri
 
 import synthkern as synthetic
@@ -23,7 +24,7 @@ MAX_ERROR = 4.8e-7
 
 
 def _generator() -> ModuleType:
-    path = Path(__file__).parents[1] / "csrc" / "generate_normal_table.py"
+    path = ROOT / "csrc" / "generate_normal_table.py"
     spec = importlib.util.spec_from_file_location("generate_normal_table", path)
     assert spec is not None
     assert spec.loader is not None

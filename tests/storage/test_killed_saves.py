@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from places import HELPERS
+
 
 def run(script: str, place: Path, *arguments: str) -> dict[str, int]:
     """What a script beside this file prints; it makes its checks itself."""
-    path = Path(__file__).with_name(script)
+    path = HELPERS / script
     done = subprocess.run(
         [sys.executable, str(path), str(place), *arguments],
         cwd=place,

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from made_up_runs import fill
+from places import BENCHMARKS
 from small_suites import write_suite
 
 from synthkern.suite.database import RunDatabase
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+SCRIPT = BENCHMARKS / "kills.py"
 
 
 def run_script(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
