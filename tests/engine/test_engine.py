@@ -14,8 +14,7 @@ import torch
 import worlds
 from places import HELPERS
 
-from synthkern import ActivationGenerator, HierarchyNode, _core, engine
-from synthkern.model import hierarchy_modifier
+from synthkern import ActivationGenerator, HierarchyNode, _core, engine, hierarchy_modifier
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthkern import ActivationGenerator, HierarchyNode, _core, engine
-from synthkern.model import hierarchy_modifier
+from synthkern import ActivationGenerator, HierarchyNode, _core, engine, hierarchy_modifier
 from synthkern.sparse import SparseActivations
 
 B, M, D = 3, 5, 2

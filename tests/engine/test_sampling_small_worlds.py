@@ -19,8 +19,7 @@ from scipy.stats import (
     truncnorm,
 )
 
-from synthkern import ActivationGenerator, HierarchyNode
-from synthkern.model import hierarchy_modifier
+from synthkern import ActivationGenerator, HierarchyNode, hierarchy_modifier
 
 LEAST = 1e-4
 COUNT = 400_000

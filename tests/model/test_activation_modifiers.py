@@ -9,8 +9,7 @@ import pytest
 import torch
 import worlds
 
-from synthkern import ActivationGenerator, HierarchyNode
-from synthkern.model import hierarchy_modifier
+from synthkern import ActivationGenerator, HierarchyNode, hierarchy_modifier
 
 pytestmark = pytest.mark.usefixtures("backend")
 

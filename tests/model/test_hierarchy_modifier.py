@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from synthkern import ActivationGenerator, HierarchyNode, SparseActivations
-from synthkern.model import hierarchy_modifier
+from synthkern import ActivationGenerator, HierarchyNode, SparseActivations, hierarchy_modifier
 
 pytestmark = pytest.mark.usefixtures("backend")
 

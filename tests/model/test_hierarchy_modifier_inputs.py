@@ -12,8 +12,7 @@ from scipy.stats import chisquare
 from test_hierarchy_modifier import KINDS, dense_of, kinds, node
 
 import synthkern as synthetic
-from synthkern import ActivationGenerator, HierarchyNode, SparseActivations
-from synthkern.model import hierarchy_modifier
+from synthkern import ActivationGenerator, HierarchyNode, SparseActivations, hierarchy_modifier
 
 #: Scaling, an exclusive group and a feature outside (6); N = 7.
 TREES = [node(0, node(1, 4, 5, one=True), node(2, 3), scale=True)]
