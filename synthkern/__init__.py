@@ -1,7 +1,6 @@
 """A compiled engine for synthetic data with known features, for sparse autoencoders."""
 
-from importlib.metadata import version as _version
-
+from synthkern._version import __version__
 from synthkern.data.activation_iterator import SyntheticActivationIterator
 from synthkern.data.synthetic_stream import SyntheticStream
 from synthkern.evaluation import (
@@ -31,7 +30,11 @@ from synthkern.model.activation_generator import (
     CorrelationMatrixInput,
 )
 from synthkern.model.description import WorldDescription, describe_world
-from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.feature_dictionary import (
+    FeatureDictionary,
+    FeatureDictionaryInitializer,
+    orthogonal_initializer,
+)
 from synthkern.model.files import (
     SYNTHETIC_MODEL_CONFIG_FILENAME,
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
@@ -40,11 +43,7 @@ from synthkern.model.files import (
 from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.model.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
 from synthkern.model.hub_upload import upload_synthetic_model_to_huggingface
-from synthkern.model.orthogonalize import (
-    FeatureDictionaryInitializer,
-    orthogonal_initializer,
-    orthogonalize_embeddings,
-)
+from synthkern.model.orthogonalize import orthogonalize_embeddings
 from synthkern.model.rates import (
     Calibration,
     EffectiveFiringProbabilities,
@@ -150,8 +149,6 @@ from synthkern.world.probabilities import (
     register_firing_probability,
     zipfian_firing_probabilities,
 )
-
-__version__ = _version("synthkern")
 
 __all__ = [
     "RUNNER_CONFIG_FILENAME",

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import synthkern
 from synthkern import _core
+from synthkern._version import __version__
 from synthkern.cli.bench import add_bench_command
 from synthkern.cli.compare import add_compare_command
 from synthkern.cli.report import add_report_command
@@ -50,8 +50,11 @@ def _run(words: list[str]) -> int:
 
 
 def _parser(architecture: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="synthkern", description=synthkern.__doc__)
-    parser.add_argument("--version", action="version", version=synthkern.__version__)
+    parser = argparse.ArgumentParser(
+        prog="synthkern",
+        description="Synthetic data with known features, and sparse autoencoders on it",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sample = commands.add_parser(
@@ -139,7 +142,7 @@ def _version_of(package: str) -> str:
 def _info(options: argparse.Namespace) -> int:
     del options
     rows = {
-        "synthkern": synthkern.__version__,
+        "synthkern": __version__,
         "stream version": STREAM_VERSION,
         "backends": ", ".join(BACKENDS),
         "backend for cpu": backend_for(torch.device("cpu")).name,

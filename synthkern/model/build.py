@@ -7,9 +7,8 @@ import torch
 from synthkern._checks import as_dtype
 from synthkern._warnings import warn
 from synthkern.model.activation_generator import ActivationGenerator
-from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.feature_dictionary import FeatureDictionary, orthogonal_initializer
 from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
-from synthkern.model.orthogonalize import orthogonal_initializer
 from synthkern.model.rates import calibrate_firing_probabilities
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import (

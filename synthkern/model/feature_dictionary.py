@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,10 +11,32 @@ from torch import nn
 from synthkern import engine
 from synthkern._checks import as_float, as_int, check_tensor
 from synthkern.engine.autograd import gather_entries
-from synthkern.model.orthogonalize import FeatureDictionaryInitializer, orthogonal_initializer
+from synthkern.model.orthogonalize import check_settings, orthogonalize_embeddings
 from synthkern.model.ownership import own, runs_own
 from synthkern.sparse import SparseActivations
 from synthkern.world.probabilities import generator_of, random_normals
+
+#: Fills a feature dictionary's vectors in place.
+FeatureDictionaryInitializer = Callable[["FeatureDictionary"], None]
+
+
+def orthogonal_initializer(
+    num_steps: int = 200, lr: float = 0.01, show_progress: bool = False, chunk_size: int = 1024
+) -> FeatureDictionaryInitializer:
+    """An initializer that orthogonalizes a dictionary's vectors.
+
+    See :func:`orthogonalize_embeddings` for the arguments.
+    """
+    check_settings(num_steps, lr, show_progress, chunk_size)
+
+    def initializer(feature_dictionary: FeatureDictionary) -> None:
+        vectors = feature_dictionary.feature_vectors
+        with torch.no_grad():
+            vectors.copy_(
+                orthogonalize_embeddings(vectors, num_steps, lr, show_progress, chunk_size)
+            )
+
+    return initializer
 
 
 class FeatureDictionary(nn.Module):

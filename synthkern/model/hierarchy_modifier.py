@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -14,10 +14,15 @@ from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 from synthkern.world.hierarchy import HierarchyNode, as_roots, validate_forest
 
-if TYPE_CHECKING:
-    from synthkern.model.activation_generator import ActivationGenerator
-
 Activations = TypeVar("Activations", torch.Tensor, SparseActivations)
+
+
+class HasMeanMagnitudes(Protocol):
+    """What scales children: an ActivationGenerator, or anything with its means [N]."""
+
+    @property
+    def mean_firing_magnitudes(self) -> torch.Tensor:
+        """The mean magnitude of every feature that fires, [N]."""
 
 
 def hierarchy_modifier(
@@ -70,7 +75,7 @@ class HierarchyModifier:
     def __call__(
         self,
         activations: Activations,
-        generator: ActivationGenerator | None = None,
+        generator: HasMeanMagnitudes | None = None,
         *,
         seed: int | None = None,
         start: int = 0,
@@ -116,7 +121,7 @@ class HierarchyModifier:
         return engine.apply_forest_dense(forest, activations, means, **place)
 
     def _means(
-        self, activations: torch.Tensor | SparseActivations, generator: ActivationGenerator | None
+        self, activations: torch.Tensor | SparseActivations, generator: HasMeanMagnitudes | None
     ) -> torch.Tensor | None:
         if not self.scales:
             return None

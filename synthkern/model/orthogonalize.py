@@ -2,38 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 import torch
 from tqdm.auto import tqdm
 
 from synthkern._checks import as_bool, as_float, as_int, check_finite, check_tensor
-
-if TYPE_CHECKING:
-    from synthkern.model.feature_dictionary import FeatureDictionary
-
-#: Fills a feature dictionary's vectors in place.
-FeatureDictionaryInitializer = Callable[["FeatureDictionary"], None]
-
-
-def orthogonal_initializer(
-    num_steps: int = 200, lr: float = 0.01, show_progress: bool = False, chunk_size: int = 1024
-) -> FeatureDictionaryInitializer:
-    """An initializer that orthogonalizes a dictionary's vectors.
-
-    See :func:`orthogonalize_embeddings` for the arguments.
-    """
-    _check_arguments(num_steps, lr, show_progress, chunk_size)
-
-    def initializer(feature_dictionary: FeatureDictionary) -> None:
-        vectors = feature_dictionary.feature_vectors
-        with torch.no_grad():
-            vectors.copy_(
-                orthogonalize_embeddings(vectors, num_steps, lr, show_progress, chunk_size)
-            )
-
-    return initializer
 
 
 def orthogonalize_embeddings(
@@ -62,7 +34,7 @@ def orthogonalize_embeddings(
     Returns:
         [N, D] of the embeddings' dtype and device, unit rows.
     """
-    _check_arguments(num_steps, lr, show_progress, chunk_size)
+    check_settings(num_steps, lr, show_progress, chunk_size)
     target = as_float("target_cos_sim", target_cos_sim, low=-1, high=1)
     check_tensor("embeddings", embeddings)
     if embeddings.dim() != 2 or not embeddings.is_floating_point():
@@ -124,7 +96,8 @@ def _normalize(vectors: torch.Tensor) -> None:
     vectors.div_(norms)
 
 
-def _check_arguments(num_steps: int, lr: float, show_progress: bool, chunk_size: int) -> None:
+def check_settings(num_steps: int, lr: float, show_progress: bool, chunk_size: int) -> None:
+    """Raise unless an orthogonalization can be run with these."""
     as_int("num_steps", num_steps, low=0)
     as_float("lr", lr, low=0, open_low=True)
     as_bool("show_progress", show_progress)

@@ -13,9 +13,14 @@ import torch
 from torch import nn
 
 from synthkern._checks import as_dtype, as_float, check_tensor
-from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig, architecture_class
-from synthkern.sae.config_file import inference_dict, training_dict
+from synthkern.sae.config import (
+    TrainCoefficientConfig,
+    TrainingSAEConfig,
+    inference_dict,
+    training_dict,
+)
 from synthkern.sae.files import read_sae, write_sae
+from synthkern.sae.registry import get_architecture
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
 
@@ -79,7 +84,7 @@ class TrainingSAE(nn.Module, ABC):
     @classmethod
     def get_sae_class_for_architecture(cls: type[_SAE], architecture: str) -> type[_SAE]:
         """The class that an architecture's name stands for; refused where it is none of this."""
-        found: type[Any] = architecture_class(architecture)
+        found: type[Any] = get_architecture(architecture)
         if not issubclass(found, cls):
             raise ValueError(
                 f"architecture must stand for a {cls.__name__}, got {architecture!r}, "
@@ -90,7 +95,7 @@ class TrainingSAE(nn.Module, ABC):
     @classmethod
     def get_sae_config_class_for_architecture(cls, architecture: str) -> type[TrainingSAEConfig]:
         """The config's class of an architecture."""
-        found: type[TrainingSAEConfig] = architecture_class(architecture).config_class
+        found: type[TrainingSAEConfig] = get_architecture(architecture).config_class
         return found
 
     @property
@@ -240,7 +245,8 @@ class TrainingSAE(nn.Module, ABC):
                 infinity; where it is cut off or something else.
             OSError: where a file is missing.
         """
-        sae = read_sae(path, cls, device, dtype)
+        unprocessed = TrainingSAE.process_state_dict_for_loading
+        sae: _SAE = read_sae(path, cls, device, dtype, unprocessed)
         if fold_W_dec_norm:
             sae.fold_W_dec_norm()
         return sae
@@ -364,6 +370,12 @@ class EntriesTrainingSAE(TrainingSAE):
         check_width("x", x, self.cfg.d_in)
         entries = self.encode_entries(x.reshape(-1, self.cfg.d_in))
         return entries.to_dense(self.W_dec.dtype).reshape(*x.shape[:-1], self.cfg.d_sae)
+
+
+def make_sae(cfg: TrainingSAEConfig) -> TrainingSAE:
+    """An SAE of the config's architecture, with weights from torch's global generator."""
+    found: TrainingSAE = get_architecture(cfg.architecture())(cfg)
+    return found
 
 
 def check_width(name: str, value: torch.Tensor, width: int) -> None:

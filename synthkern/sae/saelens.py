@@ -9,10 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from synthkern.sae.base import TrainingSAE
+from synthkern.sae.base import TrainingSAE, make_sae
 from synthkern.sae.config import NORMALIZATIONS, Metadata, TrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME
-from synthkern.sae.registry import get_architecture, make_sae
+from synthkern.sae.registry import get_architecture
 from synthkern.storage.files import blaming, read_json
 from synthkern.storage.saved_folder import read_folder
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-import synthkern
+from synthkern._version import __version__
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.stream import STREAM_VERSION
 from synthkern.suite.claims import claim, release
@@ -168,7 +168,7 @@ class Worker:
             begun: list[tuple[PlannedRun, SyntheticSAERunner[Any], Training]] = []
             for run in mine:
                 self._reports.send("begin", run.key)
-                self._database.start(run.key, synthkern.__version__, STREAM_VERSION, self._hardware)
+                self._database.start(run.key, __version__, STREAM_VERSION, self._hardware)
                 try:
                     runner = self._runner(run)
                     open_runners.callback(runner.close)

@@ -2,7 +2,7 @@
 
 from synthkern._warnings import logger
 from synthkern.model.activation_generator import ActivationGenerator
-from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.feature_dictionary import FeatureDictionary, orthogonal_initializer
 from synthkern.model.files import (
     SYNTHETIC_MODEL_CONFIG_FILENAME,
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
@@ -12,7 +12,6 @@ from synthkern.model.hierarchy import (
     Hierarchy,
     generate_hierarchy,
 )
-from synthkern.model.orthogonalize import orthogonal_initializer
 from synthkern.model.synthetic_model import SyntheticModel, temporary_seed
 from synthkern.world.config import (
     LowRankCorrelationConfig,

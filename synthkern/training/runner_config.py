@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from synthkern._checks import as_bool, as_device, as_int, check_keys, plain_fields
-from synthkern.sae.config import TARGET_L0
-from synthkern.sae.config_file import SAELENS_RELEASE
+from synthkern.sae.config import SAELENS_RELEASE, TARGET_L0
 from synthkern.sae.registry import get_architecture
 from synthkern.sae.saelens import sae_config_from_dict
 from synthkern.training.config import TrainingConfig

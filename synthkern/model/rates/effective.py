@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -14,9 +14,6 @@ from synthkern.model.ownership import draw_from, has_positions, sampler_of
 from synthkern.model.rates.copula import Loadings, chance_above_zero, draw_factors
 from synthkern.model.rates.gating import Gating
 from synthkern.plan import Forest, Plan
-
-if TYPE_CHECKING:
-    from synthkern.model.synthetic_model import SyntheticModel
 
 #: Scrambled sequences of factors, whose scatter gives the standard errors.
 _REPLICATES = 8
@@ -50,7 +47,7 @@ class EffectiveFiringProbabilities:
 
 
 def effective_firing_probabilities(
-    model: SyntheticModel | ActivationGenerator | Any,
+    model: Any,
     *,
     num_samples: int | None = None,
     seed: int = 0,
