@@ -1,4 +1,4 @@
-"""The commands that train, evaluate and draw an SAE, each in a folder of its own."""
+"""The command that trains an SAE, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -12,24 +12,14 @@ from typing import Any
 
 import torch
 
-from synthkern.cli.world_argument import world_or_source
-from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
-from synthkern.evaluation.files import EVAL_STATS_FILENAME, read_evaluation, write_evaluation
+from synthkern.cli.arguments import as_count, as_counts, as_number, world_or_source
+from synthkern.cli.evaluate import table
 from synthkern.model.synthetic_model import SyntheticModel
-from synthkern.plots import (
-    plot_precision_recall,
-    plot_sae_feature_similarity,
-    plot_training_curves,
-)
 from synthkern.sae.registry import architecture_names, get_architecture
-from synthkern.sae.saelens import config_class_of, load_sae
+from synthkern.sae.saelens import config_class_of
 from synthkern.storage.files import blaming, read_json
-from synthkern.storage.saved_folder import has_file, read_folder
-from synthkern.training import SyntheticSAERunner, SyntheticSAERunnerConfig, TrainingHistory
-from synthkern.training.runner import RUNNER_CONFIG_FILENAME, TRAINING_HISTORY_FILENAME
+from synthkern.training import SyntheticSAERunner, SyntheticSAERunnerConfig
 from synthkern.training.runner_config import flat, set_target_l0
-from synthkern.training.training import EVALUATION_START
-from synthkern.world.config import SyntheticModelConfig
 
 #: Fields of the runner's config that the command line says otherwise.
 _OTHERWISE = {
@@ -61,11 +51,8 @@ def named_architecture(arguments: Sequence[str]) -> str | None:
     return name
 
 
-def add_commands(commands: Any, architecture: str | None) -> None:
-    """Add "train", "eval" and "plot" to a parser's commands.
-
-    "train" gets the options of an architecture, where one is named.
-    """
+def add_train_command(commands: Any, architecture: str | None) -> None:
+    """Add "train" to a parser's commands, with an architecture's options where one is named."""
     train = commands.add_parser(
         "train",
         help="train an SAE on a world, evaluate it and save both",
@@ -79,32 +66,6 @@ def add_commands(commands: Any, architecture: str | None) -> None:
         _add_sae_options(train, architecture)
     train.set_defaults(run=_train)
 
-    evaluate = commands.add_parser(
-        "eval",
-        help="measure a saved SAE against its world's features",
-        description="Evaluate what 'train' saved; prints the figures with their standard errors "
-        "and writes them, and a table of all latents, beside it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    evaluate.add_argument("directory", type=Path, metavar="DIR", help="of the SAE")
-    evaluate.add_argument("--samples", type=_count, default=100_000, help="number of samples")
-    evaluate.add_argument("--seed", type=int, default=0, help="of the samples' stream")
-    evaluate.add_argument("--batch-size", type=int, help="samples encoded together")
-    evaluate.add_argument("--world", metavar="WORLD", help="another than it was trained on")
-    evaluate.add_argument("--device", default="cpu", help="of model and SAE")
-    evaluate.set_defaults(run=_eval)
-
-    plot = commands.add_parser(
-        "plot",
-        help="draw the curves, the latents and the similarities of a saved SAE",
-        description="Draw what 'train' and 'eval' wrote, as files in the same folder. HTML needs "
-        "the extra 'plots', images the extra 'images'.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    plot.add_argument("directory", type=Path, metavar="DIR", help="of the SAE")
-    plot.add_argument("--format", default="html", choices=("html", "png", "svg", "pdf"))
-    plot.set_defaults(run=_plot)
-
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -117,7 +78,7 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     parser.add_argument("--config", type=Path, metavar="FILE", help="a runner_config.json")
     parser.add_argument("--architecture", choices=architecture_names(), help="of the SAE")
-    parser.add_argument("--samples", type=_count, help="to train on, such as 2e6")
+    parser.add_argument("--samples", type=as_count, help="to train on, such as 2e6")
     parser.add_argument(
         "--log", choices=("tensorboard", "wandb", "none"), help="where figures go besides"
     )
@@ -156,29 +117,12 @@ def _plain(hint: Any) -> Any:
 
 def _reader(kind: Any) -> Callable[[str], Any]:
     if kind is int:
-        return _count
+        return as_count
     if kind is float:
-        return _number
+        return as_number
     if typing.get_origin(kind) is list:
-        return _counts
+        return as_counts
     return str
-
-
-def _count(text: str) -> int:
-    """A whole number, which may be written as 2e6."""
-    number = float(text)
-    if number != int(number):
-        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
-    return int(text) if text.lstrip("+-").isdigit() else int(number)
-
-
-def _number(text: str) -> float | int:
-    """A number; whole ones stay whole, as some fields of a float's type are counts."""
-    return int(text) if text.lstrip("+-").isdigit() else float(text)
-
-
-def _counts(text: str) -> list[int]:
-    return [_count(part) for part in text.split(",")]
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -262,77 +206,3 @@ def _architecture_in(data: Any) -> str | None:
     sae = data.get("sae") if isinstance(data, dict) else None
     found: str | None = sae.get("architecture") if isinstance(sae, dict) else None
     return found
-
-
-def _eval(options: argparse.Namespace) -> int:
-    sae = load_sae(options.directory, options.device)
-    model = _world_of(options.directory, options.world, options.device)
-    result = eval_sae_on_synthetic_data(
-        sae,
-        model.feature_dict,
-        model.activation_generator,
-        options.samples,
-        options.batch_size,
-        seed=options.seed,
-        start=EVALUATION_START,
-    )
-    write_evaluation(options.directory, result)
-    print(table(result))
-    return 0
-
-
-def _world_of(directory: Path, name: str | None, device: str) -> SyntheticModel:
-    """The world that an SAE was trained on, or another."""
-    if name is not None:
-        return SyntheticModel.load_from_source(world_or_source(name), device)
-    data = read_folder(
-        directory,
-        [RUNNER_CONFIG_FILENAME],
-        lambda files: read_json(files.path(RUNNER_CONFIG_FILENAME)),
-    )
-    with blaming(directory / RUNNER_CONFIG_FILENAME):
-        # The world alone is asked for: whatever else the run was, it has been.
-        source = data.get("synthetic_model") if isinstance(data, dict) else None
-        if not isinstance(source, dict | str):
-            raise ValueError(f"synthetic_model must be a mapping or a string, got {source!r}")
-        world = source if isinstance(source, str) else SyntheticModelConfig.from_dict(source)
-    return SyntheticModel.load_from_source(world, device)
-
-
-def _plot(options: argparse.Namespace) -> int:
-    folder, ending = options.directory, options.format
-    sae = load_sae(folder, "cpu")
-    drawn = []
-
-    def place(name: str) -> dict[str, Any]:
-        drawn.append(folder / f"{name}.{ending}")
-        return {"save_path": drawn[-1], "show_plot": False}
-
-    if (folder / TRAINING_HISTORY_FILENAME).exists():
-        history = TrainingHistory.load(folder / TRAINING_HISTORY_FILENAME)
-        if history.rows:
-            plot_training_curves(history, **place("training_curves"))
-    if has_file(folder, EVAL_STATS_FILENAME):
-        result = read_evaluation(folder)
-        if result.per_latent is not None:  # SAELens' has none
-            plot_precision_recall(result, **place("precision_recall"))
-    dictionary = _world_of(folder, None, "cpu").feature_dict
-    plot_sae_feature_similarity(
-        sae, dictionary, reorder_features=True, dtick=None, **place("similarity")
-    )
-    for path in drawn:
-        print(path)
-    return 0
-
-
-def table(result: SyntheticDataEvalResult) -> str:
-    """The figures of an evaluation and their standard errors, a line each."""
-    lines = [f"{'figure':<28}{'value':>12}{'standard error':>18}"]
-    for name, value in result.to_log_dict().items():
-        if name.startswith("standard_errors/"):
-            continue
-        error = result.standard_errors.get(name)
-        shown = "" if error is None else f"{error:.2g}"
-        number = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-        lines.append(f"{name:<28}{number:>12}{shown:>18}")
-    return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""Worlds as a command line names them."""
+"""What a command line's words stand for: numbers, and worlds."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from synthkern.storage.files import blaming, read_json
@@ -24,3 +25,21 @@ def load_world(name: str) -> SyntheticModelConfig:
 def world_or_source(name: str) -> SyntheticModelConfig | str:
     """A preset or a JSON file as its config; else a directory or REPO[:SUBFOLDER] as it is."""
     return load_world(name) if name in PRESETS or Path(name).is_file() else name
+
+
+def as_count(text: str) -> int:
+    """A whole number, which may be written as 2e6."""
+    number = float(text)
+    if number != int(number):
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
+    return int(text) if text.lstrip("+-").isdigit() else int(number)
+
+
+def as_number(text: str) -> float | int:
+    """A number; whole ones stay whole, as some fields of a float's type are counts."""
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
+
+
+def as_counts(text: str) -> list[int]:
+    """Whole numbers, with commas between them."""
+    return [as_count(part) for part in text.split(",")]
