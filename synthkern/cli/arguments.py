@@ -8,6 +8,7 @@ from pathlib import Path
 from synthkern.storage.files import blaming, read_json
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import PRESETS
+from synthkern.world.translate import translate_config
 
 
 def load_world(name: str) -> SyntheticModelConfig:
@@ -19,7 +20,7 @@ def load_world(name: str) -> SyntheticModelConfig:
         raise ValueError(f"WORLD must be a JSON file or one of {', '.join(PRESETS)}, got {name!r}")
     data = read_json(path)
     with blaming(path):
-        return SyntheticModelConfig.from_dict(data)
+        return SyntheticModelConfig.from_dict(translate_config(data))
 
 
 def world_or_source(name: str) -> SyntheticModelConfig | str:

@@ -229,19 +229,45 @@ class ActivationGenerator(nn.Module):
 
     @property
     def correlation(self) -> LowRankCorrelationMatrix | None:
-        """The low-rank correlation, where that is what was given: a copy, its factor float32."""
+        """The low-rank correlation, where that is what was given: a copy, its factor float32.
+        Another, or None, may be assigned.
+        """
         if not isinstance(self._correlation, tuple):
             return None
         factor = self._plan.factor[:, : self._plan.rank].clone()
         return LowRankCorrelationMatrix(factor, self._correlation[1].to(self.device, copy=True))
 
+    @correlation.setter
+    def correlation(self, value: LowRankCorrelationMatrix | None) -> None:
+        self._recompile(correlation=_own_correlation(value))
+
     @property
     def low_rank_correlation(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The factor [N, r] and the square root of the diagonal [N], as SAELens has them under
-        this name: copies. :attr:`correlation` has the diagonal itself.
+        this name: copies. Such a pair, or None, may be assigned. :attr:`correlation` has the
+        diagonal itself.
         """
         correlation = self.correlation
         return None if correlation is None else (correlation[0], correlation[1].sqrt())
+
+    @low_rank_correlation.setter
+    def low_rank_correlation(self, value: tuple[torch.Tensor, torch.Tensor] | None) -> None:
+        if value is None:
+            if not isinstance(self._correlation, torch.Tensor):
+                self._recompile(correlation=None)
+            return
+        if (
+            not isinstance(value, tuple)
+            or isinstance(value, LowRankCorrelationMatrix)
+            or len(value) != 2
+            or not all(isinstance(part, torch.Tensor) for part in value)
+        ):
+            raise TypeError(
+                "low_rank_correlation must be a pair of the factor [N, r] and the square root of "
+                f"the diagonal [N] (the diagonal itself goes to correlation), got {value!r}"
+            )
+        factor, root = value
+        self._recompile(correlation=_own_correlation((factor, root.square())))
 
     @property
     def correlation_thresholds(self) -> torch.Tensor | None:
@@ -297,7 +323,9 @@ class ActivationGenerator(nn.Module):
     @own
     def forward(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Samples [B, N]; see :meth:`sample`."""
-        return self.sample(batch_size, seed=seed, start=start)
+        # A subclass's sample may take a batch size and nothing else.
+        place = {} if seed is None and start == 0 else {"seed": seed, "start": start}
+        return self.sample(batch_size, **place)  # type: ignore[arg-type]
 
     def _draw(self, batch_size: int, seed: int, start: int) -> SparseActivations:
         """What precedes the first callable of the user's own."""

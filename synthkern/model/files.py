@@ -53,8 +53,8 @@ class ModelParts:
     hierarchy: Hierarchy | None
 
 
-def write_model(directory: Path | str, parts: ModelParts) -> None:
-    """Write a model's files; see :meth:`synthkern.SyntheticModel.save`."""
+def check_parts(parts: ModelParts) -> None:
+    """Raise where a generator holds what the format cannot."""
     generator, hierarchy = parts.activation_generator, parts.hierarchy
     own = () if hierarchy is None else (hierarchy.modifier,)
     if tuple(m for m in own if m is not None) != (generator.modify_activations or ()):
@@ -68,6 +68,12 @@ def write_model(directory: Path | str, parts: ModelParts) -> None:
             "activation_generator must have a low-rank correlation or none to be saved, got "
             f"a full matrix of shape {list(full.shape)}"
         )
+
+
+def write_model(directory: Path | str, parts: ModelParts) -> None:
+    """Write a model's files; see :meth:`synthkern.SyntheticModel.save`."""
+    check_parts(parts)
+    generator, hierarchy = parts.activation_generator, parts.hierarchy
     # The dtype of samples follows Module.to, the config's does not; and a part that was given may
     # lack what the config would have built.
     config = {**parts.cfg.to_dict(), "dtype": str(generator.dtype).removeprefix("torch.")}

@@ -13,6 +13,7 @@ from synthkern._checks import as_int, as_seed, as_vector, check_keys, check_tens
 from synthkern.model.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
 from synthkern.plan import Forest, compile_forest
 from synthkern.stream import fresh_seed
+from synthkern.world.foreign import is_foreign
 from synthkern.world.hierarchy import (
     HierarchyConfig,
     HierarchyNode,
@@ -129,6 +130,27 @@ class Hierarchy:
             return self.modifier.forest
         validate_forest(self.roots, num_features)
         return compile_forest(self.roots)
+
+
+def as_hierarchy(name: str, value: Any) -> Hierarchy:
+    """A hierarchy as it is; SAELens' as ours of the same nodes.
+
+    Its package's own modifier becomes ours of the same trees, which the engine applies and which
+    can be saved; a callable from elsewhere stays.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for roots that make no forest.
+    """
+    if isinstance(value, Hierarchy):
+        return value
+    if not is_foreign(value, Hierarchy) or not hasattr(value, "roots"):
+        raise TypeError(f"{name} must be a Hierarchy or None, got {value!r}")
+    modifier = getattr(value, "modifier", None)
+    package = next(k for k in type(value).__mro__ if k.__name__ == "Hierarchy").__module__
+    origin = getattr(modifier, "__module__", None) or ""
+    is_theirs = origin.partition(".")[0] == package.partition(".")[0]
+    return Hierarchy(value.roots, None if is_theirs else modifier)
 
 
 def generate_hierarchy(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from synthkern._checks import as_bool, as_device, as_int
+from synthkern._warnings import warn
 from synthkern.model.activation_generator import ActivationGenerator, as_activations, as_entries
 from synthkern.model.build import (
     build_correlation,
@@ -29,15 +30,17 @@ from synthkern.model.files import (
     SYNTHETIC_MODEL_WEIGHTS_FILENAME,
     ModelParts,
     asks_for_hierarchy,
+    check_parts,
     read_model,
     write_model,
 )
-from synthkern.model.hierarchy import Hierarchy
+from synthkern.model.hierarchy import Hierarchy, as_hierarchy
 from synthkern.model.hub import as_folder, as_repo_id, as_revision, download_files
 from synthkern.model.ownership import draw_from, has_positions, own, runs_own, sampler_of
 from synthkern.sparse import SparseActivations
-from synthkern.world.config import SyntheticModelConfig
+from synthkern.world.config import SyntheticModelConfig, as_model_config
 from synthkern.world.correlation import LowRankCorrelationMatrix
+from synthkern.world.foreign import is_foreign
 
 
 @contextmanager
@@ -62,13 +65,13 @@ class SyntheticModel(nn.Module):
     means + 2, the hierarchy + 3 and the correlation + 4.
 
     Args:
-        cfg: the recipe.
+        cfg: the recipe, ours or SAELens'.
         feature_dict: used as it is, in place of one built; ours, SAELens' or any module with
             ``feature_vectors`` [N, D] that is called with activations [B, N].
         activation_generator: used as it is, ours or anything that has ``sample(batch_size)`` or
             is called with a batch size and gives activations [B, N]; then ``hierarchy`` is only
             kept, and ``correlation_matrix`` is not needed.
-        hierarchy: used in place of one generated.
+        hierarchy: used in place of one generated; SAELens' becomes ours of the same nodes.
         correlation_matrix: used in place of one generated.
         device: where samples are made.
 
@@ -86,15 +89,13 @@ class SyntheticModel(nn.Module):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        if not isinstance(cfg, SyntheticModelConfig):
-            raise TypeError(f"cfg must be a SyntheticModelConfig, got {cfg!r}")
-        for name, part, kind in (
-            ("hierarchy", hierarchy, Hierarchy),
-            ("correlation_matrix", correlation_matrix, tuple),
-        ):
-            if part is not None and not isinstance(part, kind):
-                raise TypeError(f"{name} must be a {kind.__name__} or None, got {part!r}")
-        self.cfg = cfg
+        self.cfg = cfg = as_model_config("cfg", cfg)
+        if hierarchy is not None:
+            hierarchy = as_hierarchy("hierarchy", hierarchy)
+        if correlation_matrix is not None and not isinstance(correlation_matrix, tuple):
+            raise TypeError(
+                f"correlation_matrix must be a tuple or None, got {correlation_matrix!r}"
+            )
         if feature_dict is not None:
             sizes = tuple(check_dictionary("feature_dict", feature_dict).shape)
             _check_size("feature_dict", sizes, (cfg.num_features, cfg.hidden_dim))
@@ -114,9 +115,21 @@ class SyntheticModel(nn.Module):
 
     @property
     def correlation_matrix(self) -> LowRankCorrelationMatrix | None:
-        """The low-rank correlation of the features, on the model's device."""
+        """The low-rank correlation of the features, on the model's device; assigning gives the
+        generator another, or with None independent features.
+        """
         generator = self.activation_generator
         return generator.correlation if isinstance(generator, ActivationGenerator) else None
+
+    @correlation_matrix.setter
+    def correlation_matrix(self, value: LowRankCorrelationMatrix | None) -> None:
+        generator = self.activation_generator
+        if not isinstance(generator, ActivationGenerator):
+            raise TypeError(
+                "correlation_matrix can be assigned where activation_generator is an "
+                f"ActivationGenerator, got {generator!r}"
+            )
+        generator.correlation = value
 
     @property
     def device(self) -> DeviceName:
@@ -223,7 +236,9 @@ class SyntheticModel(nn.Module):
     @own
     def forward(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
         """Hidden activations [B, D]; see :meth:`sample`."""
-        return self.sample(batch_size, seed=seed, start=start)
+        # A subclass's sample may take a batch size and nothing else.
+        place = {} if seed is None and start == 0 else {"seed": seed, "start": start}
+        return self.sample(batch_size, **place)  # type: ignore[arg-type]
 
     def describe(self) -> WorldDescription:
         """Rates, L0, magnitudes and exclusivity, level by level; print it for a table."""
@@ -249,9 +264,20 @@ class SyntheticModel(nn.Module):
 
         Raises:
             ValueError: where the generator holds what the format cannot: callables other than
-                the model's hierarchy, or a full correlation matrix.
+                the model's hierarchy, or a full correlation matrix; for parts that are not ours.
             NotADirectoryError: where there is something else.
             OSError: where the directory is a mount point, or the system refuses.
+
+        Warns where a generator or a dictionary runs code of its user's (a subclass, a patch, a
+        hook), which is not saved.
+        """
+        write_model(path, self.check_savable(stacklevel=3))
+
+    def check_savable(self, *, stacklevel: int = 2) -> ModelParts:
+        """What :meth:`save` would write, before the work that it is to be the end of.
+
+        Raises:
+            ValueError: as :meth:`save`, which also warns as this does.
         """
         generator, dictionary = self.activation_generator, self.feature_dict
         if not isinstance(generator, ActivationGenerator):
@@ -263,7 +289,20 @@ class SyntheticModel(nn.Module):
             raise ValueError(
                 f"feature_dict must be a FeatureDictionary to be saved, got {dictionary!r}"
             )
-        write_model(path, ModelParts(self.cfg, dictionary, generator, self.hierarchy))
+        parts = ModelParts(self.cfg, dictionary, generator, self.hierarchy)
+        check_parts(parts)
+        for name, is_own in (
+            ("activation_generator", runs_own(generator, "sample", "forward")),
+            ("feature_dict", dictionary.is_own),
+        ):
+            if not is_own:
+                warn(
+                    f"{name} samples or maps by code or hooks of its user's "
+                    f"({type(getattr(self, name)).__qualname__}), which are not saved: what is "
+                    "read back is the package's own with the same numbers",
+                    stacklevel=stacklevel,
+                )
+        return parts
 
     @classmethod
     def load_from_disk(cls, path: Path | str, device: torch.device | str = "cpu") -> SyntheticModel:
@@ -347,8 +386,8 @@ class SyntheticModel(nn.Module):
         Raises:
             FileNotFoundError: where the directory is missing; else as the methods it calls.
         """
-        if isinstance(source, SyntheticModelConfig):
-            return cls(source, device=device)
+        if isinstance(source, SyntheticModelConfig) or is_foreign(source, SyntheticModelConfig):
+            return cls(as_model_config("source", source), device=device)
         if not isinstance(source, (str, Path)):
             raise TypeError(f"source must be a config, a directory or a repo_id, got {source!r}")
         if source == "":
@@ -363,6 +402,47 @@ class SyntheticModel(nn.Module):
         if ":" in model_path:
             raise ValueError(f"source must be 'repo_id' or 'repo_id:model_path', got {source!r}")
         return cls.from_pretrained(repo_id, model_path if colon else None, device)
+
+
+class _Adopted(SyntheticModel):
+    """SAELens' model as one of ours: its own ``sample`` and ``save`` are called, whoever wrote
+    them.
+    """
+
+    def __init__(self, model: Any) -> None:
+        parts = model.feature_dict, model.activation_generator, getattr(model, "hierarchy", None)
+        super().__init__(model.cfg, *parts, device=parts[0].feature_vectors.device)
+        # In a tuple, as torch would take a module's module for a part of it.
+        self._model = (model,)
+
+    def sample(self, batch_size: int) -> torch.Tensor:  # type: ignore[override]
+        hidden: torch.Tensor = sampler_of("model", self._model[0])(batch_size)
+        return hidden.detach()
+
+    def check_savable(self, *, stacklevel: int = 2) -> Any:
+        """Nothing that could be known before: SAELens' model saves itself."""
+
+    def save(self, path: Path | str) -> None:
+        self._model[0].save(path)
+
+
+def is_foreign_model(value: Any) -> bool:
+    """Whether ``value`` is a model of another package, SAELens' above all."""
+    parts = ("cfg", "feature_dict", "activation_generator", "sample")
+    return not isinstance(value, SyntheticModel) and all(hasattr(value, part) for part in parts)
+
+
+def as_model(name: str, value: Any) -> SyntheticModel:
+    """A model as it is; SAELens' as one of ours that draws and saves as SAELens does.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(value, SyntheticModel):
+        return value
+    if not is_foreign_model(value):
+        raise TypeError(f"{name} must be a SyntheticModel, got {value!r}")
+    return _Adopted(value)
 
 
 def _check_size(name: str, sizes: tuple[int, ...], expected: tuple[int, ...]) -> None:

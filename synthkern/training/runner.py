@@ -11,7 +11,7 @@ from typing import Any, Generic
 from synthkern._warnings import warn
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
-from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.model.synthetic_model import SyntheticModel, as_model
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.saelens import sae_of
 from synthkern.storage.files import save_tensors, write_json
@@ -74,7 +74,8 @@ class SyntheticSAERunner(Generic[SAEConfig]):
     Args:
         cfg: what is to be done. An SAE's config of another width than the model's gets that, with
             a warning.
-        override_synthetic_model: a model in place of the config's.
+        override_synthetic_model: a model in place of the config's, ours or SAELens'. One without
+            seeds is sampled one batch after the other, and its run cannot be continued.
         override_sae: an SAE in place of one made from the config: any module with the field's
             training interface.
 
@@ -87,18 +88,19 @@ class SyntheticSAERunner(Generic[SAEConfig]):
     def __init__(
         self,
         cfg: SyntheticSAERunnerConfig[SAEConfig],
-        override_synthetic_model: SyntheticModel | None = None,
+        override_synthetic_model: Any = None,
         override_sae: Any = None,
     ) -> None:
         if not isinstance(cfg, SyntheticSAERunnerConfig):
             raise TypeError(f"cfg must be a SyntheticSAERunnerConfig, got {cfg!r}")
         self.cfg = cfg
-        self.synthetic_model = (
+        self.synthetic_model: Any = (
             SyntheticModel.load_from_source(cfg.synthetic_model, cfg.device)
             if override_synthetic_model is None
             else override_synthetic_model
         )
-        width, config = self.synthetic_model.cfg.hidden_dim, _as_any(cfg.sae)
+        self._model = as_model("override_synthetic_model", self.synthetic_model)
+        width, config = self._model.cfg.hidden_dim, _as_any(cfg.sae)
         if config.d_in != width:
             warn(
                 f"sae.d_in is set to the model's hidden_dim {width}, it was {config.d_in}",
@@ -132,22 +134,29 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             # Whatever cannot be written is better known before than after.
             check_writable_folder(output, _OUTCOME)
             if cfg.save_synthetic_model:
+                self._model.check_savable()
                 check_writable_folder(output / SYNTHETIC_MODEL_FOLDER)
             if not cfg.resume:
                 shutil.rmtree(output / CHECKPOINT_FOLDER, ignore_errors=True)
         if cfg.checkpoint_path is not None and (cfg.n_checkpoints or cfg.save_final_checkpoint):
             check_writable_folder(cfg.checkpoint_path)
+        continues = output is not None and self._model.has_positions
+        if cfg.resume and not continues:
+            raise ValueError(
+                "resume must be False for a model that takes no seed and start, as its samples "
+                f"cannot be had again, got {self.synthetic_model!r}"
+            )
         self._logger = self._make_logger()
         training = Training(
             self.sae,
-            self.synthetic_model,
+            self._model,
             cfg.training,
-            checkpoint_dir=None if output is None else output / CHECKPOINT_FOLDER,
+            checkpoint_dir=output / CHECKPOINT_FOLDER if output and continues else None,
             snapshot_fn=self._save_checkpoint,
             logger=self._logger,
             bar=bar,
         )
-        if output is not None:
+        if output is not None and continues:
             # A run that is there already may be of another config, and was then refused.
             self._write_config(output / CHECKPOINT_FOLDER)
         return training
@@ -173,7 +182,7 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             self._logger = None
 
     def _evaluate(self) -> SyntheticDataEvalResult | None:
-        cfg, model = self.cfg, self.synthetic_model
+        cfg, model = self.cfg, self._model
         if not cfg.run_final_eval or not cfg.eval_samples:
             return None
         seed = fresh_seed() if cfg.seed is None else cfg.seed

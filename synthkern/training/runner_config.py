@@ -16,8 +16,7 @@ from synthkern.sae.registry import get_architecture
 from synthkern.sae.saelens import sae_config_from_dict
 from synthkern.training.config import TrainingConfig
 from synthkern.training.trainer_config import SAETrainerConfig
-from synthkern.world.config import SyntheticModelConfig
-from synthkern.world.foreign import as_config
+from synthkern.world.config import SyntheticModelConfig, as_model_config
 
 SAEConfig = TypeVar("SAEConfig")
 
@@ -143,9 +142,7 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
         if isinstance(self.synthetic_model, Path):
             self.synthetic_model = str(self.synthetic_model)
         if not isinstance(self.synthetic_model, str):
-            self.synthetic_model = as_config(
-                "synthetic_model", self.synthetic_model, SyntheticModelConfig
-            )
+            self.synthetic_model = as_model_config("synthetic_model", self.synthetic_model)
         for name in ("architecture", "d_in", "d_sae"):
             if not hasattr(self.sae, name):
                 raise TypeError(f"sae must be an SAE's config, got {self.sae!r}")

@@ -12,7 +12,7 @@ import torch
 
 from synthkern.data.synthetic_stream import SyntheticStream
 from synthkern.evaluation import eval_sae_on_synthetic_data
-from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.model.synthetic_model import SyntheticModel, as_model, is_foreign_model
 from synthkern.stream import fresh_seed
 from synthkern.training.batches import hidden_batches
 from synthkern.training.checkpoint import (
@@ -95,8 +95,11 @@ class Training:
             raise ValueError(f"snapshot_fn must be given with n_snapshots = {cfg.n_snapshots}")
         directory = None if checkpoint_dir is None else Path(checkpoint_dir)
         saved = None if directory is None else read_checkpoint(directory)
+        if is_foreign_model(source):
+            source = as_model("source", source)
         if isinstance(source, SyntheticModel) and not source.has_positions:
             # What has no seed and no index is sampled one batch after the other.
+            evaluator = evaluator or _evaluator(source, None, cfg)
             source = _unseeded(source, cfg.batch_size)
         self._source = source
         self.stream = _stream(source, _with_seed(cfg, saved))
@@ -105,7 +108,8 @@ class Training:
                 "source must be a SyntheticModel or a SyntheticStream with a checkpoint_dir, got "
                 f"{type(source).__name__}"
             )
-        evaluator = evaluator or _evaluator(self.stream, cfg)
+        if evaluator is None and self.stream is not None:
+            evaluator = _evaluator(self.stream.source, self.stream.seed, cfg)
         if cfg.eval_every and evaluator is None and self.stream is None:
             raise ValueError(
                 f"evaluator must be given with eval_every = {cfg.eval_every}, as source is no model"
@@ -278,11 +282,12 @@ def _hidden(stream: SyntheticStream) -> Iterator[torch.Tensor]:
         yield batch
 
 
-def _evaluator(stream: SyntheticStream | None, cfg: TrainingConfig) -> Evaluator | None:
-    if stream is None or not cfg.eval_samples:
+def _evaluator(model: Any, seed: int | None, cfg: TrainingConfig) -> Evaluator | None:
+    """Evaluates on samples of a model: apart from those of the training where it has seeds."""
+    if not cfg.eval_samples:
         return None
-    model, seed = stream.source, stream.seed
     assert isinstance(model, SyntheticModel)
+    place: dict[str, Any] = {} if seed is None else {"seed": seed, "start": EVALUATION_START}
 
     def evaluate(sae: Any, scaler: ActivationScaler) -> Mapping[str, float]:
         return eval_sae_on_synthetic_data(
@@ -292,8 +297,7 @@ def _evaluator(stream: SyntheticStream | None, cfg: TrainingConfig) -> Evaluator
             cfg.eval_samples,
             cfg.batch_size,
             scaler,
-            seed=seed,
-            start=EVALUATION_START,
+            **place,
         ).to_log_dict()
 
     return evaluate

@@ -15,11 +15,12 @@ from synthkern._checks import (
     is_number,
     plain_fields,
 )
-from synthkern.world.foreign import as_config
+from synthkern.world.foreign import as_config, is_foreign
 from synthkern.world.hierarchy import HierarchyConfig
 from synthkern.world.magnitudes import MagnitudeConfig, as_magnitude_config
 from synthkern.world.presets import PRESETS
 from synthkern.world.probabilities import FiringProbabilityConfig, ZipfianFiringProbabilityConfig
+from synthkern.world.translate import translate_config
 
 
 @dataclass
@@ -182,6 +183,22 @@ class SyntheticModelConfig:
         if name not in PRESETS:
             raise ValueError(f"name must be one of {sorted(PRESETS)}, got {name!r}")
         return cls.from_dict(PRESETS[name])
+
+
+def as_model_config(name: str, value: Any) -> SyntheticModelConfig:
+    """A world's recipe as it is; SAELens' as ours, with laws that its user wrote.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(value, SyntheticModelConfig):
+        return value
+    if not is_foreign(value, SyntheticModelConfig):
+        raise TypeError(f"{name} must be a SyntheticModelConfig, got {value!r}")
+    parts = {f.name: getattr(value, f.name) for f in fields(SyntheticModelConfig)}
+    for part in ("hierarchy", "orthogonalization", "correlation"):
+        parts[part] = _plain(parts[part])
+    return SyntheticModelConfig.from_dict(translate_config(parts))
 
 
 _PARSERS = {

@@ -149,8 +149,7 @@ def test_attributes_say_what_was_given() -> None:
     assert full.low_rank_correlation is None
     for name in (
         "plan",
-        "correlation",
-        "low_rank_correlation",
+        "correlation_thresholds",
         "is_fused",
     ):
         with pytest.raises(AttributeError):

@@ -64,9 +64,8 @@ def test_every_public_name_is_there(path: str) -> None:
     assert all(hasattr(mirror, name) for name in mirror.__all__)
 
 
-#: Signatures that differ, with the reason; "known gap" is one that is to be closed.
+#: Signatures that differ, with the reason.
 SIGNATURES = {
-    "FeatureDictionary.forward": "known gap: the argument is called activations",
     "SyntheticModel.to": "torch's own, which takes SAELens' arguments and moves the dtype too",
 }
 
