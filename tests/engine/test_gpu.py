@@ -170,7 +170,7 @@ def test_selections_have_the_references_bits(count: int, width: int, kind: str) 
         numbers = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 1e-45, -1e-45, 1.0])
         pre = numbers[torch.randint(len(numbers), pre.shape, generator=generator)]
     there = pre.to(DEVICE)
-    wanted, found = reference.BACKEND.sparse_steps, BACKEND.sparse_steps
+    wanted, found = reference.BACKEND, BACKEND
     bounds = torch.linspace(-1, 2, width)
     assert_same_features(
         found.select_above(there, bounds.to(DEVICE)).to("cpu"), wanted.select_above(pre, bounds)
@@ -208,17 +208,15 @@ def test_pursuit_chooses_what_the_core_does(shape: tuple[int, int, int], stop: b
     x = torch.randn(count, dim, generator=generator)
     vectors = torch.randn(width, dim, generator=generator)
     vectors /= vectors.norm(dim=1, keepdim=True)
-    wanted = cpu.BACKEND.sparse_steps.pursue(x, vectors, 0.01, 8, stop)
-    steps, there = BACKEND.sparse_steps, (x.to(DEVICE), vectors.to(DEVICE))
+    wanted = cpu.BACKEND.pursue(x, vectors, 0.01, 8, stop)
+    steps, there = BACKEND, (x.to(DEVICE), vectors.to(DEVICE))
     found = steps.pursue(*there, 0.01, 8, stop)
     assert torch.equal(found.offsets.cpu(), wanted.offsets)
     assert torch.equal(found.indices.cpu(), wanted.indices)
     torch.testing.assert_close(found.values.cpu(), wanted.values)
     grad = torch.randn(wanted.nnz, generator=generator)
     ours = steps.pursue_grad(*there, found, grad.to(DEVICE))
-    for one, other in zip(
-        ours, cpu.BACKEND.sparse_steps.pursue_grad(x, vectors, wanted, grad), strict=True
-    ):
+    for one, other in zip(ours, cpu.BACKEND.pursue_grad(x, vectors, wanted, grad), strict=True):
         torch.testing.assert_close(one.cpu(), other, rtol=1e-4, atol=1e-4)
     for one, other in zip(ours, steps.pursue_grad(*there, found, grad.to(DEVICE)), strict=True):
         assert torch.equal(one, other)

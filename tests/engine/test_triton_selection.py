@@ -9,7 +9,7 @@ from synthkern.engine import reference
 from synthkern.engine.triton import BACKEND, selection, selection_cuts, selection_digits
 from synthkern.sparse import SparseActivations
 
-FOUND, WANTED = BACKEND.sparse_steps, reference.BACKEND.sparse_steps
+FOUND, WANTED = BACKEND, reference.BACKEND
 
 #: (B, M, tile): rows of several tiles, whole ones and not, and more tiles than programs.
 SHAPES = [(1, 1, 128), (2, 400, 128), (9, 130, 128), (2, 2500, 2048)]

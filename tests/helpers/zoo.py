@@ -17,7 +17,7 @@ from worlds import assert_same_features, bits
 import synthkern as synthetic
 from synthkern import ActivationGenerator, HierarchyNode
 from synthkern.engine import cpu
-from synthkern.engine.protocol import Drawn
+from synthkern.engine.backend import Drawn
 from synthkern.engine.triton import BACKEND, sampler
 from synthkern.engine.triton.launch import position_on
 
