@@ -144,8 +144,8 @@ def test_numbers_that_no_sort_gets_right_by_itself(backend: str, scaled: bool) -
     pre = torch.tensor(ODD)[torch.randint(len(ODD), (6, 37), generator=generator)]
     scale = torch.tensor([1.0, 2.0, 0.0])[torch.arange(37) % 3] if scaled else None
     bounds = torch.tensor(ODD)[torch.arange(37) % len(ODD)]
-    steps = engine.backend_named(backend).sparse_steps
-    reference = engine.backend_named("reference").sparse_steps
+    steps = engine.backend_named(backend)
+    reference = engine.backend_named("reference")
     for k, positive in ((1, True), (9, True), (37, True), (1, False), (20, False), (37, False)):
         wanted = reference.select_topk(pre, scale, k, positive)
         assert_same(steps.select_topk(pre, scale, k, positive), wanted)
@@ -192,7 +192,7 @@ def test_what_is_not_laid_out_row_by_row(backend: str) -> None:
 
 def test_every_instruction_set_chooses_the_same(instruction_set: str) -> None:
     pre, scale = numbers(64, 1023, torch.float32), torch.rand(1023) + 0.5
-    reference = engine.backend_named("reference").sparse_steps
+    reference = engine.backend_named("reference")
     for found, other in (
         (engine.select_topk(pre, 9, scale=scale), reference.select_topk(pre, scale, 9, True)),
         (engine.select_batch_topk(pre, 77), reference.select_batch_topk(pre, None, 77, True)),
