@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from synthkern import engine
-from synthkern.evaluation.calculator import Calculator, count
+from synthkern.evaluation.calculator import Calculator, Groups, Sums, count
 from synthkern.evaluation.entries import Activations, entries_of, positive
 from synthkern.evaluation.matching import best_matches, check_vectors
+from synthkern.sparse import SparseActivations
 
 
 @dataclass
@@ -74,23 +75,26 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
     @property
     def tp(self) -> torch.Tensor:
         """True positives so far."""
-        return self._sums["hits"].float()
+        return self.whole()["hits"].float()
 
     @property
     def fp(self) -> torch.Tensor:
         """False positives so far."""
-        return (self._sums["fires"] - self._sums["hits"]).float()
+        sums = self.whole()
+        return (sums["fires"] - sums["hits"]).float()
 
     @property
     def fn(self) -> torch.Tensor:
         """False negatives so far."""
-        return (self._sums["feature_fires"] - self._sums["hits"]).float()
+        sums = self.whole()
+        return (sums["feature_fires"] - sums["hits"]).float()
 
     @property
     def tn(self) -> torch.Tensor:
         """True negatives so far."""
-        either = self._sums["fires"] + self._sums["feature_fires"] - self._sums["hits"]
-        return (self._sums["samples"] - either).float()
+        sums = self.whole()
+        either = sums["fires"] + sums["feature_fires"] - sums["hits"]
+        return (sums["samples"] - either).float()
 
     def add_batch(self, sae_latents: Activations, gt_feature_acts: Activations) -> None:
         """Add latents [B, M] and features [B, N]: dense, sparse COO or SparseActivations."""
@@ -101,33 +105,46 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
                 f"gt_feature_acts must have {latents.batch_size} samples as sae_latents, "
                 f"got {features.batch_size}"
             )
-        counts = engine.count_fires(latents, features, self.best_matches)
-        self._add(samples=latents.batch_size, **counts._asdict())
+        self.add_entries(latents, features, Groups([latents.batch_size]))
+
+    def add_entries(
+        self, latents: SparseActivations, features: SparseActivations, groups: Groups
+    ) -> None:
+        """Add by group the entries of latents that are not zero, of features those above it."""
+        shape = len(groups.sizes), self.num_sae_latents
+        columns = torch.arange(shape[0], device="cpu")[:, None] * self.num_features
+        counts = engine.count_fires(
+            groups.apart(latents),
+            groups.apart(features),
+            (self.best_matches + columns).flatten(),
+        )
+        each = {name: found.view(shape) for name, found in counts._asdict().items()}
+        self._add(groups, samples=groups.sizes, **each)
 
     def per_latent(self) -> dict[str, torch.Tensor]:
         """float64 [M] each: the four metrics, and ``rate``, the share of samples it fires in."""
+        return self.columns(self.whole())
+
+    @staticmethod
+    def columns(sums: Sums) -> dict[str, torch.Tensor]:
+        """The same of any sums, [..., M] each."""
         fires, hits, feature_fires = (
-            self._sums[name].double() for name in ("fires", "hits", "feature_fires")
+            sums[name].double() for name in ("fires", "hits", "feature_fires")
         )
-        samples = float(self._count("samples"))
+        samples = sums["samples"].double().unsqueeze(-1)
         precision, recall = _ratio(hits, fires), _ratio(hits, feature_fires)
         agreed = samples - fires - feature_fires + 2 * hits
         return {
             "precision": precision,
             "recall": recall,
             "f1_score": _ratio(2 * precision * recall, precision + recall),
-            "accuracy": agreed / max(1.0, samples),
-            "rate": fires / max(1.0, samples),
+            "accuracy": agreed / samples.clamp(min=1),
+            "rate": fires / samples.clamp(min=1),
         }
 
     def compute(self) -> ClassificationMetrics:
         """Means over the latents, of the samples so far; zeros where there are no latents."""
-        columns = self.per_latent()
-        means = {
-            name: float(columns[name].sum()) / max(1, self.num_sae_latents)
-            for name in ("precision", "recall", "f1_score", "accuracy")
-        }
-        return ClassificationMetrics(**means)
+        return ClassificationMetrics(*(float(each) for each in means(self.per_latent()).values()))
 
 
 def compute_classification_metrics(
@@ -147,6 +164,14 @@ def compute_classification_metrics(
     calculator = ClassificationMetricsCalculator(sae_decoder, gt_features)
     calculator.add_batch(sae_latents, gt_feature_acts)
     return calculator.compute()
+
+
+def means(columns: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The metrics [...], means over the latents of columns [..., M], in their order."""
+    return {
+        name: columns[name].sum(dim=-1) / max(1, columns[name].shape[-1])
+        for name in ("precision", "recall", "f1_score", "accuracy")
+    }
 
 
 def _ratio(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:

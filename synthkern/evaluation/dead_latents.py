@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from synthkern._checks import as_int
-from synthkern.evaluation.calculator import Calculator
+from synthkern.evaluation.calculator import Calculator, Groups, Sums
 from synthkern.evaluation.entries import Activations, entries_of
 
 
@@ -23,13 +23,19 @@ class DeadLatentsCalculator(Calculator[int]):
     def add_batch(self, sae_latents: Activations) -> None:
         """Add latents [B, M]: dense, sparse COO or SparseActivations."""
         entries = entries_of("sae_latents", sae_latents, self.num_latents)
-        self._add(fires=torch.bincount(entries.indices, minlength=self.num_latents))
+        fires = torch.bincount(entries.indices, minlength=self.num_latents).cpu()
+        self._add(Groups([entries.batch_size]), fires=fires)
 
     @property
     def latent_ever_fired(self) -> torch.Tensor:
         """Which latents have fired so far, bool [M]; a copy."""
-        return self._sums["fires"] > 0
+        return self.whole()["fires"] > 0
 
     def compute(self) -> int:
         """How many have not fired so far."""
-        return int((~self.latent_ever_fired).sum())
+        return int(self.figure(self.whole()))
+
+    @staticmethod
+    def figure(sums: Sums) -> torch.Tensor:
+        """The number."""
+        return (sums["fires"] == 0).sum(dim=-1).double()

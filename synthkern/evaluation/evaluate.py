@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,8 +14,10 @@ from tqdm.auto import tqdm
 
 from synthkern._checks import as_int
 from synthkern.draw_hidden import check_fit, draw_hidden
+from synthkern.evaluation.calculator import Groups
+from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.entries import entries_of
-from synthkern.evaluation.figures import Figures, standard_errors
+from synthkern.evaluation.figures import Figures
 from synthkern.evaluation.matching import Matching, match
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
 from synthkern.evaluation.sae_interface import (
@@ -101,8 +105,9 @@ def eval_sae_on_synthetic_data(
         count = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
     matching = match(decoder, feature_dict.feature_vectors)
 
-    ends = [samples * (g + 1) // min(_GROUPS, samples) for g in range(min(_GROUPS, samples))]
-    groups = [Figures(matching.best, size[0]) for _ in ends]
+    count_of_groups = min(_GROUPS, samples, (2**31 - 1) // max(1, *decoder.shape, size[0]))
+    ends = [samples * (g + 1) // count_of_groups for g in range(count_of_groups)]
+    figures = Figures(matching.best, size[0], count_of_groups)
     progress = tqdm(
         total=samples, desc="evaluating", unit=" samples", unit_scale=True, delay=2, leave=False
     )
@@ -116,10 +121,10 @@ def eval_sae_on_synthetic_data(
             assert drawn is not None
             features = entries_of("activations", drawn)
             latents, output = _through(sae, decoder, hidden, activation_scaler)
-            for group, rows in _pieces(done, done + number, ends):
-                groups[group].add_batch(features[rows], latents[rows], hidden[rows], output[rows])
+            groups = _groups(done, done + number, ends)
+            figures.add_batch(features, latents, hidden, output, groups)
             progress.update(number)
-    return _result(groups, matching, decoder, feature_dict)
+    return _result(figures, matching, decoder, feature_dict)
 
 
 def _through(
@@ -146,32 +151,31 @@ def _through(
     return entries, output.to(hidden.device)
 
 
-def _pieces(begin: int, end: int, ends: Sequence[int]) -> Iterator[tuple[int, slice]]:
-    """The groups, by where they end, that samples begin ... end - 1 are in, and their rows."""
-    at = begin
-    while at < end:
-        group = bisect_right(ends, at)
-        until = min(end, ends[group])
-        yield group, slice(at - begin, until - begin)
-        at = until
+def _groups(begin: int, end: int, ends: Sequence[int]) -> Groups:
+    """The groups, by where they end, that samples begin ... end - 1 are in."""
+    first, last = bisect_right(ends, begin), bisect_left(ends, end)
+    cuts = [begin, *ends[first:last], end]
+    return Groups([b - a for a, b in pairwise(cuts)], first)
 
 
 def _result(
-    groups: list[Figures], matching: Matching, decoder: torch.Tensor, dictionary: Any
+    figures: Figures, matching: Matching, decoder: torch.Tensor, dictionary: Any
 ) -> SyntheticDataEvalResult:
-    whole = Figures(matching.best, len(dictionary.feature_vectors))
-    for group in groups:
-        whole = whole.plus(group)
-    errors, errors_per_latent = standard_errors(whole, groups)
-    columns: dict[str, Any] = {name: part.numpy() for name, part in whole.per_latent().items()}
+    values, per_latent = figures.compute()
+    errors, errors_per_latent = figures.standard_errors()
+    columns: dict[str, Any] = {name: part.numpy() for name, part in per_latent.items()}
     columns.pop("accuracy")
     errors_per_latent.pop("accuracy", None)
+    flat: dict[str, Any] = {**values, "dead_latents": int(values["dead_latents"])}
+    names = [f.name for f in fields(ClassificationMetrics)]
+    metrics = ClassificationMetrics(*(flat.pop(f"classification/{name}") for name in names))
     matched = dictionary.feature_vectors[matching.best.to(dictionary.feature_vectors.device)]
     cosine = nn.functional.cosine_similarity(
         decoder.detach().double().cpu(), matched.detach().double().cpu(), dim=1
     )
     return SyntheticDataEvalResult(
-        **whole.compute(),
+        **flat,
+        classification=metrics,
         mcc=matching.mcc,
         uniqueness=matching.uniqueness,
         standard_errors=errors,
