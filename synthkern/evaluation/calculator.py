@@ -82,9 +82,12 @@ class Calculator(ABC, Generic[Figure]):
         """The sums over all groups."""
         return {name: sums.sum(dim=0) for name, sums in self._sums.items()}
 
-    def without_each(self) -> dict[str, torch.Tensor]:
-        """The sums [G, ...] over all groups but one."""
-        return {name: sums.sum(dim=0) - sums for name, sums in self._sums.items()}
+    def left_out(self) -> dict[str, torch.Tensor]:
+        """The sums [G + 1, ...] over all groups but each, and over all."""
+        return {
+            name: sums.sum(dim=0) - torch.cat((sums, sums.new_zeros(1, *sums.shape[1:])))
+            for name, sums in self._sums.items()
+        }
 
     def _add(self, groups: Groups, **terms: torch.Tensor) -> None:
         for name, term in terms.items():

@@ -109,7 +109,13 @@ def eval_sae_on_synthetic_data(
     ends = [samples * (g + 1) // count_of_groups for g in range(count_of_groups)]
     figures = Figures(matching.best, size[0], count_of_groups)
     progress = tqdm(
-        total=samples, desc="evaluating", unit=" samples", unit_scale=True, delay=2, leave=False
+        total=samples,
+        desc="evaluating",
+        unit=" samples",
+        unit_scale=True,
+        delay=2,
+        leave=False,
+        disable=samples <= count,  # a single batch shows no progress, and a bar takes 0.1 ms
     )
     with progress, evaluating(sae):
         for done in range(0, samples, count):
@@ -161,28 +167,26 @@ def _groups(begin: int, end: int, ends: Sequence[int]) -> Groups:
 def _result(
     figures: Figures, matching: Matching, decoder: torch.Tensor, dictionary: Any
 ) -> SyntheticDataEvalResult:
-    values, per_latent = figures.compute()
-    errors, errors_per_latent = figures.standard_errors()
-    columns: dict[str, Any] = {name: part.numpy() for name, part in per_latent.items()}
-    columns.pop("accuracy")
-    errors_per_latent.pop("accuracy", None)
-    flat: dict[str, Any] = {**values, "dead_latents": int(values["dead_latents"])}
+    measured, per_latent = figures.compute()
+    del per_latent["accuracy"]
+    values: dict[str, Any] = {name: float(each.value) for name, each in measured.items()}
+    values["dead_latents"] = int(values["dead_latents"])
     names = [f.name for f in fields(ClassificationMetrics)]
-    metrics = ClassificationMetrics(*(flat.pop(f"classification/{name}") for name in names))
+    metrics = ClassificationMetrics(*(values.pop(f"classification/{name}") for name in names))
     matched = dictionary.feature_vectors[matching.best.to(dictionary.feature_vectors.device)]
     cosine = nn.functional.cosine_similarity(
         decoder.detach().double().cpu(), matched.detach().double().cpu(), dim=1
     )
     return SyntheticDataEvalResult(
-        **flat,
+        **values,
         classification=metrics,
         mcc=matching.mcc,
         uniqueness=matching.uniqueness,
-        standard_errors=errors,
+        standard_errors={name: float(each.error) for name, each in measured.items()},
         per_latent=PerLatent(
             matched_feature=matching.best.numpy(),
             cosine=cosine.numpy(),
-            standard_errors=errors_per_latent,
-            **columns,
+            standard_errors={name: each.error.numpy() for name, each in per_latent.items()},
+            **{name: each.value.numpy() for name, each in per_latent.items()},
         ),
     )

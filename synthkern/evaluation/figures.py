@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from synthkern.evaluation.calculator import Calculator, Groups, Sums
@@ -16,6 +14,13 @@ from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
 from synthkern.evaluation.l0 import L0Calculator
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
 from synthkern.sparse import SparseActivations
+
+
+class Measured(NamedTuple):
+    """Figures of all samples and their standard errors."""
+
+    value: torch.Tensor
+    error: torch.Tensor
 
 
 class Figures:
@@ -56,24 +61,17 @@ class Figures:
         self._explained.add_rows(output, hidden, groups)
         self._detection.add_entries(latents, positive(features), groups)
 
-    def compute(self) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-        """The figures by their names in a log, and numbers [M] per latent, of all samples."""
-        figures, columns = _follow(*(calculator.whole() for calculator in self._calculators))
-        return {name: float(value) for name, value in figures.items()}, columns
+    def compute(self) -> tuple[dict[str, Measured], dict[str, Measured]]:
+        """Figures by their names in a log, and numbers [M] per latent, float64.
 
-    def standard_errors(self) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float64]]]:
-        """Of both, by the jackknife; none where there is no group.
-
-        Of G groups of samples, with t_g the figure without group g, the square of the error is
-        ``(G - 1) / G * sum_g (t_g - mean t)**2``.
+        Errors are the jackknife's. Of G groups of samples, with t_g the figure without group g,
+        the square of the error is ``(G - 1) / G * sum_g (t_g - mean t)**2``; NaN of a single one.
         """
-        left = [calculator.without_each() for calculator in self._calculators]
-        if not len(left[0]["samples"]):
-            return {}, {}
-        figures, columns = _follow(*left)
+        figures, columns = _follow(*(each.left_out() for each in self._calculators))
+        together = _measured(torch.stack(list(figures.values()), dim=-1))
         return (
-            {name: float(_jackknife(values)) for name, values in figures.items()},
-            {name: _jackknife(values).numpy() for name, values in columns.items()},
+            {name: Measured(*pair) for name, *pair in zip(figures, *together, strict=True)},
+            {name: _measured(column) for name, column in columns.items()},
         )
 
 
@@ -94,9 +92,11 @@ def _follow(
     return figures, columns
 
 
-def _jackknife(without: torch.Tensor) -> torch.Tensor:
+def _measured(left_out: torch.Tensor) -> Measured:
+    """Of figures [G + 1, ...] without each group and of all."""
+    without, value = left_out[:-1], left_out[-1]
     groups = len(without)
     if groups < 2:
-        return torch.full_like(without[0], torch.nan)
+        return Measured(value, torch.full_like(value, torch.nan))
     off = without - without.mean(dim=0)
-    return (off.square_().sum(dim=0) * ((groups - 1) / groups)).sqrt_()
+    return Measured(value, (off.square_().sum(dim=0) * ((groups - 1) / groups)).sqrt_())
