@@ -224,7 +224,8 @@ def test_groups_are_kept_apart(sizes: list[int]) -> None:
     """Each group's sums are those of a calculator that saw its samples alone."""
     output, hidden = random_pair(sum(sizes), 4, seed=3)
     latents, features = (
-        SparseActivations.from_dense((drawn - 3).relu()) for drawn in random_pair(sum(sizes), 5, seed=4)
+        SparseActivations.from_dense((drawn - 3).relu())
+        for drawn in random_pair(sum(sizes), 5, seed=4)
     )
     best = torch.tensor([1, 0, 1, 4, 2])
     whole = Figures(best, 5, 5)

@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 
 from synthkern._checks import as_int
 from synthkern.draw_hidden import check_fit, draw_hidden
-from synthkern.evaluation.calculator import Groups
+from synthkern.evaluation.calculator import Array, Groups
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.entries import entries_of
-from synthkern.evaluation.figures import Figures
+from synthkern.evaluation.figures import Figures, Measured
 from synthkern.evaluation.matching import Matching, match
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
 from synthkern.evaluation.sae_interface import (
@@ -37,6 +37,13 @@ _GROUPS = 32
 
 #: Numbers in the largest tensor of a batch where no batch size is given: 16 MiB of float32.
 _BATCH_NUMBERS = 2**22
+
+#: Numbers in batches that are worth adding up alone; smaller ones wait for others, as what a call
+#: costs, 0.3 ms, is more than their own numbers do. 1,000 toy samples in tens: 21 ms, alone 50 ms.
+_TOGETHER = 2**16
+
+#: Features, latents, hidden activations and reconstructions.
+_Batch = tuple[SparseActivations, SparseActivations, torch.Tensor, torch.Tensor]
 
 _NAME = "activations_generator"
 
@@ -117,6 +124,7 @@ def eval_sae_on_synthetic_data(
         leave=False,
         disable=samples <= count,  # a single batch shows no progress, and a bar takes 0.1 ms
     )
+    waiting: list[_Batch] = []
     with progress, evaluating(sae):
         for done in range(0, samples, count):
             number = min(count, samples - done)
@@ -127,8 +135,11 @@ def eval_sae_on_synthetic_data(
             assert drawn is not None
             features = entries_of("activations", drawn)
             latents, output = _through(sae, decoder, hidden, activation_scaler)
-            groups = _groups(done, done + number, ends)
-            figures.add_batch(features, latents, hidden, output, groups)
+            waiting.append((features, latents, hidden, output))
+            if done + number == samples or _size(waiting) >= _TOGETHER:
+                before = done + number - sum(len(batch[0]) for batch in waiting)
+                figures.add_batch(*_joined(waiting), _groups(before, done + number, ends))
+                waiting.clear()
             progress.update(number)
     return _result(figures, matching, decoder, feature_dict)
 
@@ -157,6 +168,20 @@ def _through(
     return entries, output.to(hidden.device)
 
 
+def _size(batches: Sequence[_Batch]) -> int:
+    return sum(a.nnz + b.nnz + 2 * c.numel() for a, b, c, _ in batches)
+
+
+def _joined(batches: Sequence[_Batch]) -> _Batch:
+    if len(batches) == 1:
+        return batches[0]
+    features, latents, hidden, output = zip(*batches, strict=True)
+    # Of float16 on a CPU autocast refuses to join any.
+    with torch.autocast(hidden[0].device.type, enabled=False):
+        entries = SparseActivations.cat(features), SparseActivations.cat(latents)
+        return *entries, torch.cat(hidden), torch.cat(output)
+
+
 def _groups(begin: int, end: int, ends: Sequence[int]) -> Groups:
     """The groups, by where they end, that samples begin ... end - 1 are in."""
     first, last = bisect_right(ends, begin), bisect_left(ends, end)
@@ -182,11 +207,15 @@ def _result(
         classification=metrics,
         mcc=matching.mcc,
         uniqueness=matching.uniqueness,
-        standard_errors={name: float(each.error) for name, each in measured.items()},
+        standard_errors={name: float(error) for name, error in _errors(measured).items()},
         per_latent=PerLatent(
             matched_feature=matching.best.numpy(),
             cosine=cosine.numpy(),
-            standard_errors={name: each.error.numpy() for name, each in per_latent.items()},
-            **{name: each.value.numpy() for name, each in per_latent.items()},
+            standard_errors=_errors(per_latent),
+            **{name: each.value for name, each in per_latent.items()},
         ),
     )
+
+
+def _errors(measured: dict[str, Measured]) -> dict[str, Array]:
+    return {name: each.error for name, each in measured.items() if each.error is not None}

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from synthkern.evaluation.calculator import Calculator, Groups, Sums, check_pair, count, total
+from synthkern.evaluation.calculator import (
+    Array,
+    Calculator,
+    Groups,
+    Sums,
+    check_pair,
+    count,
+    total,
+)
 
 #: A variance or an error below this is none.
 _NOTHING = 1e-10
@@ -24,7 +33,7 @@ class ExplainedVarianceCalculator(Calculator[float]):
         """Add reconstructions [B, D] and their inputs [B, D]."""
         check_pair(sae_output, hidden_acts)
         sums = self._sums["x"]
-        if sums.dim() == 2 and hidden_acts.shape[1] != sums.shape[1]:
+        if sums.ndim == 2 and hidden_acts.shape[1] != sums.shape[1]:
             raise ValueError(
                 f"hidden_acts must have shape [B, {sums.shape[1]}] as before, "
                 f"got {list(hidden_acts.shape)}"
@@ -33,9 +42,9 @@ class ExplainedVarianceCalculator(Calculator[float]):
 
     def add_rows(self, sae_output: torch.Tensor, hidden_acts: torch.Tensor, groups: Groups) -> None:
         """Add them by group."""
-        if self._sums["x"].dim() == 1:  # the first say how wide they are
+        if self._sums["x"].ndim == 1:  # the first say how wide they are
             sums = self._sums["x"]
-            self._sums["x"] = sums.new_zeros(len(sums), hidden_acts.shape[1])
+            self._sums["x"] = np.zeros((len(sums), hidden_acts.shape[1]))
         x, residual = hidden_acts.detach(), hidden_acts.detach() - sae_output.detach()
         squares, residuals = (
             torch.linalg.vector_norm(y, dim=1, dtype=torch.float64).square() for y in (x, residual)
@@ -51,7 +60,7 @@ class ExplainedVarianceCalculator(Calculator[float]):
     @property
     def sum_x(self) -> torch.Tensor | None:
         """Sum of the inputs so far, float64 [D], a copy; None where there was none."""
-        return self.whole()["x"] if self._sums["x"].dim() == 2 else None
+        return torch.from_numpy(self.whole()["x"]) if self._sums["x"].ndim == 2 else None
 
     @property
     def sum_squared_norm(self) -> float:
@@ -73,12 +82,12 @@ class ExplainedVarianceCalculator(Calculator[float]):
         return float(self.figure(self.whole()))
 
     @staticmethod
-    def figure(sums: Sums) -> torch.Tensor:
+    def figure(sums: Sums) -> Array:
         """The share."""
-        samples = sums["samples"].clamp(min=1)
+        samples = np.maximum(1, sums["samples"])
         error = sums["residuals"] / samples
-        means = (sums["x"] / samples.unsqueeze(-1)).square().sum(dim=-1)
+        means = np.square(sums["x"] / samples[..., None]).sum(axis=-1)
         variance = sums["squares"] / samples - means
-        still = (error < _NOTHING).double()
-        explained = (1 - error / variance).where(~(variance < _NOTHING), still)
-        return explained.where(sums["samples"] > 0, 0)
+        varies = ~(variance < _NOTHING)
+        explained = np.where(varies, 1 - error / np.where(varies, variance, 1), error < _NOTHING)
+        return np.where(sums["samples"] > 0, explained, 0.0)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
-from synthkern.evaluation.calculator import Calculator, Groups, Sums
+from synthkern.evaluation.calculator import Array, Calculator, Groups, Sums
 from synthkern.evaluation.classification import ClassificationMetricsCalculator, means
 from synthkern.evaluation.dead_latents import DeadLatentsCalculator
 from synthkern.evaluation.entries import positive
@@ -19,8 +20,12 @@ from synthkern.sparse import SparseActivations
 class Measured(NamedTuple):
     """Figures of all samples and their standard errors."""
 
-    value: torch.Tensor
-    error: torch.Tensor
+    value: Array
+    error: Array | None
+
+    def part(self, place: int) -> Measured:
+        """One of several figures [...]."""
+        return Measured(self.value[place], None if self.error is None else self.error[place])
 
 
 class Figures:
@@ -65,19 +70,20 @@ class Figures:
         """Figures by their names in a log, and numbers [M] per latent, float64.
 
         Errors are the jackknife's. Of G groups of samples, with t_g the figure without group g,
-        the square of the error is ``(G - 1) / G * sum_g (t_g - mean t)**2``; NaN of a single one.
+        the square of the error is ``(G - 1) / G * sum_g (t_g - mean t)**2``; NaN of a single one,
+        and there are none without samples.
         """
         figures, columns = _follow(*(each.left_out() for each in self._calculators))
-        together = _measured(torch.stack(list(figures.values()), dim=-1))
+        together = _measured(np.stack(list(figures.values()), axis=-1))
         return (
-            {name: Measured(*pair) for name, *pair in zip(figures, *together, strict=True)},
+            {name: together.part(place) for place, name in enumerate(figures)},
             {name: _measured(column) for name, column in columns.items()},
         )
 
 
 def _follow(
     true_l0: Sums, sae_l0: Sums, shrinkage: Sums, explained: Sums, detection: Sums
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """Figures [...] and numbers [..., M] per latent that follow from the calculators' sums."""
     columns = ClassificationMetricsCalculator.columns(detection)
     metrics = means(columns)
@@ -92,11 +98,13 @@ def _follow(
     return figures, columns
 
 
-def _measured(left_out: torch.Tensor) -> Measured:
+def _measured(left_out: Array) -> Measured:
     """Of figures [G + 1, ...] without each group and of all."""
     without, value = left_out[:-1], left_out[-1]
     groups = len(without)
-    if groups < 2:
-        return Measured(value, torch.full_like(value, torch.nan))
-    off = without - without.mean(dim=0)
-    return Measured(value, (off.square_().sum(dim=0) * ((groups - 1) / groups)).sqrt_())
+    if groups == 0:
+        return Measured(value, None)
+    if groups == 1:
+        return Measured(value, np.full_like(value, np.nan))
+    squares = np.square(without - without.mean(axis=0)).sum(axis=0)
+    return Measured(value, np.sqrt(squares * ((groups - 1) / groups)))

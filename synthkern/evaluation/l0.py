@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
-from synthkern.evaluation.calculator import Calculator, Groups, Sums, count
+from synthkern.evaluation.calculator import Array, Calculator, Groups, Sums, count
 from synthkern.evaluation.entries import Activations, entries_of
 from synthkern.sparse import SparseActivations
 
@@ -46,6 +46,6 @@ class L0Calculator(Calculator[float]):
         return float(self.figure(self.whole()))
 
     @staticmethod
-    def figure(sums: Sums) -> torch.Tensor:
+    def figure(sums: Sums) -> Array:
         """The mean."""
-        return sums["entries"].double() / sums["samples"].clamp(min=1)
+        return sums["entries"] / np.maximum(1, sums["samples"])

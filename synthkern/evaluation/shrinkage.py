@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from synthkern._checks import as_float
-from synthkern.evaluation.calculator import Calculator, Groups, Sums, check_pair, count, total
+from synthkern.evaluation.calculator import (
+    Array,
+    Calculator,
+    Groups,
+    Sums,
+    check_pair,
+    count,
+    total,
+)
 
 
 class ShrinkageCalculator(Calculator[float]):
@@ -49,6 +58,6 @@ class ShrinkageCalculator(Calculator[float]):
         return float(self.figure(self.whole()))
 
     @staticmethod
-    def figure(sums: Sums) -> torch.Tensor:
+    def figure(sums: Sums) -> Array:
         """The mean."""
-        return sums["ratios"] / sums["samples"].clamp(min=1)
+        return sums["ratios"] / np.maximum(1, sums["samples"])
