@@ -32,6 +32,7 @@ from sections import (
     prefetch,
     rates,
     sae_steps,
+    toys,
     training,
 )
 
@@ -44,6 +45,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "rates": rates.run,
     "prefetch": prefetch.run,
     "evaluation": evaluation.run,
+    "toys": toys.run,
     "sae_steps": sae_steps.run,
     "training": training.run,
 }

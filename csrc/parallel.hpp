@@ -23,9 +23,10 @@ class Poll {
     Poll(const std::atomic<bool>& stop, const Interrupt* interrupt)
         : stop_(stop), interrupt_(interrupt) {}
 
-    // True where the work has been called off. Call it at least every few milliseconds.
+    // True where the work has been called off. Call it at least every few milliseconds. The clock
+    // is read at every 16th call: 25 ns each time are half of what a toy's sample costs.
     bool stopped() {
-        if (interrupt_ != nullptr) {
+        if (interrupt_ != nullptr && ++calls_ % 16 == 0) {
             const auto now = std::chrono::steady_clock::now();
             if (now - last_ > std::chrono::milliseconds(50)) {
                 last_ = now;
@@ -38,6 +39,7 @@ class Poll {
   private:
     const std::atomic<bool>& stop_;
     const Interrupt* interrupt_;
+    unsigned calls_ = 0;
     std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from synthkern import engine
-from synthkern.evaluation.calculator import Calculator, count
+from synthkern.evaluation.calculator import Array, Calculator, Groups, Sums, count
 from synthkern.evaluation.entries import Activations, entries_of, positive
 from synthkern.evaluation.matching import best_matches, check_vectors
+from synthkern.sparse import SparseActivations
 
 
 @dataclass
@@ -63,7 +65,7 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
     def _begin(self, best_matches: torch.Tensor, num_features: int) -> None:
         self.best_matches = best_matches
         self.num_features = num_features
-        zeros = torch.zeros_like(best_matches)
+        zeros = np.zeros(best_matches.numel(), np.int64)
         super().__init__(fires=zeros, hits=zeros, feature_fires=zeros, samples=count())
 
     @property
@@ -74,23 +76,26 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
     @property
     def tp(self) -> torch.Tensor:
         """True positives so far."""
-        return self._sums["hits"].float()
+        return _tensor(self.whole()["hits"])
 
     @property
     def fp(self) -> torch.Tensor:
         """False positives so far."""
-        return (self._sums["fires"] - self._sums["hits"]).float()
+        sums = self.whole()
+        return _tensor(sums["fires"] - sums["hits"])
 
     @property
     def fn(self) -> torch.Tensor:
         """False negatives so far."""
-        return (self._sums["feature_fires"] - self._sums["hits"]).float()
+        sums = self.whole()
+        return _tensor(sums["feature_fires"] - sums["hits"])
 
     @property
     def tn(self) -> torch.Tensor:
         """True negatives so far."""
-        either = self._sums["fires"] + self._sums["feature_fires"] - self._sums["hits"]
-        return (self._sums["samples"] - either).float()
+        sums = self.whole()
+        either = sums["fires"] + sums["feature_fires"] - sums["hits"]
+        return _tensor(sums["samples"] - either)
 
     def add_batch(self, sae_latents: Activations, gt_feature_acts: Activations) -> None:
         """Add latents [B, M] and features [B, N]: dense, sparse COO or SparseActivations."""
@@ -101,33 +106,47 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
                 f"gt_feature_acts must have {latents.batch_size} samples as sae_latents, "
                 f"got {features.batch_size}"
             )
-        counts = engine.count_fires(latents, features, self.best_matches)
-        self._add(samples=latents.batch_size, **counts._asdict())
+        self.add_entries(latents, features, Groups([latents.batch_size]))
+
+    def add_entries(
+        self, latents: SparseActivations, features: SparseActivations, groups: Groups
+    ) -> None:
+        """Add by group the entries of latents that are not zero, of features those above it."""
+        shape = len(groups.sizes), self.num_sae_latents
+        columns = torch.arange(shape[0], device="cpu")[:, None] * self.num_features
+        # Past the engine's checks of what it made itself: they take as long as a toy's counts.
+        counts = engine.backend_for(latents.device).count_fires(
+            groups.apart(latents),
+            groups.apart(features).to(latents.device),
+            (self.best_matches + columns).flatten().to(latents.device),
+        )
+        each = {name: found.view(shape).numpy() for name, found in counts._asdict().items()}
+        self._add(groups, samples=groups.sizes, **each)
 
     def per_latent(self) -> dict[str, torch.Tensor]:
         """float64 [M] each: the four metrics, and ``rate``, the share of samples it fires in."""
-        fires, hits, feature_fires = (
-            self._sums[name].double() for name in ("fires", "hits", "feature_fires")
-        )
-        samples = float(self._count("samples"))
+        columns = self.columns(self.whole())
+        return {name: torch.from_numpy(column) for name, column in columns.items()}
+
+    @staticmethod
+    def columns(sums: Sums) -> dict[str, Array]:
+        """The same of any sums, [..., M] each."""
+        fires, hits, feature_fires = (sums[name] for name in ("fires", "hits", "feature_fires"))
+        samples = sums["samples"][..., None]
         precision, recall = _ratio(hits, fires), _ratio(hits, feature_fires)
         agreed = samples - fires - feature_fires + 2 * hits
         return {
             "precision": precision,
             "recall": recall,
             "f1_score": _ratio(2 * precision * recall, precision + recall),
-            "accuracy": agreed / max(1.0, samples),
-            "rate": fires / max(1.0, samples),
+            "accuracy": agreed / np.maximum(1, samples),
+            "rate": fires / np.maximum(1, samples),
         }
 
     def compute(self) -> ClassificationMetrics:
         """Means over the latents, of the samples so far; zeros where there are no latents."""
-        columns = self.per_latent()
-        means = {
-            name: float(columns[name].sum()) / max(1, self.num_sae_latents)
-            for name in ("precision", "recall", "f1_score", "accuracy")
-        }
-        return ClassificationMetrics(**means)
+        found = means(self.columns(self.whole()))
+        return ClassificationMetrics(**{name: float(value) for name, value in found.items()})
 
 
 def compute_classification_metrics(
@@ -149,6 +168,18 @@ def compute_classification_metrics(
     return calculator.compute()
 
 
-def _ratio(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+def means(columns: dict[str, Array]) -> dict[str, Array]:
+    """The metrics [...], means over the latents of columns [..., M], in their order."""
+    return {
+        name: columns[name].sum(axis=-1) / max(1, columns[name].shape[-1])
+        for name in ("precision", "recall", "f1_score", "accuracy")
+    }
+
+
+def _ratio(part: Array, whole: Array) -> Array:
     """part / whole, 0 where whole is 0; part is then 0 too."""
-    return part / whole.where(whole > 0, torch.ones_like(whole))
+    return part / np.where(whole > 0, whole, 1)
+
+
+def _tensor(numbers: Array) -> torch.Tensor:
+    return torch.from_numpy(numbers).float()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from synthkern._checks import as_int
-from synthkern.evaluation.calculator import Calculator
+from synthkern.evaluation.calculator import Array, Calculator, Groups, Sums
 from synthkern.evaluation.entries import Activations, entries_of
 
 
@@ -18,18 +19,24 @@ class DeadLatentsCalculator(Calculator[int]):
 
     def __init__(self, num_latents: int) -> None:
         self.num_latents = as_int("num_latents", num_latents, low=0)
-        super().__init__(fires=torch.zeros(self.num_latents, dtype=torch.int64, device="cpu"))
+        super().__init__(fires=np.zeros(self.num_latents, np.int64))
 
     def add_batch(self, sae_latents: Activations) -> None:
         """Add latents [B, M]: dense, sparse COO or SparseActivations."""
         entries = entries_of("sae_latents", sae_latents, self.num_latents)
-        self._add(fires=torch.bincount(entries.indices, minlength=self.num_latents))
+        fires = torch.bincount(entries.indices, minlength=self.num_latents).cpu().numpy()
+        self._add(Groups([entries.batch_size]), fires=fires)
 
     @property
     def latent_ever_fired(self) -> torch.Tensor:
         """Which latents have fired so far, bool [M]; a copy."""
-        return self._sums["fires"] > 0
+        return torch.from_numpy(self.whole()["fires"] > 0)
 
     def compute(self) -> int:
         """How many have not fired so far."""
-        return int((~self.latent_ever_fired).sum())
+        return int(self.figure(self.whole()))
+
+    @staticmethod
+    def figure(sums: Sums) -> Array:
+        """The number."""
+        return (sums["fires"] == 0).sum(axis=-1)

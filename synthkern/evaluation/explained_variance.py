@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from synthkern.evaluation.calculator import Calculator, check_pair, count, total
+from synthkern.evaluation.calculator import (
+    Array,
+    Calculator,
+    Groups,
+    Sums,
+    check_pair,
+    count,
+    total,
+)
 
 #: A variance or an error below this is none.
 _NOTHING = 1e-10
@@ -23,37 +32,45 @@ class ExplainedVarianceCalculator(Calculator[float]):
     def add_batch(self, sae_output: torch.Tensor, hidden_acts: torch.Tensor) -> None:
         """Add reconstructions [B, D] and their inputs [B, D]."""
         check_pair(sae_output, hidden_acts)
-        width = self._sums["x"].numel()
-        if self._sums["x"].dim() and hidden_acts.shape[1] != width:
+        sums = self._sums["x"]
+        if sums.ndim == 2 and hidden_acts.shape[1] != sums.shape[1]:
             raise ValueError(
-                f"hidden_acts must have shape [B, {width}] as before, got {list(hidden_acts.shape)}"
+                f"hidden_acts must have shape [B, {sums.shape[1]}] as before, "
+                f"got {list(hidden_acts.shape)}"
             )
+        self.add_rows(sae_output, hidden_acts, Groups([len(hidden_acts)]))
+
+    def add_rows(self, sae_output: torch.Tensor, hidden_acts: torch.Tensor, groups: Groups) -> None:
+        """Add them by group."""
+        if self._sums["x"].ndim == 1:  # the first say how wide they are
+            sums = self._sums["x"]
+            self._sums["x"] = np.zeros((len(sums), hidden_acts.shape[1]))
         x, residual = hidden_acts.detach(), hidden_acts.detach() - sae_output.detach()
         squares, residuals = (
-            torch.linalg.vector_norm(y, dim=1, dtype=torch.float64).square().sum()
-            for y in (x, residual)
+            torch.linalg.vector_norm(y, dim=1, dtype=torch.float64).square() for y in (x, residual)
         )
         self._add(
-            x=x.sum(dim=0, dtype=torch.float64),
-            squares=squares,
-            residuals=residuals,
-            samples=len(x),
+            groups,
+            x=groups.sum(x),
+            squares=groups.sum(squares),
+            residuals=groups.sum(residuals),
+            samples=groups.sizes,
         )
 
     @property
     def sum_x(self) -> torch.Tensor | None:
         """Sum of the inputs so far, float64 [D], a copy; None where there was none."""
-        return self._sums["x"].clone() if self._sums["x"].dim() else None
+        return torch.from_numpy(self.whole()["x"]) if self._sums["x"].ndim == 2 else None
 
     @property
     def sum_squared_norm(self) -> float:
         """Sum of the inputs' squared norms so far."""
-        return float(self._sums["squares"])
+        return self._total("squares")
 
     @property
     def sum_squared_residual(self) -> float:
         """Sum of the squared distances of reconstructions and inputs so far."""
-        return float(self._sums["residuals"])
+        return self._total("residuals")
 
     @property
     def num_samples(self) -> int:
@@ -62,12 +79,15 @@ class ExplainedVarianceCalculator(Calculator[float]):
 
     def compute(self) -> float:
         """Of the samples so far."""
-        samples = self.num_samples
-        if samples == 0:
-            return 0.0
-        error = self.sum_squared_residual / samples
-        mean = self._sums["x"] / samples
-        variance = self.sum_squared_norm / samples - float(mean.square().sum())
-        if variance < _NOTHING:
-            return 1.0 if error < _NOTHING else 0.0
-        return 1.0 - error / variance
+        return float(self.figure(self.whole()))
+
+    @staticmethod
+    def figure(sums: Sums) -> Array:
+        """The share."""
+        samples = np.maximum(1, sums["samples"])
+        error = sums["residuals"] / samples
+        means = np.square(sums["x"] / samples[..., None]).sum(axis=-1)
+        variance = sums["squares"] / samples - means
+        varies = ~(variance < _NOTHING)
+        explained = np.where(varies, 1 - error / np.where(varies, variance, 1), error < _NOTHING)
+        return np.where(sums["samples"] > 0, explained, 0.0)

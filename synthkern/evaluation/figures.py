@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from synthkern.evaluation.calculator import Calculator
-from synthkern.evaluation.classification import ClassificationMetricsCalculator
+from synthkern.evaluation.calculator import Array, Calculator, Groups, Sums
+from synthkern.evaluation.classification import ClassificationMetricsCalculator, means
 from synthkern.evaluation.dead_latents import DeadLatentsCalculator
+from synthkern.evaluation.entries import positive
 from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
 from synthkern.evaluation.l0 import L0Calculator
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
 from synthkern.sparse import SparseActivations
 
 
+class Measured(NamedTuple):
+    """Figures of all samples and their standard errors."""
+
+    value: Array
+    error: Array | None
+
+    def part(self, place: int) -> Measured:
+        """One of several figures [...]."""
+        return Measured(self.value[place], None if self.error is None else self.error[place])
+
+
 class Figures:
-    """Every figure that samples decide, of some samples.
+    """Every figure that samples decide, of some groups of samples.
 
     Args:
         best_matches: [M] int64, the feature of each latent.
         num_features: N.
+        groups: number of groups.
     """
 
-    def __init__(self, best_matches: torch.Tensor, num_features: int) -> None:
-        self.calculators: dict[str, Calculator[Any]] = {
-            "true_l0": L0Calculator(),
-            "sae_l0": L0Calculator(),
-            "dead_latents": DeadLatentsCalculator(best_matches.numel()),
-            "shrinkage": ShrinkageCalculator(),
-            "explained_variance": ExplainedVarianceCalculator(),
-            "classification": ClassificationMetricsCalculator.from_matches(
-                best_matches, num_features
-            ),
-        }
+    def __init__(self, best_matches: torch.Tensor, num_features: int, groups: int) -> None:
+        self._true_l0, self._sae_l0 = L0Calculator(), L0Calculator()
+        self._shrinkage, self._explained = ShrinkageCalculator(), ExplainedVarianceCalculator()
+        self._detection = ClassificationMetricsCalculator.from_matches(best_matches, num_features)
+        for calculator in self._calculators:
+            calculator.keep_apart(groups)
+
+    @property
+    def _calculators(self) -> tuple[Calculator[Any], ...]:
+        return self._true_l0, self._sae_l0, self._shrinkage, self._explained, self._detection
 
     def add_batch(
         self,
@@ -43,86 +54,57 @@ class Figures:
         latents: SparseActivations,
         hidden: torch.Tensor,
         output: torch.Tensor,
+        groups: Groups,
     ) -> None:
-        """Add samples: features [B, N], latents [B, M], hidden activations and output [B, D]."""
-        arguments: dict[str, tuple[Any, ...]] = {
-            "true_l0": (features,),
-            "sae_l0": (latents,),
-            "dead_latents": (latents,),
-            "shrinkage": (output, hidden),
-            "explained_variance": (output, hidden),
-            "classification": (latents, features),
-        }
-        for name, calculator in self.calculators.items():
-            calculator.add_batch(*arguments[name])  # type: ignore[attr-defined]
+        """Add samples: features [B, N], latents [B, M], hidden activations and output [B, D].
 
-    def plus(self, other: Figures, times: int = 1) -> Figures:
-        """Those of this one's samples and the other's; with -1, of these without those."""
-        result = object.__new__(Figures)
-        result.calculators = {
-            name: own.plus(other.calculators[name], times) for name, own in self.calculators.items()
-        }
-        return result
+        Of the entries none is zero.
+        """
+        self._true_l0.add_entries(features, groups)
+        self._sae_l0.add_entries(latents, groups)
+        self._shrinkage.add_rows(output, hidden, groups)
+        self._explained.add_rows(output, hidden, groups)
+        self._detection.add_entries(latents, positive(features), groups)
 
-    def compute(self) -> dict[str, Any]:
-        """By the names of the result's attributes."""
-        return {name: calculator.compute() for name, calculator in self.calculators.items()}
+    def compute(self) -> tuple[dict[str, Measured], dict[str, Measured]]:
+        """Figures by their names in a log, and numbers [M] per latent, float64.
 
-    def per_latent(self) -> dict[str, torch.Tensor]:
-        """See :meth:`ClassificationMetricsCalculator.per_latent`."""
-        classification = self.calculators["classification"]
-        assert isinstance(classification, ClassificationMetricsCalculator)
-        return classification.per_latent()
+        Errors are the jackknife's. Of G groups of samples, with t_g the figure without group g,
+        the square of the error is ``(G - 1) / G * sum_g (t_g - mean t)**2``; NaN of a single one,
+        and there are none without samples.
+        """
+        figures, columns = _follow(*(each.left_out() for each in self._calculators))
+        together = _measured(np.stack(list(figures.values()), axis=-1))
+        return (
+            {name: together.part(place) for place, name in enumerate(figures)},
+            {name: _measured(column) for name, column in columns.items()},
+        )
 
 
-def standard_errors(
-    whole: Figures, groups: Sequence[Figures]
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """Of the figures, by their names in a log, and of the numbers per latent: by the jackknife.
-
-    Of G groups of samples, with t_g the figure without group g, the square of the error is
-    ``(G - 1) / G * sum_g (t_g - mean t)**2``.
-    """
-    spreads: dict[str, _Spread] = {}
-    for group in groups:
-        without = whole.plus(group, -1)
-        for name, value in {**_flat(without.compute()), **_columns(without)}.items():
-            spreads.setdefault(name, _Spread()).add(value)
-    errors = {name: spread.jackknife() for name, spread in spreads.items()}
-    flat = {name: float(errors[name]) for name in _flat(whole.compute()) if name in errors}
-    return flat, {
-        name.removeprefix(_COLUMN): errors[name] for name in _columns(whole) if name in errors
+def _follow(
+    true_l0: Sums, sae_l0: Sums, shrinkage: Sums, explained: Sums, detection: Sums
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Figures [...] and numbers [..., M] per latent that follow from the calculators' sums."""
+    columns = ClassificationMetricsCalculator.columns(detection)
+    metrics = means(columns)
+    figures = {
+        "true_l0": L0Calculator.figure(true_l0),
+        "sae_l0": L0Calculator.figure(sae_l0),
+        "dead_latents": DeadLatentsCalculator.figure(detection),
+        "shrinkage": ShrinkageCalculator.figure(shrinkage),
+        "explained_variance": ExplainedVarianceCalculator.figure(explained),
+        **{f"classification/{name}": value for name, value in metrics.items()},
     }
+    return figures, columns
 
 
-_COLUMN = "per latent: "
-
-
-def _flat(figures: dict[str, Any]) -> dict[str, Any]:
-    metrics = vars(figures["classification"])
-    flat = {name: value for name, value in figures.items() if name != "classification"}
-    return flat | {f"classification/{name}": value for name, value in metrics.items()}
-
-
-def _columns(figures: Figures) -> dict[str, Any]:
-    return {_COLUMN + name: column.numpy() for name, column in figures.per_latent().items()}
-
-
-class _Spread:
-    """Squares of deviations from a running mean (Welford): no value is kept."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: Any = 0.0
-        self.squares: Any = 0.0
-
-    def add(self, value: Any) -> None:
-        self.count += 1
-        off = value - self.mean
-        self.mean = self.mean + off / self.count
-        self.squares = self.squares + off * (value - self.mean)
-
-    def jackknife(self) -> Any:
-        if self.count < 2:
-            return np.full_like(self.mean, np.nan, dtype=np.float64)
-        return np.sqrt(self.squares * (self.count - 1) / self.count)
+def _measured(left_out: Array) -> Measured:
+    """Of figures [G + 1, ...] without each group and of all."""
+    without, value = left_out[:-1], left_out[-1]
+    groups = len(without)
+    if groups == 0:
+        return Measured(value, None)
+    if groups == 1:
+        return Measured(value, np.full_like(value, np.nan))
+    squares = np.square(without - without.mean(axis=0)).sum(axis=0)
+    return Measured(value, np.sqrt(squares * ((groups - 1) / groups)))

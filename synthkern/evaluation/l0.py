@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from synthkern.evaluation.calculator import Calculator, count
+import numpy as np
+
+from synthkern.evaluation.calculator import Array, Calculator, Groups, Sums, count
 from synthkern.evaluation.entries import Activations, entries_of
+from synthkern.sparse import SparseActivations
 
 
 class L0Calculator(Calculator[float]):
@@ -22,12 +25,16 @@ class L0Calculator(Calculator[float]):
     def add_batch(self, activations: Activations) -> None:
         """Add activations [B, N]: dense, sparse COO or SparseActivations."""
         entries = entries_of("activations", activations)
-        self._add(entries=entries.nnz, samples=entries.batch_size)
+        self.add_entries(entries, Groups([entries.batch_size]))
+
+    def add_entries(self, entries: SparseActivations, groups: Groups) -> None:
+        """Add the entries [B, N] that are not zero, by group."""
+        self._add(groups, entries=groups.sum(entries.offsets.diff()), samples=groups.sizes)
 
     @property
     def total_l0(self) -> float:
         """Number of entries that are not zero, of all samples so far."""
-        return float(self._sums["entries"])
+        return self._total("entries")
 
     @property
     def num_samples(self) -> int:
@@ -36,4 +43,9 @@ class L0Calculator(Calculator[float]):
 
     def compute(self) -> float:
         """The mean over the samples so far."""
-        return self.total_l0 / max(1, self.num_samples)
+        return float(self.figure(self.whole()))
+
+    @staticmethod
+    def figure(sums: Sums) -> Array:
+        """The mean."""
+        return sums["entries"] / np.maximum(1, sums["samples"])

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from synthkern._checks import as_float
-from synthkern.evaluation.calculator import Calculator, check_pair, count, total
+from synthkern.evaluation.calculator import (
+    Array,
+    Calculator,
+    Groups,
+    Sums,
+    check_pair,
+    count,
+    total,
+)
 
 
 class ShrinkageCalculator(Calculator[float]):
@@ -22,18 +31,22 @@ class ShrinkageCalculator(Calculator[float]):
     def add_batch(self, sae_output: torch.Tensor, hidden_acts: torch.Tensor) -> None:
         """Add reconstructions [B, D] and their inputs [B, D]."""
         check_pair(sae_output, hidden_acts)
+        self.add_rows(sae_output, hidden_acts, Groups([len(hidden_acts)]))
+
+    def add_rows(self, sae_output: torch.Tensor, hidden_acts: torch.Tensor, groups: Groups) -> None:
+        """Add them by group."""
         norms = [
             torch.linalg.vector_norm(x.detach(), dim=1, dtype=torch.float64).cpu()
             for x in (sae_output, hidden_acts)
         ]
         counted = norms[1] > self.min_input_norm
-        ratios = norms[0][counted] / norms[1][counted]
-        self._add(ratios=ratios.sum(), samples=ratios.numel())
+        ratios = (norms[0] / norms[1]).where(counted, 0)
+        self._add(groups, ratios=groups.sum(ratios), samples=groups.sum(counted))
 
     @property
     def total_shrinkage(self) -> float:
         """Sum of the ratios so far."""
-        return float(self._sums["ratios"])
+        return self._total("ratios")
 
     @property
     def num_samples(self) -> int:
@@ -42,4 +55,9 @@ class ShrinkageCalculator(Calculator[float]):
 
     def compute(self) -> float:
         """The mean over the samples so far."""
-        return self.total_shrinkage / max(1, self.num_samples)
+        return float(self.figure(self.whole()))
+
+    @staticmethod
+    def figure(sums: Sums) -> Array:
+        """The mean."""
+        return sums["ratios"] / np.maximum(1, sums["samples"])

@@ -16,7 +16,8 @@ def keeping_modes(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         for part, mode in modes:
-            part.training = mode
+            if part.training is not mode:
+                part.training = mode
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import torch
 
 import synthkern as synthetic
 from synthkern import SparseActivations
+from synthkern.evaluation.calculator import Groups
+from synthkern.evaluation.figures import Figures
 
 FORMS: dict[str, Callable[[torch.Tensor], Any]] = {
     "dense": lambda x: x,
@@ -217,17 +219,28 @@ def test_no_latents_and_no_samples() -> None:
     assert empty == synthetic.ClassificationMetrics(0.0, 0.0, 0.0, 0.0)
 
 
-def test_samples_added_and_taken_out_again() -> None:
-    output, hidden = random_pair(50, 4, seed=3)
-    parts = []
-    for rows in (slice(0, 20), slice(20, 50)):
-        parts.append(synthetic.ExplainedVarianceCalculator())
-        parts[-1].add_batch(output[rows], hidden[rows])
-    whole = parts[0].plus(parts[1])
-    direct = synthetic.ExplainedVarianceCalculator()
-    direct.add_batch(output, hidden)
-    assert whole.compute() == pytest.approx(direct.compute(), abs=1e-12)
-    assert whole.plus(parts[1], -1).compute() == pytest.approx(parts[0].compute(), abs=1e-12)
+@pytest.mark.parametrize("sizes", [[7], [3, 4], [1, 2, 4]])
+def test_groups_are_kept_apart(sizes: list[int]) -> None:
+    """Each group's sums are those of a calculator that saw its samples alone."""
+    output, hidden = random_pair(sum(sizes), 4, seed=3)
+    latents, features = (
+        SparseActivations.from_dense((drawn - 3).relu())
+        for drawn in random_pair(sum(sizes), 5, seed=4)
+    )
+    best = torch.tensor([1, 0, 1, 4, 2])
+    whole = Figures(best, 5, 5)
+    whole.add_batch(features, latents, hidden, output, Groups(sizes, first=1))
+    begin = 0
+    for group, size in enumerate(sizes, start=1):
+        rows = slice(begin, begin + size)
+        alone = Figures(best, 5, 1)
+        alone.add_batch(features[rows], latents[rows], hidden[rows], output[rows], Groups([size]))
+        for ours, expected in zip(whole._calculators, alone._calculators, strict=True):
+            for name, sums in ours._sums.items():
+                torch.testing.assert_close(sums[group], expected._sums[name][0], rtol=1e-14, atol=0)
+        begin += size
+    for calculator in whole._calculators:
+        assert all(bool((sums[0] == 0).all()) for sums in calculator._sums.values())
 
 
 def test_mcc_and_uniqueness_by_hand() -> None:
