@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from synthkern.storage.files import blaming, read_json
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import PRESETS
 from synthkern.world.translate import translate_config
+
+#: Digits of the largest whole number; 2**64 has 20.
+_DIGITS = 30
 
 
 def load_world(name: str) -> SyntheticModelConfig:
@@ -29,11 +33,17 @@ def world_or_source(name: str) -> SyntheticModelConfig | str:
 
 
 def as_count(text: str) -> int:
-    """A whole number, which may be written as 2e6."""
-    number = float(text)
-    if number != int(number):
-        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
-    return int(text) if text.lstrip("+-").isdigit() else int(number)
+    """A whole number, which may be written as 2e6 or 2_000_000."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("nan")
+    # An exponent without bound would be a number without end.
+    if not number.is_finite() or number.adjusted() > _DIGITS or number != int(number):
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number below 1e{_DIGITS + 1}, got {text!r}"
+        )
+    return int(number)
 
 
 def as_number(text: str) -> float | int:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from synthkern.cli.arguments import as_count
 from synthkern.suite.plan import words_of
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
@@ -46,7 +47,7 @@ def add_bench_command(commands: Any) -> None:
         metavar="FILE",
         help="a Python file with an SAE class that the suite gets as well; may come again",
     )
-    bench.add_argument("--jobs", type=int, default=1, help="worker processes")
+    bench.add_argument("--jobs", type=as_count, default=1, help="worker processes")
     bench.add_argument("--device", default="cpu", help="of worlds and SAEs")
     bench.add_argument(
         "--share-batches",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from synthkern.cli.arguments import load_world
+from synthkern.cli.arguments import as_count, load_world
 from synthkern.data.shards import WHAT, SampleJob, write_samples
 from synthkern.world.presets import PRESETS
 
@@ -23,12 +23,12 @@ def add_sample_command(commands: Any) -> None:
     sample.add_argument(
         "world", metavar="WORLD", help=f"a preset ({', '.join(PRESETS)}) or a config's JSON file"
     )
-    sample.add_argument("--samples", type=int, required=True, help="number of samples")
-    sample.add_argument("--seed", type=int, required=True, help="of the samples' stream")
+    sample.add_argument("--samples", type=as_count, required=True, help="number of samples")
+    sample.add_argument("--seed", type=as_count, required=True, help="of the samples' stream")
     sample.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
-    sample.add_argument("--batch-size", type=int, default=16384, help="samples in a shard")
+    sample.add_argument("--batch-size", type=as_count, default=16384, help="samples in a shard")
     sample.add_argument("--what", choices=WHAT, default="hidden", help="what a shard holds")
-    sample.add_argument("--start", type=int, default=0, help="index of the first sample")
+    sample.add_argument("--start", type=as_count, default=0, help="index of the first sample")
     sample.set_defaults(run=_sample)
 
 

@@ -20,6 +20,7 @@ from synthkern._checks import (
     check_keys,
     plain_fields,
 )
+from synthkern.sae.normalization import EACH, OUTSIDE
 from synthkern.sae.registry import get_architecture
 
 #: The release of the field's package whose format is written: without one, its loaders take a
@@ -31,8 +32,6 @@ _Config = TypeVar("_Config", bound="TrainingSAEConfig")
 #: The number of active latents that a training adjusts a sparsity coefficient to meet.
 TARGET_L0 = "target_l0"
 
-#: What inputs may go through before an SAE of this package.
-NORMALIZATIONS = ("none", "expected_average_only_in")
 _RESHAPES = ("none", "hook_z")
 
 
@@ -77,7 +76,9 @@ class TrainingSAEConfig(ABC):
         device: of the parameters.
         apply_b_dec_to_input: whether the decoder's bias is subtracted from the input.
         normalize_activations: "none", or "expected_average_only_in": whoever trains scales the
-            input by one number, so that its mean norm is sqrt(D).
+            input by one number, so that its mean norm is sqrt(D). In files of SAELens, for use
+            and not for training, also "constant_norm_rescale" and "layer_norm", see
+            :func:`synthkern.sae.normalization.scaling_of`.
         reshape_activations: "none" or "hook_z", kept for the SAE's users; inputs come as [..., D].
         metadata: anything that JSON can hold; paths, dtypes, devices and arrays become that.
         decoder_init_norm: norm of the decoder's rows at the start (0.1 is Anthropic's heuristic
@@ -112,7 +113,7 @@ class TrainingSAEConfig(ABC):
         self.dtype = str(as_dtype("dtype", self.dtype)).removeprefix("torch.")
         self.device = str(as_device("device", self.device))
         as_bool("apply_b_dec_to_input", self.apply_b_dec_to_input)
-        check_choice("normalize_activations", self.normalize_activations, NORMALIZATIONS)
+        check_choice("normalize_activations", self.normalize_activations, OUTSIDE + EACH)
         check_choice("reshape_activations", self.reshape_activations, _RESHAPES)
         if not isinstance(self.metadata, dict):
             raise TypeError(f"metadata must be a mapping, got {self.metadata!r}")

@@ -203,11 +203,6 @@ def change(path: Path, **values: Any) -> None:
         ({"architecture": "gone"}, ["'architecture'"]),
         ({"architecture": "transcoder"}, ["'transcoder'", "batchtopk", "matching_pursuit"]),
         ({"architecture": ["topk"]}, ["['topk']", "known are"]),
-        ({"normalize_activations": "layer_norm"}, ["normalize_activations", "'layer_norm'"]),
-        (
-            {"normalize_activations": "constant_norm_rescale"},
-            ["normalize_activations", "'constant_norm_rescale'"],
-        ),
         (
             {"normalize_activations": "covariance_whitening"},
             ["normalize_activations", "'covariance_whitening'"],

@@ -11,6 +11,7 @@ import pytest
 import torch
 from trained_saes import CASES, D, M, inputs, shake, trained
 
+import synthkern as synthetic
 from synthkern import sae as saes
 
 with warnings.catch_warnings():
@@ -152,3 +153,54 @@ def test_folding_does_what_theirs_does(name: str, fields: dict[str, Any]) -> Non
         said = other.cfg.to_dict()
         for key, value in ours.cfg.to_dict().items():
             assert key == "metadata" or said[key] == value, key
+
+
+@every_case
+@both_ways
+@pytest.mark.parametrize("kind", ["layer_norm", "constant_norm_rescale"])
+@pytest.mark.parametrize("inference", [True, False])
+def test_files_whose_inputs_are_scaled_one_by_one(
+    name: str,
+    fields: dict[str, Any],
+    apply_b_dec_to_input: bool,
+    kind: str,
+    inference: bool,
+    tmp_path: Path,
+) -> None:
+    fields = {**fields, "apply_b_dec_to_input": apply_b_dec_to_input}
+    written = theirs(name, {**fields, "normalize_activations": kind})
+    if inference:
+        written.save_inference_model(tmp_path / "theirs")
+        written = peer.SAE.load_from_disk(tmp_path / "theirs")
+    else:
+        written.save_model(tmp_path / "theirs")
+    loaded = saes.TrainingSAE.load_from_disk(tmp_path / "theirs")
+    assert loaded.cfg.normalize_activations == kind
+    x = inputs() * torch.linspace(0.5, 3, len(inputs()))[:, None] + 0.7
+    # SAELens' decode forgets how inputs were scaled.
+    latents, expected = written.encode(x), written(x)
+    torch.testing.assert_close(loaded.encode(x), latents, **CLOSE)
+    torch.testing.assert_close(loaded.decode(latents), expected, **CLOSE)
+    torch.testing.assert_close(loaded(x), expected, **CLOSE)
+    loaded.save_model(tmp_path / "ours")
+    again = PeerTrainingSAE.load_from_disk(tmp_path / "ours")
+    torch.testing.assert_close(
+        again(x), saes.TrainingSAE.load_from_disk(tmp_path / "ours")(x), **CLOSE
+    )
+
+
+@pytest.mark.parametrize("kind", ["layer_norm", "constant_norm_rescale"])
+@pytest.mark.parametrize("name", ["standard", "topk", "matching_pursuit"])
+def test_their_files_are_evaluated_as_they_are(name: str, kind: str, tmp_path: Path) -> None:
+    fields = dict(CASES).get(name, {})
+    written = theirs(name, {**fields, "normalize_activations": kind})
+    written.save_model(tmp_path)
+    loaded = saes.TrainingSAE.load_from_disk(tmp_path)
+    generator = synthetic.ActivationGenerator(20, 0.3)
+    dictionary = synthetic.FeatureDictionary(20, D, bias=1.5, seed=0)
+    one, other = (
+        synthetic.eval_sae_on_synthetic_data(sae, dictionary, generator, 500, seed=3)
+        for sae in (loaded, written)
+    )
+    for figure, value in other.to_log_dict().items():
+        assert one.to_log_dict()[figure] == pytest.approx(value, rel=1e-4, abs=1e-5), figure
