@@ -14,6 +14,7 @@ from synthkern import HierarchyNode as Node
 from synthkern.model.rates import gating
 from synthkern.model.rates.gating import Gating
 from synthkern.plan import compile_forest
+from synthkern.stream import normal, share_of_words
 
 
 def kept(probabilities: list[float]) -> list[float]:
@@ -143,7 +144,7 @@ def test_errors_shrink_and_seeds_agree_within_them() -> None:
     again = synthetic.effective_firing_probabilities(generator, num_samples=1024, seed=0)
     assert torch.equal(again.probabilities, few.probabilities)
     # What nothing gates or excludes is known.
-    assert float(few.standard_errors[85]) == 0
+    assert float(few.standard_errors[85]) < 4e-7
     assert float(few.probabilities[85]) == pytest.approx(
         float(generator.firing_probabilities[85])
         * 0.5
@@ -181,3 +182,41 @@ def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], messag
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^model must have a method sample.*, got 3$"):
         synthetic.effective_firing_probabilities(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("loading", [0.001, 0.1, 0.6])
+@pytest.mark.parametrize("p", [1e-13, 1e-10, 1e-8, 1e-4, 0.5, 1 - 1e-6])
+def test_errors_under_a_copula_cover_what_the_stream_does(p: float, loading: float) -> None:
+    """One factor: for each of its values the share of words that exceed what is left."""
+    copula = synthetic.LowRankCorrelationMatrix(
+        torch.full((1, 1), loading), torch.full((1,), 1 - loading**2)
+    )
+    generator = synthetic.ActivationGenerator(1, p, correlation_matrix=copula)
+    rates = synthetic.effective_firing_probabilities(generator)
+    plan = generator.plan
+    count = 2**12
+    factor = torch.linspace(-6.338, 6.338, count)
+    weights = (-factor.double().square() / 2).exp()
+    level = plan.threshold - plan.factor[0, 0] * factor
+    fires = share_of_words(lambda words: plan.noise_scale * normal(words) > level, count)
+    off = abs(float(fires @ weights / weights.sum()) - float(rates.probabilities[0]))
+    assert off <= float(rates.standard_errors[0]) + 1e-6 * p
+    assert float(rates.standard_errors[0]) < 1.2e-10 + 1e-6
+
+
+def test_shares_of_words_are_counted() -> None:
+    bounds = torch.tensor([0, 1, 2**31, 2**32 - 1, 2**32])
+    found = share_of_words(lambda words: words >= bounds, 5)
+    assert found.tolist() == [1 - int(bound) / 2**32 for bound in bounds]
+    above = share_of_words(lambda words: normal(words) > torch.tensor([-7.0, 0.0, 1.0, 7.0]), 4)
+    expected = [1.0, 0.5, float(torch.special.ndtr(torch.tensor(-1.0, dtype=torch.float64))), 0.0]
+    assert above.tolist() == pytest.approx(expected, abs=2e-7)
+    assert float(above[0]) == 1.0
+    assert float(above[3]) == 0.0
+
+
+def test_magnitudes_whose_tail_no_word_reaches() -> None:
+    """Beyond 6.338 deviations there is no normal: such a feature never, or always, is positive."""
+    found = rates(2, torch.ones(2), torch.ones(2), torch.tensor([-6.4, 6.4]), [])
+    assert found.probabilities.tolist() == [0.0, 1.0]
+    assert not found.standard_errors.any()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from synthkern.plan import Plan
+from synthkern.stream import normal, share_of_words
 
 #: Probabilities of own activity held at once: a few megabytes, that stay in the caches.
 _ELEMENTS = 2**19
@@ -15,10 +16,27 @@ _SQRT_HALF = 0.5**0.5
 
 
 def chance_above_zero(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """The probability [N], float64, that mean + std * n with n standard normal is above zero."""
-    mean, std = mean.double(), std.double()
-    spread = torch.where(std > 0, std, 1.0)
-    return torch.where(std > 0, torch.special.ndtr(mean / spread), (mean > 0).double())
+    """The share [N], float64, of all words whose magnitude is above zero, as the stream has it.
+
+    Args:
+        mean: [N] float32, on the CPU.
+        std: likewise.
+    """
+    return share_of_words(lambda words: mean + std * normal(words) > 0, len(mean))
+
+
+def resolution(probability: torch.Tensor) -> torch.Tensor:
+    """How far the stream's rates [N] may be from base probabilities [N] under a copula, float64.
+
+    Given the factors, a rate is a multiple of 2**-32, half of which it may be off: what is below
+    1e-10 may never fire. What is compared is off by 1e-6 at most (float32's rounding of a
+    normal, of the threshold and of the sum over the factors), which is worth that much times the
+    normal density at the threshold.
+    """
+    level = torch.special.ndtri(probability)
+    density = (-level.square() / 2).exp() / (2 * torch.pi) ** 0.5
+    certain = (probability <= 0) | (probability >= 1)
+    return torch.where(certain, 0.0, 2.0**-33 + 1e-6 * density)
 
 
 class Loadings:

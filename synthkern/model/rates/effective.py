@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from synthkern._checks import as_int, as_seed
 from synthkern.model.activation_generator import ActivationGenerator, as_activations, as_entries
 from synthkern.model.ownership import draw_from, has_positions, sampler_of
-from synthkern.model.rates.copula import Loadings, chance_above_zero, draw_factors
+from synthkern.model.rates.copula import Loadings, chance_above_zero, draw_factors, resolution
 from synthkern.model.rates.gating import Gating
 from synthkern.plan import Forest, Plan
 
@@ -29,7 +29,9 @@ class EffectiveFiringProbabilities:
 
     Attributes:
         probabilities: [N] float64.
-        standard_errors: [N] float64, of the Monte Carlo; 0 where a probability is exact.
+        standard_errors: [N] float64, of the Monte Carlo; 0 where a probability is exact. Under a
+            copula at least what the stream's resolution leaves: 2**-33 and 1e-6 times the normal
+            density at the threshold.
         method: "closed form"; "Monte Carlo over factors", of exact probabilities given the
             factors of a copula; or "Monte Carlo over samples", which are counted.
         num_samples: draws of factors, or samples; 0 for the closed form.
@@ -58,7 +60,7 @@ def effective_firing_probabilities(
     Where features fire independently it is a closed form, from the top of every tree down; a
     group's survivors follow from the Poisson-binomial law of its members. Under a low-rank
     copula that form holds given the factors, and its mean over random factors is taken (features
-    that nothing gates and no sibling excludes stay exact). Otherwise (a full correlation matrix,
+    that nothing gates and no sibling excludes need no draws). Otherwise (a full correlation matrix,
     forests that share features, modifiers that are not hierarchies) samples are drawn and
     counted.
 
@@ -97,6 +99,8 @@ def rates_of(
             features = forest.feature.long()
             probabilities[features] = ForestRates(plan, forest).mean(base[features], only)
         return EffectiveFiringProbabilities(probabilities, errors, "closed form", 0)
+    # A rate that is gated besides is off by less: each step of the way is a probability.
+    errors = resolution(base)
     each = max(2, draws // _REPLICATES)
     with tqdm(
         total=_REPLICATES * len(plan.forests), unit=" replicates", disable=not show_progress
@@ -112,7 +116,7 @@ def rates_of(
             exact = (forest.gate < 0) & (forest.group < 0)
             probabilities[features] = torch.where(exact, probabilities[features], drawn.mean(dim=0))
             scatter = drawn.std(dim=0) / _REPLICATES**0.5
-            errors[features] = torch.where(exact, 0.0, scatter)
+            errors[features] = errors[features].hypot(torch.where(exact, 0.0, scatter))
     return EffectiveFiringProbabilities(
         probabilities, errors, "Monte Carlo over factors", each * _REPLICATES
     )
