@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,13 @@ from synthkern.model.hierarchy_modifier import HierarchyModifier
 from synthkern.model.modifiers import ActivationsModifier as ActivationsModifier
 from synthkern.model.modifiers import Modifiers, as_modifiers, call_modifier
 from synthkern.model.ownership import draw_from, own, runs_own
-from synthkern.plan import Correlation, Plan, check_scaling_means, compile_plan
+from synthkern.plan import (
+    Correlation,
+    Plan,
+    check_range,
+    check_scaling_means,
+    compile_plan,
+)
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -77,16 +83,18 @@ class ActivationGenerator(nn.Module):
         self.dtype = as_dtype("dtype", dtype)
         self.use_sparse_tensors = as_bool("use_sparse_tensors", use_sparse_tensors)
         self._handed: dict[str, tuple[torch.Tensor, int]] = {}
+        numbers = {
+            "firing_probabilities": firing_probabilities,
+            "mean_firing_magnitudes": mean_firing_magnitudes,
+            "std_firing_magnitudes": std_firing_magnitudes,
+        }
         self._compile(
             as_device("device", device),
             as_modifiers(modify_activations),
             _own_correlation(correlation_matrix),
-            {
-                "firing_probabilities": firing_probabilities,
-                "mean_firing_magnitudes": mean_firing_magnitudes,
-                "std_firing_magnitudes": std_firing_magnitudes,
-            },
+            numbers,
         )
+        self._share(numbers)
 
     def _compile(
         self,
@@ -110,11 +118,7 @@ class ActivationGenerator(nn.Module):
         plan = compile_plan(self.num_features, p, mean, std, correlation, forests)
         for hierarchy in later:
             check_scaling_means(hierarchy.forest, plan.mean)
-        largest = plan.mean.max()
-        if float(largest) > torch.finfo(self.dtype).max:
-            raise ValueError(
-                f"mean_firing_magnitudes must be finite in {self.dtype}, got {float(largest)!r}"
-            )
+        check_range(plan.mean, plan.std, self.dtype)
         self._plan = plan.to(device)
         self._modifiers, self._rest, self._correlation = modifiers, rest, correlation
 
@@ -152,6 +156,25 @@ class ActivationGenerator(nn.Module):
         self._handed = {
             name: (tensor, tensor._version) for name, tensor in handed.items() if name not in gone
         }
+        self._share(changes)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A parameter that stands for numbers is read as a tensor: nothing here is trained."""
+        is_number = name in _NUMBERS and isinstance(value, nn.Parameter)
+        super().__setattr__(name, value.detach() if is_number else value)
+
+    def _share(self, numbers: Mapping[str, Any]) -> None:
+        """Keep what the user gave, where it can be what is handed out: then it is live too."""
+        for name in _NUMBERS:
+            value = numbers.get(name)
+            if (
+                isinstance(value, torch.Tensor)
+                and (value.dtype, value.device) == (torch.float32, self._plan.device)
+                and value.shape == self._plan.mean.shape
+                and not value.is_inference()
+            ):
+                shared = value.detach()
+                self._handed[name] = shared, shared._version
 
     def _hand_out(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """A tensor that stands for a part of the world: writing into it changes the world."""
@@ -175,9 +198,10 @@ class ActivationGenerator(nn.Module):
     def firing_probabilities(self) -> torch.Tensor:
         """The probabilities before any modifier: float32 [N].
 
-        Writing into the tensor changes what is sampled from then on, as assigning does (a copy is
-        then kept); what is written through ``.data`` or NumPy goes unnoticed. The numbers are
-        checked when the next samples are made.
+        Writing into the tensor changes what is sampled from then on, as assigning does. A float32
+        tensor [N] on this device that the constructor or an assignment was given is this one, and
+        live too; anything else is copied. What is written through ``.data`` or NumPy goes
+        unnoticed. The numbers are checked when the next samples are made.
         """
         return self._hand_out("firing_probabilities", self._plan.probability)
 
@@ -350,11 +374,13 @@ class ActivationGenerator(nn.Module):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         """Follow nn.Module.to and its kin: a device moves the plan, a dtype is that of samples."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if "_plan" not in self.__dict__:  # a subclass of the user's that has none
-            return self
+            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         moved = fn(torch.empty(0, dtype=self.dtype, device=self.device))
-        self.dtype = as_dtype("dtype", moved.dtype)
+        dtype = as_dtype("dtype", moved.dtype)
+        check_range(self.plan.mean, self.plan.std, dtype)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.dtype = dtype
         plan = self.plan.to(moved.device)
         if plan is not self._plan:
             self._plan, self._handed = plan, {}

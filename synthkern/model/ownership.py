@@ -67,7 +67,11 @@ def sampler_of(name: str, source: Any) -> Callable[..., Any]:
 
 
 def has_positions(sampler: Callable[..., Any]) -> bool:
-    """Whether a sampler takes ``seed`` and ``start``, so that samples can be had again."""
+    """Whether a sampler takes ``seed`` and ``start``, so that samples can be had again.
+
+    Under these names. What takes any keyword need not know what to do with these, unless it is a
+    method over the package's own, which it hands them on to.
+    """
     # A module's own call takes anything.
     is_called = isinstance(sampler, nn.Module) and type(sampler).__call__ is nn.Module.__call__
     target: Any = sampler.forward if isinstance(sampler, nn.Module) and is_called else sampler
@@ -76,7 +80,9 @@ def has_positions(sampler: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):  # some builtins have none
         return False
     if any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values()):
-        return True
+        owner = getattr(target, "__self__", None)
+        above = type(owner).__mro__[1:]
+        return any(vars(base).get("sample") in _OWN for base in above)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return all(key in parameters and parameters[key].kind in named for key in ("seed", "start"))
 

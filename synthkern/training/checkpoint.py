@@ -88,6 +88,13 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
     return read_folder(directory, _FILENAMES, _read) if has_checkpoint(directory) else None
 
 
+def remove_checkpoint(directory: Path) -> None:
+    """Remove a checkpoint, where there is one; whatever else is in the directory stays."""
+    if directory.is_dir():
+        with saved_folder(directory, _FILENAMES):
+            pass
+
+
 def has_checkpoint(directory: Path) -> bool:
     """Whether a training can be continued from a directory."""
     return has_file(directory, _VALUES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any
 
@@ -126,10 +127,44 @@ def test_later_changes_of_what_was_given_change_nothing() -> None:
     factor, diag = torch.full((8, 1), 0.6), torch.full((8,), 0.64)
     world = ActivationGenerator(8, p, std, mean, correlation_matrix=(factor, diag))
     expected = world.sample(30, seed=1)
-    for tensor in (p, mean, std, factor, diag):
+    for tensor in (factor, diag):
         tensor.zero_()
     world = world.to(torch.float32)
     assert torch.equal(world.sample(30, seed=1), expected)
+
+
+@pytest.mark.parametrize("name", ["firing_probabilities", "mean_firing_magnitudes"])
+def test_numbers_that_were_given_are_live_as_far_as_they_can_be(name: str) -> None:
+    given = {"firing_probabilities": torch.full((4,), 0.5), "mean_firing_magnitudes": torch.ones(4)}
+    world = ActivationGenerator(4, **given)
+    other = ActivationGenerator(4, **{key: value.double() for key, value in given.items()})
+    expected = world.sample(50, seed=1)
+    given[name].mul_(0.0)
+    assert not world.sample(50, seed=1).any()
+    assert torch.equal(other.sample(50, seed=1), expected)
+    # A copy is a world of its own, and so is one that was assigned another tensor.
+    given[name].add_(0.5)
+    twin = copy.deepcopy(world)
+    here = world.sample(50, seed=1)
+    assigned = torch.full((4,), 0.5)
+    setattr(world, name, assigned)
+    given[name].zero_()
+    assert torch.equal(twin.sample(50, seed=1), here)
+    assert torch.equal(world.sample(50, seed=1), here)
+    assigned.zero_()
+    assert not world.sample(50, seed=1).any()
+    assert torch.equal(twin.sample(50, seed=1), here)
+
+
+def test_a_parameter_that_is_given_is_read_as_a_tensor() -> None:
+    rates = torch.nn.Parameter(torch.full((4,), 0.5))
+    world = ActivationGenerator(4, rates)
+    with torch.no_grad():
+        rates.zero_()
+    assert not world.sample(20, seed=1).any()
+    world.firing_probabilities = torch.nn.Parameter(torch.ones(4))
+    assert bool(world.sample(20, seed=1).all())
+    assert not list(world.parameters())
 
 
 def test_attributes_say_what_was_given() -> None:
