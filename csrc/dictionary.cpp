@@ -53,11 +53,18 @@ std::vector<CsrPart<T>> compress(const T* activations, int64_t batch, int64_t nu
             bool any = false;
             for (int64_t j = first; j < end; ++j) any |= row[j] != 0;
             if (!any) continue;
+            // All are written and those kept stepped over: where many fire, as in toy worlds, a
+            // branch for each would be guessed wrong as often as not.
+            size_t kept = part.indices.size();
+            part.indices.resize(kept + size_t(end - first));
+            part.values.resize(kept + size_t(end - first));
             for (int64_t j = first; j < end; ++j) {
-                if (row[j] == 0) continue;
-                part.indices.push_back(int32_t(j));
-                part.values.push_back(row[j]);
+                part.indices[kept] = int32_t(j);
+                part.values[kept] = row[j];
+                kept += row[j] != 0;
             }
+            part.indices.resize(kept);
+            part.values.resize(kept);
         }
         part.counts.push_back(int64_t(part.indices.size() - before));
     });

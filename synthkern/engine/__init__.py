@@ -252,7 +252,7 @@ def compress(activations: torch.Tensor) -> SparseActivations:
 
 
 def gather(
-    activations: SparseActivations,
+    activations: SparseActivations | torch.Tensor,
     vectors: torch.Tensor,
     bias: torch.Tensor,
     *,
@@ -263,7 +263,7 @@ def gather(
     float16 and bfloat16 vectors are computed with in float32 and the result is rounded.
 
     Args:
-        activations: B samples of N features.
+        activations: B samples of N features, in CSR form or dense [B, N].
         vectors: [N, D].
         bias: [D].
         mode: "exact", or one that is meant for a GPU; every backend gives a mode's float32 the
@@ -280,7 +280,12 @@ def gather(
     as_gather_mode("mode", mode)
     check_matrix("vectors", vectors, "N", "D")
     check_row("bias", bias, vectors.shape[1])
-    check_entries("activations", activations, width=len(vectors))
+    if isinstance(activations, torch.Tensor):
+        check_matrix("activations", activations, columns=len(vectors))
+        # What is made here holds together: looking again takes as long as a toy world's gather.
+        activations = compress(activations)
+    else:
+        check_entries("activations", activations, width=len(vectors))
     check_together("activations", activations.values, "vectors", vectors)
     check_together("bias", bias, "vectors", vectors)
     if vectors.dtype in _HALF:

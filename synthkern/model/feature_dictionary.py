@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -207,7 +208,7 @@ class _DenseGather(torch.autograd.Function):
         bias: torch.Tensor,
         mode: engine.GatherMode,
     ) -> torch.Tensor:
-        return engine.gather(engine.compress(activations), vectors, bias, mode=mode)
+        return engine.gather(activations, vectors, bias, mode=mode)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -247,6 +248,12 @@ class _DenseGather(torch.autograd.Function):
         if in_dims[2] is not None:
             bias = bias.unsqueeze(1)
         return activations.to(vectors.dtype) @ vectors + bias, 0
+
+
+# torch asks for it at every call, and making it takes longer than a toy world's gather.
+_DenseGather.forward.__signature__ = inspect.signature(  # type: ignore[attr-defined]
+    _DenseGather.forward
+)
 
 
 def as_bias(name: str, value: bool | float) -> float:

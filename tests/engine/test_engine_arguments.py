@@ -154,6 +154,10 @@ WRONG: dict[str, list[Any]] = {
 
 
 def wrong_of(function: str, argument: str) -> list[Any]:
+    if function == "gather" and argument == "activations":
+        # A dense [B, M] is right here.
+        arrays = [value for value in WRONG_ENTRIES if not isinstance(value, torch.Tensor)]
+        return [*arrays, torch.ones(B, M + 1), torch.ones(B, M).int(), torch.ones(M)]
     if argument == "activations":
         is_entries = isinstance(GOOD[function][argument], SparseActivations)
         return WRONG_ENTRIES if is_entries else WRONG_MATRIX

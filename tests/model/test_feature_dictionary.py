@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import synthkern as synthetic
+from synthkern import FeatureDictionary, SparseActivations, engine
 
 NAN, INF = float("nan"), float("inf")
 EPS = torch.finfo(torch.float32).eps
@@ -246,3 +247,26 @@ def test_bad_activations_are_refused() -> None:
         feature_dict(torch.ones(2, 3).to_sparse_csc())
     with pytest.raises(ValueError, match=r"^activations must .*sparse_coo \[1, 2, 3\]$"):
         feature_dict(torch.ones(1, 2, 3).to_sparse())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_dense_activations_are_gathered_as_their_entries_are(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    vectors, bias = torch.randn(37, 5).to(dtype), torch.randn(5).to(dtype)
+    dense = torch.randn(70, 37) * (torch.rand(70, 37) < 0.4)
+    dense[3, 16], dense[4, 36], dense[5] = torch.nan, -torch.inf, 0.0
+    entries = SparseActivations.from_dense(dense)
+    compressed = engine.compress(dense)
+    assert compressed.offsets.equal(entries.offsets)
+    assert compressed.indices.equal(entries.indices)
+    assert torch.allclose(compressed.values, entries.values, rtol=0, atol=0, equal_nan=True)
+    expected = engine.gather(entries, vectors, bias)
+    actual = engine.gather(dense, vectors, bias)
+    assert torch.allclose(actual, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_dense_activations_are_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[SparseActivations] = []
+    monkeypatch.setattr(SparseActivations, "check_places", looks.append)
+    FeatureDictionary(4, 4)(torch.ones(3, 4))
+    assert not looks
