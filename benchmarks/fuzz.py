@@ -33,10 +33,10 @@ from harness.mutations import mutate
 from harness.report import Table
 
 import synthkern as synthetic
+from synthkern.data.shards import SampleJob, write_samples
 from synthkern.evaluation.files import read_evaluation, write_evaluation
-from synthkern.files import blaming, read_json, write_json
 from synthkern.sae import TrainingSAE, get_architecture, make_sae
-from synthkern.shards import SampleJob, write_samples
+from synthkern.storage.files import blaming, read_json, write_json
 from synthkern.suite.database import LATENT_COLUMNS, Outcome, RunDatabase
 from synthkern.suite.plan import plan_runs
 from synthkern.suite.suite import load_suite

@@ -1,15 +1,8 @@
 """A compiled engine for synthetic data with known features, for sparse autoencoders."""
 
-from importlib.metadata import version as _version
-
-from synthkern.activation_generator import (
-    ActivationGenerator,
-    ActivationsModifier,
-    ActivationsModifierInput,
-    CorrelationMatrixInput,
-)
-from synthkern.activation_iterator import SyntheticActivationIterator
-from synthkern.description import WorldDescription, describe_world
+from synthkern._version import __version__
+from synthkern.data.activation_iterator import SyntheticActivationIterator
+from synthkern.data.synthetic_stream import SyntheticStream
 from synthkern.evaluation import (
     ClassificationMetrics,
     ClassificationMetricsCalculator,
@@ -24,36 +17,52 @@ from synthkern.evaluation import (
     feature_uniqueness,
     mean_correlation_coefficient,
 )
-from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.hierarchy import Hierarchy, generate_hierarchy
-from synthkern.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
-from synthkern.hub_upload import upload_synthetic_model_to_huggingface
-from synthkern.initialize import init_sae_to_match_feature_dict
-from synthkern.model_files import (
-    SYNTHETIC_MODEL_CONFIG_FILENAME,
-    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
-    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
-)
-from synthkern.ordering import (
+from synthkern.evaluation.initialize import init_sae_to_match_feature_dict
+from synthkern.evaluation.ordering import (
     find_best_feature_ordering,
     find_best_feature_ordering_across_saes,
     find_best_feature_ordering_from_sae,
 )
-from synthkern.orthogonalize import (
+from synthkern.model.activation_generator import (
+    ActivationGenerator,
+    ActivationsModifier,
+    ActivationsModifierInput,
+    CorrelationMatrixInput,
+)
+from synthkern.model.description import WorldDescription, describe_world
+from synthkern.model.feature_dictionary import (
+    FeatureDictionary,
     FeatureDictionaryInitializer,
     orthogonal_initializer,
-    orthogonalize_embeddings,
 )
-from synthkern.plots import (
-    plot_precision_recall,
-    plot_sae_feature_similarity,
-    plot_training_curves,
+from synthkern.model.files import (
+    SYNTHETIC_MODEL_CONFIG_FILENAME,
+    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
+    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
 )
-from synthkern.rates import (
+from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
+from synthkern.model.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
+from synthkern.model.hub_upload import upload_synthetic_model_to_huggingface
+from synthkern.model.orthogonalize import orthogonalize_embeddings
+from synthkern.model.rates import (
     Calibration,
     EffectiveFiringProbabilities,
     calibrate_firing_probabilities,
     effective_firing_probabilities,
+)
+from synthkern.model.statistics import (
+    CorrelationMatrixStats,
+    SuperpositionStats,
+    compute_correlation_matrix_stats,
+    compute_low_rank_correlation_matrix_stats,
+    compute_superposition_stats,
+    cosine_similarities,
+)
+from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.plots import (
+    plot_precision_recall,
+    plot_sae_feature_similarity,
+    plot_training_curves,
 )
 from synthkern.sae import (
     SAE_CFG_FILENAME,
@@ -85,18 +94,8 @@ from synthkern.sae import (
     trainable_parameters,
 )
 from synthkern.sparse import SparseActivations
-from synthkern.statistics import (
-    CorrelationMatrixStats,
-    SuperpositionStats,
-    compute_correlation_matrix_stats,
-    compute_low_rank_correlation_matrix_stats,
-    compute_superposition_stats,
-    cosine_similarities,
-)
 from synthkern.stream import STREAM_VERSION
 from synthkern.suite import Suite, SuiteSAE, load_suite, run_suite
-from synthkern.synthetic_model import SyntheticModel
-from synthkern.synthetic_stream import SyntheticStream
 from synthkern.training import (
     RUNNER_CONFIG_FILENAME,
     ActivationScaler,
@@ -150,8 +149,6 @@ from synthkern.world.probabilities import (
     register_firing_probability,
     zipfian_firing_probabilities,
 )
-
-__version__ = _version("synthkern")
 
 __all__ = [
     "RUNNER_CONFIG_FILENAME",

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from places import ROOT
 
-from synthkern import bench_command
+from synthkern.cli import bench as bench_command
 from synthkern.cli import main
 from synthkern.sae import registry
 from synthkern.suite.suite import Suite, load_suite
 
-ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PEER = "sae_lens"
 OWN_SAE = "soft_topk.py"

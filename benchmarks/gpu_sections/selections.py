@@ -60,7 +60,7 @@ def _calls(
     pre: torch.Tensor, scale: torch.Tensor, k: int, device: torch.device | None = None
 ) -> dict[str, Call]:
     """The selections by name: on ``device`` the kernels', else the C++ core's."""
-    steps = cpu.BACKEND.sparse_steps if device is None else BACKEND.sparse_steps
+    steps = cpu.BACKEND if device is None else BACKEND
     share = k / pre.shape[1]
     bounds = torch.full_like(scale, torch.erfinv(torch.tensor(1 - 2 * share)).item() * 2**0.5)
     if device is not None:

@@ -146,7 +146,7 @@ def _of_dictionary() -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def _of_selections() -> Iterator[tuple[str, Callable[[], object]]]:
-    steps = kernels.BACKEND.sparse_steps
+    steps = kernels.BACKEND
     for dtype in _FLOATS:
         pre, bounds = torch.ones(8, 4096, dtype=dtype), torch.ones(4096, dtype=dtype)
         kind = str(dtype).removeprefix("torch.")
@@ -165,7 +165,7 @@ def _of_selections() -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def _of_pursuit() -> Iterator[tuple[str, Callable[[], object]]]:
-    steps, inputs = kernels.BACKEND.sparse_steps, torch.ones(8, 768)
+    steps, inputs = kernels.BACKEND, torch.ones(8, 768)
     for width, stops in ((4096, True), (4096, False), (16_384, True)):
         vectors = torch.ones(width, 768)
         ends = "until a repeat" if stops else "repeats"

@@ -33,13 +33,12 @@ from synthkern.engine.arguments import (
     check_row,
     check_together,
 )
-from synthkern.engine.protocol import (
+from synthkern.engine.backend import (
     MODES,
     Backend,
     Counts,
     Drawn,
     GatherMode,
-    SparseSteps,
     as_gather_mode,
 )
 from synthkern.plan import Forest, Plan
@@ -348,8 +347,8 @@ def select_topk(
     check_matrix("pre", pre)
     scale = None if scale is None else _by_latent("scale", scale, pre)
     pre = _wide(pre)
-    steps = _sparse_steps(pre.device)
-    return steps.select_topk(pre, scale, min(k, pre.shape[1]), as_bool("positive", positive))
+    backend = backend_for(pre.device)
+    return backend.select_topk(pre, scale, min(k, pre.shape[1]), as_bool("positive", positive))
 
 
 def select_batch_topk(
@@ -364,9 +363,9 @@ def select_batch_topk(
     check_matrix("pre", pre)
     scale = None if scale is None else _by_latent("scale", scale, pre)
     pre = _wide(pre)
-    steps = _sparse_steps(pre.device)
+    backend = backend_for(pre.device)
     count = min(count, pre.numel())
-    return steps.select_batch_topk(pre, scale, count, as_bool("positive", positive))
+    return backend.select_batch_topk(pre, scale, count, as_bool("positive", positive))
 
 
 def select_above(pre: torch.Tensor, bounds: torch.Tensor) -> SparseActivations:
@@ -374,7 +373,7 @@ def select_above(pre: torch.Tensor, bounds: torch.Tensor) -> SparseActivations:
     check_matrix("pre", pre)
     bounds = _by_latent("bounds", bounds, pre)
     pre = _wide(pre)
-    return _sparse_steps(pre.device).select_above(pre, bounds)
+    return backend_for(pre.device).select_above(pre, bounds)
 
 
 def pursue(
@@ -409,8 +408,8 @@ def pursue(
     inputs, vectors = _wide(inputs), _wide(vectors)
     if not len(vectors):
         return SparseActivations.from_dense(inputs.new_zeros(len(inputs), 0))
-    steps = _sparse_steps(inputs.device)
-    return steps.pursue(inputs, vectors, threshold, iterations, stop_on_repeat)
+    backend = backend_for(inputs.device)
+    return backend.pursue(inputs, vectors, threshold, iterations, stop_on_repeat)
 
 
 def pursue_grad(
@@ -427,7 +426,7 @@ def pursue_grad(
     check_together("grad", grad, "inputs", inputs)
     inputs, vectors = _wide(inputs), _wide(vectors)
     choices, grad = choices.to_dtype(inputs.dtype), grad.to(inputs.dtype)
-    return _sparse_steps(inputs.device).pursue_grad(inputs, vectors, choices, grad)
+    return backend_for(inputs.device).pursue_grad(inputs, vectors, choices, grad)
 
 
 def count_fires(
@@ -453,8 +452,8 @@ def count_fires(
     ):
         raise ValueError(f"matched must be in [0, {features.num_features}), got {matched.tolist()}")
     device = latents.device
-    steps = _sparse_steps(device)
-    return steps.count_fires(latents, features.to(device), matched.to(device))
+    backend = backend_for(device)
+    return backend.count_fires(latents, features.to(device), matched.to(device))
 
 
 def _by_latent(name: str, value: torch.Tensor, pre: torch.Tensor) -> torch.Tensor:
@@ -470,10 +469,6 @@ def _check_pursued(inputs: torch.Tensor, vectors: torch.Tensor) -> None:
     check_together("inputs", inputs, "vectors", vectors)
     if inputs.dtype != vectors.dtype:
         raise ValueError(f"inputs must be {vectors.dtype} as vectors, got {inputs.dtype}")
-
-
-def _sparse_steps(device: torch.device) -> SparseSteps:
-    return backend_for(device).sparse_steps
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:

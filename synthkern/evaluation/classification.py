@@ -115,7 +115,7 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
         shape = len(groups.sizes), self.num_sae_latents
         columns = torch.arange(shape[0], device="cpu")[:, None] * self.num_features
         # Past the engine's checks of what it made itself: they take as long as a toy's counts.
-        counts = engine.backend_for(latents.device).sparse_steps.count_fires(
+        counts = engine.backend_for(latents.device).count_fires(
             groups.apart(latents),
             groups.apart(features).to(latents.device),
             (self.best_matches + columns).flatten().to(latents.device),

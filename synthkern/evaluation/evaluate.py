@@ -13,7 +13,6 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from synthkern._checks import as_int
-from synthkern.draw_hidden import check_fit, draw_hidden
 from synthkern.evaluation.calculator import Array, Groups
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.entries import entries_of
@@ -27,8 +26,10 @@ from synthkern.evaluation.sae_interface import (
     check_returned,
     weight,
 )
-from synthkern.module_modes import evaluating
-from synthkern.ownership import check_positions, has_positions, sampler_of
+from synthkern.model.activation_generator import ActivationGenerator
+from synthkern.model.draw_hidden import check_fit, draw_hidden
+from synthkern.model.ownership import check_positions, has_positions, sampler_of
+from synthkern.sae.module_modes import evaluating
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 
@@ -44,6 +45,9 @@ _TOGETHER = 2**16
 
 #: Features, latents, hidden activations and reconstructions.
 _Batch = tuple[SparseActivations, SparseActivations, torch.Tensor, torch.Tensor]
+
+#: Numbers in the largest tensor of a single batch from what the user wrote: 1 GiB of float32.
+_ONCE = 2**28
 
 _NAME = "activations_generator"
 
@@ -80,8 +84,9 @@ def eval_sae_on_synthetic_data(
             dense, sparse COO or CSR, or SparseActivations.
         num_samples: at least 0.
         batch_size: samples that are encoded together, at least 1; None takes what 16 MiB of
-            latents hold, from 16 to 4,096. It decides no figure beyond rounding, unless ``encode``
-            looks across samples.
+            latents hold, from 16 to 4,096, and of a generator with functions of the user's, which
+            may look across samples, all at once as far as 1 GiB holds them. It decides no figure
+            beyond rounding, unless ``encode`` looks across samples.
         activation_scaler: scales inputs before ``encode`` and what ``decode`` gives back after.
         seed: in [0, 2**64). None draws a fresh one from torch's global generator; with a batch
             size, one for each batch, so that the samples are those of a loop over
@@ -106,8 +111,10 @@ def eval_sae_on_synthetic_data(
     if activation_scaler is not None:
         check_methods("activation_scaler", activation_scaler, "scale", "unscale")
     if batch_size is None:
-        widest = max(decoder.shape)
-        count = min(4096, max(16, _BATCH_NUMBERS // max(1, widest)))
+        count = min(4096, max(16, _BATCH_NUMBERS // max(1, *decoder.shape)))
+        if not _is_fused(activations_generator) and samples * max(*decoder.shape, size[0]) <= _ONCE:
+            # What the user wrote may look across a batch: SAELens draws one.
+            count = max(1, samples)
     else:
         count = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
     matching = match(decoder, feature_dict.feature_vectors)
@@ -166,6 +173,10 @@ def _through(
     if scaler is not None:
         output = scaler.unscale(output)
     return entries, output.to(hidden.device)
+
+
+def _is_fused(generator: Any) -> bool:
+    return isinstance(generator, ActivationGenerator) and generator.is_fused
 
 
 def _size(batches: Sequence[_Batch]) -> int:

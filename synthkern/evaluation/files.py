@@ -14,8 +14,8 @@ import numpy as np
 from synthkern._checks import is_number
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
-from synthkern.files import blaming, read_bytes, read_json, write_atomically, write_json
-from synthkern.saved_folder import SavedFiles, read_folder, saved_folder
+from synthkern.storage.files import blaming, read_bytes, read_json, write_atomically, write_json
+from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
 
 EVAL_STATS_FILENAME = "eval_stats.json"
 PER_LATENT_FILENAME = "eval_per_latent.csv"

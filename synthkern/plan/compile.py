@@ -49,6 +49,7 @@ def compile_plan(
     check_range(means, stds)
     for forest in forests:
         check_scaling_means(forest, means)
+        check_scaled_range(forest, means, stds)
     padding = -factor.shape[1] % LANES
     return Plan(
         probability=p,
@@ -65,16 +66,47 @@ def compile_plan(
     )
 
 
-def check_range(means: torch.Tensor, stds: torch.Tensor) -> None:
-    """Raise where the largest value that the stream can draw is not finite in float32."""
-    largest = means.double() + _LARGEST_NORMAL * stds.double()
-    bad = (largest > torch.finfo(torch.float32).max).nonzero()
+def check_range(
+    means: torch.Tensor, stds: torch.Tensor, dtype: torch.dtype = torch.float32
+) -> None:
+    """Raise where the largest value that the stream can draw is not finite in a dtype."""
+    bad = (_largest(means, stds) > torch.finfo(dtype).max).nonzero()
     if bad.numel():
         first = int(bad[0])
         raise ValueError(
-            "mean_firing_magnitudes + 6.34 * std_firing_magnitudes must be finite in float32, "
+            f"mean_firing_magnitudes + 6.34 * std_firing_magnitudes must be finite in {dtype}, "
             f"got {float(means[first])!r} and {float(stds[first])!r} at [{first}]"
         )
+
+
+def check_scaled_range(forest: Forest, means: torch.Tensor, stds: torch.Tensor) -> None:
+    """Raise where a scaled value, ``value * (gate value / gate mean)``, may not be finite.
+
+    That is where the largest values of a feature and of all that scale it, each over its mean,
+    multiply to more than float32 holds.
+    """
+    if not forest.scales:
+        return
+    features = forest.feature.long()
+    largest = _largest(means, stds)[features]
+    for level in forest.levels()[1:]:
+        gates = forest.gate[level].long()
+        ratio = largest[gates] / means.double()[features[gates]]
+        ratio = torch.where(forest.scaled[level].bool(), ratio, 1.0)
+        largest[level] *= ratio
+        bad = (torch.maximum(largest[level], ratio) > torch.finfo(torch.float32).max).nonzero()
+        if bad.numel():
+            node = level.start + int(bad[0])
+            gate = int(features[forest.gate[node]])
+            raise ValueError(
+                f"feature {int(features[node])} must stay finite in torch.float32 where feature "
+                f"{gate} scales it, whose values reach {float(largest[forest.gate[node]]):.3g} "
+                f"and whose mean_firing_magnitudes is {float(means[gate])!r}"
+            )
+
+
+def _largest(means: torch.Tensor, stds: torch.Tensor) -> torch.Tensor:
+    return means.double() + _LARGEST_NORMAL * stds.double()
 
 
 def _as_real(value: float | torch.Tensor) -> float | torch.Tensor:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 
 from synthkern._checks import as_bool, as_int
-from synthkern.draw_hidden import feature_vectors_of
 from synthkern.evaluation.matching import cosine_blocks
+from synthkern.evaluation.ordering import as_ordering, find_best_feature_ordering
 from synthkern.evaluation.sae_interface import weight
-from synthkern.ordering import as_ordering, find_best_feature_ordering
+from synthkern.model.draw_hidden import feature_vectors_of
 from synthkern.plots.figure import check_arguments, finish, plotly
 
 #: Pixels that titles and axes take from the height, and the colours' bar from the width too.

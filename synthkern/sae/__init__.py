@@ -1,6 +1,6 @@
 """Sparse autoencoders: architectures of the field, with steps that cost what is active."""
 
-from synthkern.sae.base import EntriesTrainingSAE, TrainingSAE
+from synthkern.sae.base import EntriesTrainingSAE, TrainingSAE, make_sae
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
@@ -14,7 +14,7 @@ from synthkern.sae.matryoshka_batchtopk import (
     MatryoshkaBatchTopKTrainingSAE,
     MatryoshkaBatchTopKTrainingSAEConfig,
 )
-from synthkern.sae.registry import get_architecture, make_sae, register_architecture
+from synthkern.sae.registry import get_architecture, register_architecture
 from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.standard import StandardTrainingSAE, StandardTrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
@@ -50,3 +50,14 @@ __all__ = [
     "register_architecture",
     "trainable_parameters",
 ]
+
+for _sae_class in (
+    BatchTopKTrainingSAE,
+    GatedTrainingSAE,
+    JumpReLUTrainingSAE,
+    MatchingPursuitTrainingSAE,
+    MatryoshkaBatchTopKTrainingSAE,
+    StandardTrainingSAE,
+    TopKTrainingSAE,
+):
+    register_architecture(_sae_class.config_class.architecture(), _sae_class)

@@ -7,9 +7,10 @@ from typing import Protocol
 import torch
 
 from synthkern import engine
-from synthkern.gather_entries import gather_entries
+from synthkern.engine.autograd import gather_entries
 from synthkern.sae.base import TrainingSAE, check_width
 from synthkern.sae.encoder import encoder, encoder_entries
+from synthkern.sae.normalization import check_trained_here
 from synthkern.sparse import SparseActivations
 
 #: The share of latents above their bounds below which a step is sparse. Time of a sparse step over
@@ -126,6 +127,7 @@ def active(
         bounds: [M]; what is not above has no part in any loss, nor a gradient.
         may_be_sparse: False keeps all, however few are above.
     """
+    check_trained_here(sae.cfg)
     check_width("x", x, sae.cfg.d_in)
     x = x.to(sae.W_dec.dtype)
     pre = encoder(x, sae.W_enc, b_enc, sae.input_bias)

@@ -13,9 +13,15 @@ import torch
 from torch import nn
 
 from synthkern._checks import as_dtype, as_float, check_tensor
-from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig, architecture_class
-from synthkern.sae.config_file import inference_dict, training_dict
+from synthkern.sae.config import (
+    TrainCoefficientConfig,
+    TrainingSAEConfig,
+    inference_dict,
+    training_dict,
+)
 from synthkern.sae.files import read_sae, write_sae
+from synthkern.sae.normalization import EACH, Scaling, check_trained_here, scaling_of
+from synthkern.sae.registry import get_architecture
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
 
@@ -52,6 +58,8 @@ class TrainingSAE(nn.Module, ABC):
     has_static_steps: ClassVar[bool] = False
 
     cfg: TrainingSAEConfig
+    #: How the inputs of the last encode were scaled, where each is for itself.
+    _scaling: Scaling | None = None
 
     W_enc: torch.Tensor
     W_dec: nn.Parameter
@@ -79,7 +87,7 @@ class TrainingSAE(nn.Module, ABC):
     @classmethod
     def get_sae_class_for_architecture(cls: type[_SAE], architecture: str) -> type[_SAE]:
         """The class that an architecture's name stands for; refused where it is none of this."""
-        found: type[Any] = architecture_class(architecture)
+        found: type[Any] = get_architecture(architecture)
         if not issubclass(found, cls):
             raise ValueError(
                 f"architecture must stand for a {cls.__name__}, got {architecture!r}, "
@@ -90,7 +98,7 @@ class TrainingSAE(nn.Module, ABC):
     @classmethod
     def get_sae_config_class_for_architecture(cls, architecture: str) -> type[TrainingSAEConfig]:
         """The config's class of an architecture."""
-        found: type[TrainingSAEConfig] = architecture_class(architecture).config_class
+        found: type[TrainingSAEConfig] = get_architecture(architecture).config_class
         return found
 
     @property
@@ -155,8 +163,15 @@ class TrainingSAE(nn.Module, ABC):
         return self.encode_with_hidden_pre(x)[0]
 
     def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
-        """Reconstructions [..., D] of activations [..., M]."""
-        return feature_acts @ self.W_dec + self.b_dec
+        """Reconstructions [..., D] of activations [..., M].
+
+        Where ``normalize_activations`` scales each input for itself, those of the inputs that
+        were encoded last.
+
+        Raises:
+            ValueError: where as many inputs were not encoded before, but should have been.
+        """
+        return self.scaled_back(feature_acts @ self.W_dec + self.b_dec)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstructions of inputs [..., D]."""
@@ -164,6 +179,7 @@ class TrainingSAE(nn.Module, ABC):
 
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch and what they were computed from."""
+        check_trained_here(self.cfg)
         feature_acts, hidden_pre = self.encode_with_hidden_pre(step_input.sae_in)
         sae_out = self.decode(feature_acts)
         losses = {"mse_loss": reconstruction_loss(sae_out, step_input.sae_in)}
@@ -240,7 +256,8 @@ class TrainingSAE(nn.Module, ABC):
                 infinity; where it is cut off or something else.
             OSError: where a file is missing.
         """
-        sae = read_sae(path, cls, device, dtype)
+        unprocessed = TrainingSAE.process_state_dict_for_loading
+        sae: _SAE = read_sae(path, cls, device, dtype, unprocessed)
         if fold_W_dec_norm:
             sae.fold_W_dec_norm()
         return sae
@@ -276,6 +293,11 @@ class TrainingSAE(nn.Module, ABC):
         Args:
             scaling_factor: what inputs were multiplied by; finite and above 0.
         """
+        if self.cfg.normalize_activations in EACH:
+            raise ValueError(
+                "normalize_activations must not scale each input for itself where one scale is "
+                f"folded, got {self.cfg.normalize_activations!r}"
+            )
         self._fold_input_scale(as_float("scaling_factor", scaling_factor, low=0, open_low=True))
         self.cfg.normalize_activations = "none"
 
@@ -348,8 +370,32 @@ class TrainingSAE(nn.Module, ABC):
     def centred(self, x: torch.Tensor) -> torch.Tensor:
         """What the encoder sees of inputs [..., D], in the parameters' dtype."""
         check_width("x", x, self.cfg.d_in)
-        x = x.to(self.W_dec.dtype)
+        x = self.scaled(x.to(self.W_dec.dtype))
         return x if self.input_bias is None else x - self.input_bias
+
+    def scaled(self, x: torch.Tensor) -> torch.Tensor:
+        """Inputs [..., D] scaled as ``normalize_activations`` says, which decoding then undoes."""
+        if self.cfg.normalize_activations not in EACH:
+            return x
+        self._scaling = scaling_of(self.cfg.normalize_activations, x)
+        return self._scaling.apply(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+
+    def scaled_back(self, output: torch.Tensor) -> torch.Tensor:
+        """Reconstructions [..., D] in the scale that the inputs of the last encode came in."""
+        if self.cfg.normalize_activations not in EACH:
+            return output
+        count = output.shape[:-1].numel()
+        if self._scaling is None or len(self._scaling.back) != count:
+            seen = 0 if self._scaling is None else len(self._scaling.back)
+            raise ValueError(
+                f"decode must follow an encode of the same inputs where normalize_activations is "
+                f"{self.cfg.normalize_activations!r}: got {count} samples, encoded were {seen}"
+            )
+        return self._scaling.undo(output)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies have not encoded anything yet."""
+        return {name: value for name, value in vars(self).items() if name != "_scaling"}
 
 
 class EntriesTrainingSAE(TrainingSAE):
@@ -364,6 +410,12 @@ class EntriesTrainingSAE(TrainingSAE):
         check_width("x", x, self.cfg.d_in)
         entries = self.encode_entries(x.reshape(-1, self.cfg.d_in))
         return entries.to_dense(self.W_dec.dtype).reshape(*x.shape[:-1], self.cfg.d_sae)
+
+
+def make_sae(cfg: TrainingSAEConfig) -> TrainingSAE:
+    """An SAE of the config's architecture, with weights from torch's global generator."""
+    found: TrainingSAE = get_architecture(cfg.architecture())(cfg)
+    return found
 
 
 def check_width(name: str, value: torch.Tensor, width: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from synthkern import engine
-from synthkern.gather_entries import gather_entries
+from synthkern.engine.autograd import gather_entries
 from synthkern.sae.base import TrainingSAE, check_width
 from synthkern.sae.encoder import encoder, encoder_entries
 from synthkern.sparse import SparseActivations
@@ -35,7 +35,7 @@ class BoundedTrainingSAE(TrainingSAE):
     def encode_entries(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
         check_width("x", x, self.cfg.d_in)
-        x = x.to(self.W_dec.dtype)
+        x = self.scaled(x.to(self.W_dec.dtype))
         with torch.no_grad():
             pre = encoder(x, self.W_enc, self.encoder_bias, self.input_bias)
             chosen = engine.select_above(pre, self.bounds)
@@ -44,5 +44,5 @@ class BoundedTrainingSAE(TrainingSAE):
     def decode_entries(self, entries: SparseActivations) -> torch.Tensor:
         """Reconstructions [B, D] of activations in CSR form."""
         if entries.nnz < _DECODE_SPARSE_BELOW * entries.batch_size * entries.num_features:
-            return gather_entries(entries, self.W_dec, self.b_dec)
+            return self.scaled_back(gather_entries(entries, self.W_dec, self.b_dec))
         return self.decode(entries.to_dense(self.W_dec.dtype))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import torch
+
 from synthkern._checks import (
     as_bool,
     as_device,
@@ -18,14 +20,18 @@ from synthkern._checks import (
     check_keys,
     plain_fields,
 )
+from synthkern.sae.normalization import EACH, OUTSIDE
+from synthkern.sae.registry import get_architecture
+
+#: The release of the field's package whose format is written: without one, its loaders take a
+#: file for an old one, which they rewrite by rules of their own.
+SAELENS_RELEASE = "6.54.12"
 
 _Config = TypeVar("_Config", bound="TrainingSAEConfig")
 
 #: The number of active latents that a training adjusts a sparsity coefficient to meet.
 TARGET_L0 = "target_l0"
 
-#: What inputs may go through before an SAE of this package.
-NORMALIZATIONS = ("none", "expected_average_only_in")
 _RESHAPES = ("none", "hook_z")
 
 
@@ -70,7 +76,9 @@ class TrainingSAEConfig(ABC):
         device: of the parameters.
         apply_b_dec_to_input: whether the decoder's bias is subtracted from the input.
         normalize_activations: "none", or "expected_average_only_in": whoever trains scales the
-            input by one number, so that its mean norm is sqrt(D).
+            input by one number, so that its mean norm is sqrt(D). In files of SAELens, for use
+            and not for training, also "constant_norm_rescale" and "layer_norm", see
+            :func:`synthkern.sae.normalization.scaling_of`.
         reshape_activations: "none" or "hook_z", kept for the SAE's users; inputs come as [..., D].
         metadata: anything that JSON can hold; paths, dtypes, devices and arrays become that.
         decoder_init_norm: norm of the decoder's rows at the start (0.1 is Anthropic's heuristic
@@ -105,7 +113,7 @@ class TrainingSAEConfig(ABC):
         self.dtype = str(as_dtype("dtype", self.dtype)).removeprefix("torch.")
         self.device = str(as_device("device", self.device))
         as_bool("apply_b_dec_to_input", self.apply_b_dec_to_input)
-        check_choice("normalize_activations", self.normalize_activations, NORMALIZATIONS)
+        check_choice("normalize_activations", self.normalize_activations, OUTSIDE + EACH)
         check_choice("reshape_activations", self.reshape_activations, _RESHAPES)
         if not isinstance(self.metadata, dict):
             raise TypeError(f"metadata must be a mapping, got {self.metadata!r}")
@@ -134,14 +142,10 @@ class TrainingSAEConfig(ABC):
 
     def get_inference_sae_cfg_dict(self) -> dict[str, Any]:
         """What a file for inference says, where the rest is among the metadata."""
-        from synthkern.sae.config_file import inference_dict
-
         return inference_dict(self, as_dtype("dtype", self.dtype))
 
     def get_training_architecture_details(self) -> dict[str, Any]:
         """The fields that only training needs."""
-        from synthkern.sae.config_file import training_fields
-
         return training_fields(self)
 
     @classmethod
@@ -155,7 +159,7 @@ class TrainingSAEConfig(ABC):
             raise TypeError(f"config_dict must be a mapping, got {config_dict!r}")
         found: type[Any] = cls
         if "architecture" in config_dict:
-            found = architecture_class(config_dict["architecture"]).config_class
+            found = get_architecture(config_dict["architecture"]).config_class
         if not issubclass(found, cls):
             raise ValueError(
                 f"architecture must stand for a {cls.__name__}, got {config_dict['architecture']!r}"
@@ -168,11 +172,44 @@ class TrainingSAEConfig(ABC):
         return config
 
 
-def architecture_class(name: str) -> type[Any]:
-    """The SAE class that ``name`` stands for, once all of them are imported."""
-    from synthkern.sae.registry import get_architecture
+def training_dict(cfg: TrainingSAEConfig, dtype: torch.dtype) -> dict[str, Any]:
+    """The whole config of an SAE whose parameters are of that dtype."""
+    # What users add to the metadata later is not checked by the config.
+    metadata = {**origin(cfg), **as_json("metadata", cfg.metadata)}
+    return {**cfg.to_dict(), "dtype": dtype_name(dtype), "metadata": metadata}
 
-    return get_architecture(name)
+
+def inference_dict(cfg: TrainingSAEConfig, dtype: torch.dtype) -> dict[str, Any]:
+    """What inference needs of it; the rest is among the metadata."""
+    known = training_dict(cfg, dtype)
+    kept = {name: known[name] for name in _inference_fields(cfg)}
+    return {**kept, "metadata": known["metadata"], "architecture": cfg.inference_architecture()}
+
+
+def origin(cfg: TrainingSAEConfig) -> dict[str, Any]:
+    """What the field's files say of an SAE's training."""
+    return {
+        "sae_lens_version": SAELENS_RELEASE,
+        "training_architecture": cfg.architecture(),
+        "training_architecture_details": training_fields(cfg),
+    }
+
+
+def training_fields(cfg: TrainingSAEConfig) -> dict[str, Any]:
+    """The fields of a config that inference does not need, by name."""
+    known, kept = cfg.to_dict(), {*_inference_fields(cfg), "metadata", "architecture"}
+    return {name: value for name, value in known.items() if name not in kept}
+
+
+def _inference_fields(cfg: TrainingSAEConfig) -> list[str]:
+    target = get_architecture(cfg.inference_architecture()).config_class
+    known = {f.name for f in fields(target)} - target.training_only
+    return [f.name for f in fields(cfg) if f.name in known]
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """As configs have it: "float32"."""
+    return str(dtype).removeprefix("torch.")
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import torch
 
-from synthkern._checks import as_json
-from synthkern.sae.config import TrainingSAEConfig, architecture_class
-
-#: The release of the field's package whose format is written: without one, its loaders take a
-#: file for an old one, which they rewrite by rules of their own.
-SAELENS_RELEASE = "6.54.12"
+from synthkern.sae.config import TrainingSAEConfig, dtype_name, origin
+from synthkern.sae.registry import get_architecture
 
 #: Keys that the field's files have beside an SAE's own: where it was trained and what by.
 _PROVENANCE = {
@@ -36,20 +31,6 @@ _PROVENANCE = {
 _MISSING = object()
 
 
-def training_dict(cfg: TrainingSAEConfig, dtype: torch.dtype) -> dict[str, Any]:
-    """The whole config of an SAE whose parameters are of that dtype."""
-    # What users add to the metadata later is not checked by the config.
-    metadata = {**_origin(cfg), **as_json("metadata", cfg.metadata)}
-    return {**cfg.to_dict(), "dtype": _name(dtype), "metadata": metadata}
-
-
-def inference_dict(cfg: TrainingSAEConfig, dtype: torch.dtype) -> dict[str, Any]:
-    """What inference needs of it; the rest is among the metadata."""
-    known = training_dict(cfg, dtype)
-    kept = {name: known[name] for name in _inference_fields(cfg)}
-    return {**kept, "metadata": known["metadata"], "architecture": cfg.inference_architecture()}
-
-
 def config_of(data: Any, *, device: str, dtype: torch.dtype | None) -> TrainingSAEConfig:
     """The config of a cfg.json of either kind; fields of training that it lacks are the defaults.
 
@@ -65,7 +46,7 @@ def config_of(data: Any, *, device: str, dtype: torch.dtype | None) -> TrainingS
         raise TypeError(f"an SAE's config must be a mapping, got {data!r}")
     if "architecture" not in data:
         raise ValueError(f"an SAE's config must have the key 'architecture', got {sorted(data)}")
-    config_class = architecture_class(data["architecture"]).config_class
+    config_class = get_architecture(data["architecture"]).config_class
     values = {**data, "device": device}
     metadata = values.pop("metadata", {})
     if not isinstance(metadata, dict):
@@ -78,36 +59,11 @@ def config_of(data: Any, *, device: str, dtype: torch.dtype | None) -> TrainingS
     if "decoder_init_norm" not in values:  # for inference
         values = {**config_class.inference_defaults, **values}
     if dtype is not None:
-        values["dtype"] = _name(dtype)
+        values["dtype"] = dtype_name(dtype)
     cfg = TrainingSAEConfig.from_dict(values)
     # What writing adds, reading takes away.
-    origin = _origin(cfg)
+    written = origin(cfg)
     cfg.metadata = {
-        key: value for key, value in cfg.metadata.items() if origin.get(key, _MISSING) != value
+        key: value for key, value in cfg.metadata.items() if written.get(key, _MISSING) != value
     }
     return cfg
-
-
-def _origin(cfg: TrainingSAEConfig) -> dict[str, Any]:
-    """What the field's files say of an SAE's training."""
-    return {
-        "sae_lens_version": SAELENS_RELEASE,
-        "training_architecture": cfg.architecture(),
-        "training_architecture_details": training_fields(cfg),
-    }
-
-
-def training_fields(cfg: TrainingSAEConfig) -> dict[str, Any]:
-    """The fields of a config that inference does not need, by name."""
-    known, kept = cfg.to_dict(), {*_inference_fields(cfg), "metadata", "architecture"}
-    return {name: value for name, value in known.items() if name not in kept}
-
-
-def _inference_fields(cfg: TrainingSAEConfig) -> list[str]:
-    target = architecture_class(cfg.inference_architecture()).config_class
-    known = {f.name for f in fields(target)} - target.training_only
-    return [f.name for f in fields(cfg) if f.name in known]
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

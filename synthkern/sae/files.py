@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import torch
 
 from synthkern._checks import as_device, as_dtype, check_finite
-from synthkern.files import blaming, read_json, save_tensors, write_json
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.config_file import config_of
-from synthkern.saved_folder import SavedFiles, read_folder, saved_folder
-from synthkern.tensor_file import StoredTensor, TensorFile, open_tensors
-
-if TYPE_CHECKING:
-    from synthkern.sae.base import TrainingSAE
-
-    _SAE = TypeVar("_SAE", bound=TrainingSAE)
+from synthkern.storage.files import blaming, read_json, save_tensors, write_json
+from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
+from synthkern.storage.tensor_file import StoredTensor, TensorFile, open_tensors
 
 SAE_CFG_FILENAME = "cfg.json"
 SAE_WEIGHTS_FILENAME = "sae_weights.safetensors"
@@ -38,17 +33,30 @@ def write_sae(
 
 
 def read_sae(
-    directory: Path | str, owner: type[_SAE], device: torch.device | str, dtype: Any
-) -> _SAE:
-    """Read an SAE's files; see :meth:`synthkern.sae.TrainingSAE.load_from_disk`."""
+    directory: Path | str,
+    owner: type[Any],
+    device: torch.device | str,
+    dtype: Any,
+    unprocessed: Callable[..., None],
+) -> Any:
+    """Read an SAE's files; see :meth:`synthkern.sae.TrainingSAE.load_from_disk`.
+
+    ``unprocessed`` is the ``process_state_dict_for_loading`` of a class that has none of its own.
+    """
     place = as_device("device", device)
     kind = None if dtype is None else as_dtype("dtype", dtype)
-    return read_folder(directory, _FILENAMES, lambda files: _read(files, owner, place, kind))
+    return read_folder(
+        directory, _FILENAMES, lambda files: _read(files, owner, place, kind, unprocessed)
+    )
 
 
 def _read(
-    files: SavedFiles, owner: type[_SAE], device: torch.device, dtype: torch.dtype | None
-) -> _SAE:
+    files: SavedFiles,
+    owner: type[Any],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    unprocessed: Callable[..., None],
+) -> Any:
     recipe, weights = files.path(SAE_CFG_FILENAME), files.path(SAE_WEIGHTS_FILENAME)
     data = read_json(recipe)
     with blaming(recipe):
@@ -61,7 +69,7 @@ def _read(
         with torch.random.fork_rng(devices=[]), blaming(recipe):
             sae = found(cfg)
         wanted = sae.state_dict()
-        if _changes_what_is_read(sae):
+        if found.process_state_dict_for_loading is not unprocessed:
             state = file.read_all()
             with blaming(weights):
                 sae.process_state_dict_for_loading(state)
@@ -99,15 +107,6 @@ def _stored_state(
         for name, value in wanted.items()
     }
     return {name: value.exp() if name in stored else value for name, value in state.items()}
-
-
-def _changes_what_is_read(sae: TrainingSAE) -> bool:
-    """Whether the class has a ``process_state_dict_for_loading`` of its own."""
-    from synthkern.sae.base import TrainingSAE
-
-    return (
-        type(sae).process_state_dict_for_loading is not TrainingSAE.process_state_dict_for_loading
-    )
 
 
 def _check_tensors(

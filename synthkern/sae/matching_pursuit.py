@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from synthkern._checks import as_bool, as_float, as_int
-from synthkern.gather_entries import gather_entries
+from synthkern.engine.autograd import gather_entries
 from synthkern.sae.base import EntriesTrainingSAE, reconstruction_loss
 from synthkern.sae.config import TrainingSAEConfig
+from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.pursuit import matching_pursuit
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
@@ -107,15 +108,16 @@ class MatchingPursuitTrainingSAE(EntriesTrainingSAE):
 
     def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
         """Reconstructions [..., D] of activations [..., M]."""
-        return feature_acts @ self.W_dec + self._output_bias
+        return self.scaled_back(feature_acts @ self.W_dec + self._output_bias)
 
     def decode_entries(self, entries: SparseActivations) -> torch.Tensor:
         """Reconstructions [B, D] of activations in CSR form."""
-        return gather_entries(entries, self.W_dec, self._output_bias)
+        return self.scaled_back(gather_entries(entries, self.W_dec, self._output_bias))
 
     @torch._disable_dynamo  # type: ignore[attr-defined]
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The loss of a batch [B, D], the reconstruction's."""
+        check_trained_here(self.cfg)
         sae_in = step_input.sae_in
         choices = self.choose(sae_in)
         sae_out = self.decode_entries(choices)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 
 from synthkern._checks import as_bool, as_int
-from synthkern.gather_entries import gather_entries
+from synthkern.engine.autograd import gather_entries
 from synthkern.sae.base import reconstruction_loss
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.step import TrainStepInput

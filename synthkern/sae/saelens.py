@@ -9,12 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from synthkern.files import blaming, read_json
-from synthkern.sae.base import TrainingSAE
-from synthkern.sae.config import NORMALIZATIONS, Metadata, TrainingSAEConfig
+from synthkern.sae.base import TrainingSAE, make_sae
+from synthkern.sae.config import Metadata, TrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME
-from synthkern.sae.registry import get_architecture, make_sae
-from synthkern.saved_folder import read_folder
+from synthkern.sae.normalization import OUTSIDE
+from synthkern.sae.registry import get_architecture
+from synthkern.storage.files import blaming, read_json
+from synthkern.storage.saved_folder import read_folder
 
 _PACKAGE = "sae_lens"
 
@@ -47,7 +48,7 @@ def own_config(cfg: Any) -> TrainingSAEConfig | None:
     values = {f.name: getattr(cfg, f.name) for f in fields(cfg) if f.init}
     config_class = get_architecture(name).config_class
     known = {f.name for f in fields(config_class)}
-    if not values.keys() <= known or values["normalize_activations"] not in NORMALIZATIONS:
+    if not values.keys() <= known or values["normalize_activations"] not in OUTSIDE:
         return None
     values["metadata"] = _without_written(values["metadata"].to_dict())
     return config_class(**values)

@@ -9,11 +9,12 @@ import torch
 
 from synthkern import engine
 from synthkern._checks import as_bool, as_float, as_int
-from synthkern.gather_entries import gather_entries
+from synthkern.engine.autograd import gather_entries
 from synthkern.sae.base import EntriesTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
 from synthkern.sae.encoder import encoder_entries
+from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.step import TrainStepInput, TrainStepOutput, room_of
 from synthkern.sparse import SparseActivations
 
@@ -136,7 +137,7 @@ class TopKTrainingSAE(EntriesTrainingSAE):
         norms = self.decoder_norms
         if norms is not None:
             entries = entries.with_values(entries.values / norms.index_select(0, entries.indices))
-        return gather_entries(entries, self.W_dec, self.b_dec)
+        return self.scaled_back(gather_entries(entries, self.W_dec, self.b_dec))
 
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Activations and scaled pre-activations, both [..., M], of inputs [..., D]."""
@@ -163,6 +164,7 @@ class TopKTrainingSAE(EntriesTrainingSAE):
 
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: of the reconstruction, and the auxiliary one."""
+        check_trained_here(self.cfg)
         sae_in = step_input.sae_in
         chosen = self.choose(sae_in, static=room_of(step_input) is not None)
         levels, losses = self.reconstruct(chosen.entries, sae_in)
@@ -234,5 +236,5 @@ class TopKTrainingSAE(EntriesTrainingSAE):
         return max(self.cfg.d_in // 2, 1)
 
     def _with_gradients(self, x: torch.Tensor, kept: SparseActivations) -> SparseActivations:
-        x = x.to(self.W_dec.dtype)
+        x = self.scaled(x.to(self.W_dec.dtype))
         return encoder_entries(x, self.W_enc, self.b_enc, self.input_bias, kept)

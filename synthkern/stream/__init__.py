@@ -69,6 +69,7 @@ from synthkern.stream.words import (
     normal,
     normal_table,
     priority_words,
+    share_of_words,
     stream_position,
 )
 
@@ -88,5 +89,6 @@ __all__ = [
     "normal_table",
     "philox4x32",
     "priority_words",
+    "share_of_words",
     "stream_position",
 ]

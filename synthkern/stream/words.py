@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import torch
 
@@ -84,6 +85,20 @@ def normal(word: torch.Tensor) -> torch.Tensor:
     z = ((bits & 0x7FFFF) | _BITS_OF_ONE).view(torch.float32) - 1.0
     x = ((c3 * z + c2) * z + c1) * z + c0
     return torch.where(negative, -x, x)
+
+
+def share_of_words(holds: Callable[[torch.Tensor], torch.Tensor], size: int) -> torch.Tensor:
+    """The share [size], float64, of all words for which something holds that grows with them.
+
+    Args:
+        holds: whether it does, bool [size], of words [size]; once it holds, for greater words too.
+        size: number of cases.
+    """
+    least = torch.zeros(size, dtype=torch.int64, device="cpu")  # the first word for which it holds
+    for bit in reversed(range(32)):
+        below = least + 2**bit - 1
+        least = torch.where(holds(below), least, below + 1)
+    return 1 - (least + (~holds(least.clamp(max=_MASK))).long()).double() / 2.0**32
 
 
 @functools.cache

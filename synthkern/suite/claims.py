@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from synthkern.saved_folder import lock, unlock
+from synthkern.storage.saved_folder import lock, unlock
 
 
 def claim(path: Path) -> int | None:

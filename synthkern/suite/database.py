@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthkern._checks import is_number
-from synthkern.files import blaming, parse_json
+from synthkern.storage.files import blaming, parse_json
 from synthkern.suite.disk import database_error
 from synthkern.training.history import TrainingHistory, check_rows
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthkern.files import write_atomically
+from synthkern.storage.files import write_atomically
 from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.summary import last_line
 

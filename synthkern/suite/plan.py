@@ -11,14 +11,14 @@ from itertools import product
 from typing import Any
 
 from synthkern._checks import as_int
-from synthkern.files import file_hash
+from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae.registry import get_architecture
+from synthkern.storage.files import file_hash
 from synthkern.stream import STREAM_VERSION
 from synthkern.suite.database import PlannedRun
-from synthkern.suite.own_saes import load_architectures
+from synthkern.suite.plugins import load_architectures
 from synthkern.suite.suite import Suite, SuiteSAE
 from synthkern.suite.worlds import world_identity
-from synthkern.synthetic_model import SyntheticModel
 from synthkern.training.runner_config import SyntheticSAERunnerConfig, ask_for_l0
 from synthkern.world.config import SyntheticModelConfig
 

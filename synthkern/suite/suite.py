@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from synthkern._checks import as_float, as_int, check_keys
-from synthkern.files import blaming, read_json
-from synthkern.suite.own_saes import load_python_file
+from synthkern.storage.files import blaming, read_json
+from synthkern.suite.plugins import load_python_file
 from synthkern.suite.published import Published, read_published
 from synthkern.suite.yaml_file import parse_yaml, read_yaml
 from synthkern.world.config import SyntheticModelConfig

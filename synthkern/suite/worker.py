@@ -22,16 +22,16 @@ from typing import Any
 
 import torch
 
-import synthkern
+from synthkern._version import __version__
+from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.stream import STREAM_VERSION
 from synthkern.suite.claims import claim, release
 from synthkern.suite.database import LATENT_COLUMNS, Outcome, PlannedRun, RunDatabase
 from synthkern.suite.disk import is_disk_error
 from synthkern.suite.hardware import hardware
 from synthkern.suite.memory import is_memory_error
-from synthkern.suite.own_saes import load_architectures
+from synthkern.suite.plugins import load_architectures
 from synthkern.suite.worlds import built_world
-from synthkern.synthetic_model import SyntheticModel
 from synthkern.training.interrupt import termination_interrupts
 from synthkern.training.runner import CHECKPOINT_FOLDER, SyntheticSAERunner
 from synthkern.training.runner_config import SyntheticSAERunnerConfig
@@ -168,7 +168,7 @@ class Worker:
             begun: list[tuple[PlannedRun, SyntheticSAERunner[Any], Training]] = []
             for run in mine:
                 self._reports.send("begin", run.key)
-                self._database.start(run.key, synthkern.__version__, STREAM_VERSION, self._hardware)
+                self._database.start(run.key, __version__, STREAM_VERSION, self._hardware)
                 try:
                     runner = self._runner(run)
                     open_runners.callback(runner.close)

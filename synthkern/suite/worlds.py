@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from synthkern.files import file_hash
-from synthkern.model_files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
-from synthkern.saved_folder import has_file
-from synthkern.synthetic_model import SyntheticModel
+from synthkern.model.files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
+from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.storage.files import file_hash
+from synthkern.storage.saved_folder import has_file
 from synthkern.training.runner import SYNTHETIC_MODEL_FOLDER
 from synthkern.world.config import SyntheticModelConfig
 

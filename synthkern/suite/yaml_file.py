@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from synthkern.files import read_bytes
+from synthkern.storage.files import read_bytes
 
 #: Nodes that a file may hold, where every alias counts as what it stands for.
 _MOST_NODES = 200_000

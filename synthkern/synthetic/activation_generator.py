@@ -1,6 +1,6 @@
 """Generators of feature activations."""
 
-from synthkern.activation_generator import (
+from synthkern.model.activation_generator import (
     ActivationGenerator,
     ActivationsModifier,
     ActivationsModifierInput,

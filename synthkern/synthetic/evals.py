@@ -1,6 +1,5 @@
 """Evaluation against known features."""
 
-from synthkern.activation_generator import ActivationGenerator
 from synthkern.evaluation import (
     ClassificationMetrics,
     ClassificationMetricsCalculator,
@@ -14,8 +13,9 @@ from synthkern.evaluation import (
     feature_uniqueness,
     mean_correlation_coefficient,
 )
-from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.statistics import cosine_similarities
+from synthkern.model.activation_generator import ActivationGenerator
+from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.statistics import cosine_similarities
 from synthkern.training import ActivationScaler
 
 __all__ = [

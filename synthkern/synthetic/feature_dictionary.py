@@ -1,11 +1,11 @@
 """Feature vectors."""
 
-from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.orthogonalize import (
+from synthkern.model.feature_dictionary import (
+    FeatureDictionary,
     FeatureDictionaryInitializer,
     orthogonal_initializer,
-    orthogonalize_embeddings,
 )
+from synthkern.model.orthogonalize import orthogonalize_embeddings
 
 __all__ = [
     "FeatureDictionary",

@@ -1,7 +1,7 @@
 """An SAE that knows the features."""
 
-from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.initialize import init_sae_to_match_feature_dict
+from synthkern.evaluation.initialize import init_sae_to_match_feature_dict
+from synthkern.model.feature_dictionary import FeatureDictionary
 
 __all__ = [
     "FeatureDictionary",

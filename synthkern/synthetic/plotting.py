@@ -1,13 +1,13 @@
 """Pictures of similarities."""
 
-from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.ordering import (
+from synthkern.evaluation.ordering import (
     find_best_feature_ordering,
     find_best_feature_ordering_across_saes,
     find_best_feature_ordering_from_sae,
 )
+from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.statistics import cosine_similarities
 from synthkern.plots import plot_sae_feature_similarity
-from synthkern.statistics import cosine_similarities
 
 __all__ = [
     "FeatureDictionary",

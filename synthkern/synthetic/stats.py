@@ -1,7 +1,7 @@
 """Statistics of a world."""
 
-from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.statistics import (
+from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.statistics import (
     CorrelationMatrixStats,
     SuperpositionStats,
     compute_correlation_matrix_stats,

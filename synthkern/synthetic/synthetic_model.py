@@ -1,19 +1,18 @@
 """Synthetic models and their recipe."""
 
 from synthkern._warnings import logger
-from synthkern.activation_generator import ActivationGenerator
-from synthkern.feature_dictionary import FeatureDictionary
-from synthkern.hierarchy import (
-    Hierarchy,
-    generate_hierarchy,
-)
-from synthkern.model_files import (
+from synthkern.model.activation_generator import ActivationGenerator
+from synthkern.model.feature_dictionary import FeatureDictionary, orthogonal_initializer
+from synthkern.model.files import (
     SYNTHETIC_MODEL_CONFIG_FILENAME,
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
     SYNTHETIC_MODEL_WEIGHTS_FILENAME,
 )
-from synthkern.orthogonalize import orthogonal_initializer
-from synthkern.synthetic_model import SyntheticModel, temporary_seed
+from synthkern.model.hierarchy import (
+    Hierarchy,
+    generate_hierarchy,
+)
+from synthkern.model.synthetic_model import SyntheticModel, temporary_seed
 from synthkern.world.config import (
     LowRankCorrelationConfig,
     OrthogonalizationConfig,

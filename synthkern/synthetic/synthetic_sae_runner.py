@@ -1,16 +1,16 @@
 """Whole runs."""
 
 from synthkern._warnings import logger
-from synthkern.activation_iterator import SyntheticActivationIterator
+from synthkern.data.activation_iterator import SyntheticActivationIterator
 from synthkern.evaluation import (
     SyntheticDataEvalResult,
     eval_sae_on_synthetic_data,
 )
+from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae import (
     TrainingSAE,
     TrainingSAEConfig,
 )
-from synthkern.synthetic_model import SyntheticModel
 from synthkern.training import (
     ActivationScaler,
     LoggingConfig,

@@ -1,8 +1,8 @@
 """Training on synthetic data."""
 
-from synthkern.activation_generator import ActivationGenerator
-from synthkern.activation_iterator import SyntheticActivationIterator
-from synthkern.feature_dictionary import FeatureDictionary
+from synthkern.data.activation_iterator import SyntheticActivationIterator
+from synthkern.model.activation_generator import ActivationGenerator
+from synthkern.model.feature_dictionary import FeatureDictionary
 from synthkern.sae import TrainingSAE
 from synthkern.training import (
     LoggingConfig,

@@ -1,13 +1,13 @@
 """A model to the Hugging Face Hub."""
 
-from synthkern.hierarchy import Hierarchy
-from synthkern.hub_upload import upload_synthetic_model_to_huggingface
-from synthkern.model_files import (
+from synthkern.model.files import (
     SYNTHETIC_MODEL_CONFIG_FILENAME,
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
     SYNTHETIC_MODEL_WEIGHTS_FILENAME,
 )
-from synthkern.synthetic_model import SyntheticModel
+from synthkern.model.hierarchy import Hierarchy
+from synthkern.model.hub_upload import upload_synthetic_model_to_huggingface
+from synthkern.model.synthetic_model import SyntheticModel
 
 __all__ = [
     "SYNTHETIC_MODEL_CONFIG_FILENAME",

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import torch
 
 from synthkern._checks import check_finite, is_number
-from synthkern.files import blaming, read_json, save_tensors, write_json
-from synthkern.saved_folder import (
+from synthkern.storage.files import blaming, read_json, save_tensors, write_json
+from synthkern.storage.saved_folder import (
     SavedFiles,
     check_writable_folder,
     has_file,
     read_folder,
     saved_folder,
 )
-from synthkern.tensor_file import open_tensors
+from synthkern.storage.tensor_file import open_tensors
 from synthkern.training.history import TrainingHistory, check_rows
 
 
@@ -86,6 +86,13 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
         ValueError: naming the file that is not what it should be.
     """
     return read_folder(directory, _FILENAMES, _read) if has_checkpoint(directory) else None
+
+
+def remove_checkpoint(directory: Path) -> None:
+    """Remove a checkpoint, where there is one; whatever else is in the directory stays."""
+    if directory.is_dir():
+        with saved_folder(directory, _FILENAMES):
+            pass
 
 
 def has_checkpoint(directory: Path) -> bool:

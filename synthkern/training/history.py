@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from synthkern.files import blaming, read_json, write_json
+from synthkern.storage.files import blaming, read_json, write_json
 
 #: One row: ``step`` and ``samples`` trained before it was taken, and figures by name.
 Row = dict[str, float]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from synthkern.module_modes import keeping_modes
+from synthkern.sae.module_modes import keeping_modes
 from synthkern.training.checkpoint import Checkpoint, write_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.interrupt import deferred_interrupt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any, Generic
 from synthkern._warnings import warn
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
-from synthkern.files import save_tensors, write_json
+from synthkern.model.synthetic_model import SyntheticModel, as_model
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.saelens import sae_of
-from synthkern.saved_folder import check_writable_folder, saved_folder
+from synthkern.storage.files import save_tensors, write_json
+from synthkern.storage.saved_folder import check_writable_folder, saved_folder
 from synthkern.stream import fresh_seed
-from synthkern.synthetic_model import SyntheticModel, as_model
+from synthkern.training.checkpoint import remove_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
 from synthkern.training.runner_config import SAEConfig, SyntheticSAERunnerConfig
@@ -109,7 +109,6 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             config.d_in = width
         self.sae: Any = sae_of(config) if override_sae is None else override_sae
         self.sae.to(cfg.device)
-        self._output = None if cfg.output_path is None else Path(cfg.output_path)
         self._logger: Logger | None = None
 
     def run(self) -> SyntheticSAERunnerResult:
@@ -127,6 +126,11 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         finally:
             self.close()
 
+    @property
+    def _output(self) -> Path | None:
+        """The config's folder as it is now: sweeps change the config between runs."""
+        return None if self.cfg.output_path is None else Path(self.cfg.output_path)
+
     def begin(self, bar: Mapping[str, Any] | None = None) -> Training:
         """The training, from its checkpoint where it is to be resumed; ``bar`` as its own."""
         cfg, output = self.cfg, self._output
@@ -137,7 +141,7 @@ class SyntheticSAERunner(Generic[SAEConfig]):
                 self._model.check_savable()
                 check_writable_folder(output / SYNTHETIC_MODEL_FOLDER)
             if not cfg.resume:
-                shutil.rmtree(output / CHECKPOINT_FOLDER, ignore_errors=True)
+                remove_checkpoint(output / CHECKPOINT_FOLDER)
         if cfg.checkpoint_path is not None and (cfg.n_checkpoints or cfg.save_final_checkpoint):
             check_writable_folder(cfg.checkpoint_path)
         continues = output is not None and self._model.has_positions

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from synthkern._checks import as_bool, as_device, as_int, check_keys, plain_fields
-from synthkern.sae.config import TARGET_L0
-from synthkern.sae.config_file import SAELENS_RELEASE
+from synthkern.sae.config import SAELENS_RELEASE, TARGET_L0, TrainingSAEConfig
+from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.registry import get_architecture
 from synthkern.sae.saelens import sae_config_from_dict
 from synthkern.training.config import TrainingConfig
@@ -147,6 +147,8 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
         for name in ("architecture", "d_in", "d_sae"):
             if not hasattr(self.sae, name):
                 raise TypeError(f"sae must be an SAE's config, got {self.sae!r}")
+        if isinstance(self.sae, TrainingSAEConfig):
+            check_trained_here(self.sae)
         self.device = str(as_device("device", self.device))
         for name in (
             "autocast_data",

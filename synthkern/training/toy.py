@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from synthkern._checks import as_bool
-from synthkern.activation_iterator import SyntheticActivationIterator
-from synthkern.module_modes import evaluating
+from synthkern.data.activation_iterator import SyntheticActivationIterator
+from synthkern.sae.module_modes import evaluating
 from synthkern.training.config import TrainingConfig
 from synthkern.training.train import train_sae
 from synthkern.training.trainer import SAETrainer

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from synthkern._checks import as_float, as_int
+from synthkern.sae.base import TrainingSAE
+from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.trainable import trainable_parameters
@@ -317,6 +319,8 @@ def _check(sae: Any) -> None:
     for name in ("training_forward_pass", "get_coefficients"):
         if not callable(getattr(sae, name, None)):
             raise TypeError(f"sae must have a method {name}, got {type(sae).__name__}")
+    if isinstance(sae, TrainingSAE):
+        check_trained_here(sae.cfg)
     if not hasattr(getattr(sae, "cfg", None), "d_sae"):
         raise TypeError(f"sae must have its number of latents as cfg.d_sae: {type(sae).__name__}")
 

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 import torch
 
+from synthkern.data.synthetic_stream import SyntheticStream
 from synthkern.evaluation import eval_sae_on_synthetic_data
+from synthkern.model.synthetic_model import SyntheticModel, as_model, is_foreign_model
 from synthkern.stream import fresh_seed
-from synthkern.synthetic_model import SyntheticModel, as_model, is_foreign_model
-from synthkern.synthetic_stream import SyntheticStream
 from synthkern.training.batches import hidden_batches
 from synthkern.training.checkpoint import (
     Checkpoint,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import synthkern as synthetic
-from synthkern.synthetic_model import temporary_seed
+from synthkern.model.synthetic_model import temporary_seed
 
 N, D = 6, 4
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from synthkern import _core
+from synthkern.engine.backend import Counts
 from synthkern.engine.cpu.arrays import view
-from synthkern.engine.protocol import Counts
 from synthkern.sparse import SparseActivations
 
 

@@ -6,8 +6,8 @@ import torch
 
 from synthkern import _core
 from synthkern.engine import reference
+from synthkern.engine.backend import GatherMode
 from synthkern.engine.cpu.arrays import view
-from synthkern.engine.protocol import GatherMode
 from synthkern.sparse import SparseActivations
 
 

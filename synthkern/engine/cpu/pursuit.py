@@ -24,8 +24,9 @@ def pursue(
     gram = _gram(vectors)
     if not bool(torch.isfinite(gram.diagonal().sum())):
         # There NaN is chosen first, so that it shows.
-        steps = reference.BACKEND.sparse_steps
-        return steps.pursue(inputs, vectors, residual_threshold, iterations, stop_on_repeat)
+        return reference.BACKEND.pursue(
+            inputs, vectors, residual_threshold, iterations, stop_on_repeat
+        )
     arrays = _core.pursue(
         view(inputs),
         view(vectors),

@@ -8,9 +8,9 @@ from weakref import WeakKeyDictionary
 import torch
 
 from synthkern import _core
+from synthkern.engine.backend import Drawn
 from synthkern.engine.cpu.arrays import view
 from synthkern.engine.cpu.forest import bound_forest
-from synthkern.engine.protocol import Drawn
 from synthkern.plan import Plan
 from synthkern.sparse import SparseActivations
 

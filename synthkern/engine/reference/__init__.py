@@ -4,7 +4,7 @@ Firing sets, values and float32 hidden activations are exact; float64 hidden act
 fused multiply-add PyTorch cannot form, are within one rounding per feature.
 """
 
-from synthkern.engine.protocol import Backend, SparseSteps, by_reading
+from synthkern.engine.backend import Backend
 from synthkern.engine.reference.counts import count_fires
 from synthkern.engine.reference.dictionary import gather, gather_grad_values, gather_grad_vectors
 from synthkern.engine.reference.forest import apply_forest_dense, apply_forest_sparse
@@ -13,22 +13,24 @@ from synthkern.engine.reference.sampler import sample
 from synthkern.engine.reference.selection import select_above, select_batch_topk, select_topk
 from synthkern.sparse import SparseActivations
 
-BACKEND = Backend(
-    name="reference",
-    sample=sample,
-    sample_hidden_at=by_reading(sample),
-    apply_forest_dense=apply_forest_dense,
-    apply_forest_sparse=apply_forest_sparse,
-    compress=SparseActivations.from_dense,
-    gather=gather,
-    gather_grad_vectors=gather_grad_vectors,
-    gather_grad_values=gather_grad_values,
-    sparse_steps=SparseSteps(
-        select_topk=select_topk,
-        select_batch_topk=select_batch_topk,
-        select_above=select_above,
-        pursue=pursue,
-        pursue_grad=pursue_grad,
-        count_fires=count_fires,
-    ),
-)
+
+class ReferenceBackend(Backend):
+    """Plain PyTorch on any device."""
+
+    name = "reference"
+    sample = staticmethod(sample)
+    apply_forest_dense = staticmethod(apply_forest_dense)
+    apply_forest_sparse = staticmethod(apply_forest_sparse)
+    compress = staticmethod(SparseActivations.from_dense)
+    gather = staticmethod(gather)
+    gather_grad_vectors = staticmethod(gather_grad_vectors)
+    gather_grad_values = staticmethod(gather_grad_values)
+    select_topk = staticmethod(select_topk)
+    select_batch_topk = staticmethod(select_batch_topk)
+    select_above = staticmethod(select_above)
+    pursue = staticmethod(pursue)
+    pursue_grad = staticmethod(pursue_grad)
+    count_fires = staticmethod(count_fires)
+
+
+BACKEND = ReferenceBackend()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from synthkern.engine.protocol import Counts
+from synthkern.engine.backend import Counts
 from synthkern.sparse import SparseActivations
 
 

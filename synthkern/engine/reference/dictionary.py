@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from synthkern.engine.protocol import GatherMode
+from synthkern.engine.backend import GatherMode
 from synthkern.sparse import SparseActivations
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from synthkern.engine.protocol import Drawn
+from synthkern.engine.backend import Drawn
 from synthkern.engine.reference.dictionary import gather
 from synthkern.engine.reference.forest import apply_forest, sortable
 from synthkern.plan import Plan

@@ -15,7 +15,7 @@ import torch
 import triton
 import triton.language as tl
 
-from synthkern.engine.protocol import GatherMode
+from synthkern.engine.backend import GatherMode
 from synthkern.engine.triton.launch import launch
 from synthkern.engine.triton.rounded import bfloat16_copy
 from synthkern.sparse import SparseActivations

@@ -33,7 +33,7 @@ import torch
 import triton
 import triton.language as tl
 
-from synthkern.engine.protocol import Drawn
+from synthkern.engine.backend import Drawn
 from synthkern.engine.triton.dictionary import gather, gather_rows
 from synthkern.engine.triton.factors import draw_factors
 from synthkern.engine.triton.forest import thin_rows

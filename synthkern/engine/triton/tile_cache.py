@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from synthkern.files import read_json, write_json
+from synthkern.storage.files import read_json, write_json
 
 #: Of what the file says; another format is not read.
 _FORMAT = 1

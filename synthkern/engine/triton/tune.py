@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from triton.runtime.errors import OutOfResources
 
-from synthkern.engine.protocol import Drawn
+from synthkern.engine.backend import Drawn
 from synthkern.engine.triton.factors import draw_factors
 from synthkern.engine.triton.launch import current, position_on
 from synthkern.engine.triton.plan import BoundPlan, bound_plan

@@ -6,8 +6,8 @@ import string
 from importlib import resources
 from pathlib import Path
 
-from synthkern.files import write_atomically
 from synthkern.plots.figure import plotly
+from synthkern.storage.files import write_atomically
 from synthkern.suite.report.contents import Contents
 from synthkern.suite.report.embedded import as_script, embedded
 

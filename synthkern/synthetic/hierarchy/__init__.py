@@ -1,11 +1,11 @@
 """Hierarchies of features."""
 
-from synthkern.activation_generator import ActivationsModifier
-from synthkern.hierarchy import (
+from synthkern.model.activation_generator import ActivationsModifier
+from synthkern.model.hierarchy import (
     Hierarchy,
     generate_hierarchy,
 )
-from synthkern.hierarchy_modifier import hierarchy_modifier
+from synthkern.model.hierarchy_modifier import hierarchy_modifier
 from synthkern.world.hierarchy import (
     HierarchyConfig,
     HierarchyNode,

@@ -1,10 +1,10 @@
 """Trees with their modifier, and random ones."""
 
-from synthkern.hierarchy import (
+from synthkern.model.hierarchy import (
     Hierarchy,
     generate_hierarchy,
 )
-from synthkern.hierarchy_modifier import hierarchy_modifier
+from synthkern.model.hierarchy_modifier import hierarchy_modifier
 from synthkern.world.hierarchy import (
     HierarchyConfig,
     HierarchyNode,

@@ -1,7 +1,7 @@
 """A hierarchy as something that is applied to activations."""
 
-from synthkern.activation_generator import ActivationGenerator
-from synthkern.hierarchy_modifier import hierarchy_modifier
+from synthkern.model.activation_generator import ActivationGenerator
+from synthkern.model.hierarchy_modifier import hierarchy_modifier
 from synthkern.world.hierarchy import (
     HierarchyNode,
 )

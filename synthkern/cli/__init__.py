@@ -1,0 +1,5 @@
+"""The commands."""
+
+from synthkern.cli.command_line import main
+
+__all__ = ["main"]

@@ -1,0 +1,56 @@
+"""What a command line's words stand for: numbers, and worlds."""
+
+from __future__ import annotations
+
+import argparse
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from synthkern.storage.files import blaming, read_json
+from synthkern.world.config import SyntheticModelConfig
+from synthkern.world.presets import PRESETS
+from synthkern.world.translate import translate_config
+
+#: Digits of the largest whole number; 2**64 has 20.
+_DIGITS = 30
+
+
+def load_world(name: str) -> SyntheticModelConfig:
+    """The world that a preset's name or a JSON file's path stands for."""
+    if name in PRESETS:
+        return SyntheticModelConfig.preset(name)
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"WORLD must be a JSON file or one of {', '.join(PRESETS)}, got {name!r}")
+    data = read_json(path)
+    with blaming(path):
+        return SyntheticModelConfig.from_dict(translate_config(data))
+
+
+def world_or_source(name: str) -> SyntheticModelConfig | str:
+    """A preset or a JSON file as its config; else a directory or REPO[:SUBFOLDER] as it is."""
+    return load_world(name) if name in PRESETS or Path(name).is_file() else name
+
+
+def as_count(text: str) -> int:
+    """A whole number, which may be written as 2e6 or 2_000_000."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("nan")
+    # An exponent without bound would be a number without end.
+    if not number.is_finite() or number.adjusted() > _DIGITS or number != int(number):
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number below 1e{_DIGITS + 1}, got {text!r}"
+        )
+    return int(number)
+
+
+def as_number(text: str) -> float | int:
+    """A number; whole ones stay whole, as some fields of a float's type are counts."""
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
+
+
+def as_counts(text: str) -> list[int]:
+    """Whole numbers, with commas between them."""
+    return [as_count(part) for part in text.split(",")]

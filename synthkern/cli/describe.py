@@ -1,0 +1,48 @@
+"""The commands that say what a world has, and which have a name."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from synthkern.cli.arguments import world_or_source
+from synthkern.model.description import describe_world
+from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.world.config import SyntheticModelConfig
+from synthkern.world.presets import ABOUT, PRESETS
+
+
+def add_world_commands(commands: Any) -> None:
+    """Add "describe" and "presets" to a parser's commands."""
+    describe = commands.add_parser(
+        "describe",
+        help="print a world's rates, level by level",
+        description="Print what a world asks for and what it has: rates, L0, magnitudes and "
+        "exclusivity at every level of its trees.",
+    )
+    describe.add_argument(
+        "world",
+        metavar="WORLD",
+        help="a preset, a config's JSON file, a saved model's directory or REPO[:SUBFOLDER]",
+    )
+    describe.set_defaults(run=_describe)
+
+    presets = commands.add_parser("presets", help="list the worlds that have a name")
+    presets.set_defaults(run=_presets)
+
+
+def _describe(options: argparse.Namespace) -> int:
+    world = world_or_source(options.world)
+    if isinstance(world, str):
+        print(SyntheticModel.load_from_source(world).describe())
+    else:
+        print(describe_world(world))
+    return 0
+
+
+def _presets(options: argparse.Namespace) -> int:
+    del options
+    for name in PRESETS:
+        cfg, about = SyntheticModelConfig.preset(name), ABOUT[name]
+        print(f"{name:<22}{cfg.num_features:>10,} features {cfg.hidden_dim:>5} dimensions  {about}")
+    return 0

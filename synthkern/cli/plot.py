@@ -1,0 +1,59 @@
+"""The command that draws a saved SAE."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from synthkern.cli.evaluate import world_of
+from synthkern.evaluation.files import EVAL_STATS_FILENAME, read_evaluation
+from synthkern.plots import (
+    plot_precision_recall,
+    plot_sae_feature_similarity,
+    plot_training_curves,
+)
+from synthkern.sae.saelens import load_sae
+from synthkern.storage.saved_folder import has_file
+from synthkern.training import TrainingHistory
+from synthkern.training.runner import TRAINING_HISTORY_FILENAME
+
+
+def add_plot_command(commands: Any) -> None:
+    """Add "plot" to a parser's commands."""
+    plot = commands.add_parser(
+        "plot",
+        help="draw the curves, the latents and the similarities of a saved SAE",
+        description="Draw what 'train' and 'eval' wrote, as files in the same folder. HTML needs "
+        "the extra 'plots', images the extra 'images'.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    plot.add_argument("directory", type=Path, metavar="DIR", help="of the SAE")
+    plot.add_argument("--format", default="html", choices=("html", "png", "svg", "pdf"))
+    plot.set_defaults(run=_plot)
+
+
+def _plot(options: argparse.Namespace) -> int:
+    folder, ending = options.directory, options.format
+    sae = load_sae(folder, "cpu")
+    drawn = []
+
+    def place(name: str) -> dict[str, Any]:
+        drawn.append(folder / f"{name}.{ending}")
+        return {"save_path": drawn[-1], "show_plot": False}
+
+    if (folder / TRAINING_HISTORY_FILENAME).exists():
+        history = TrainingHistory.load(folder / TRAINING_HISTORY_FILENAME)
+        if history.rows:
+            plot_training_curves(history, **place("training_curves"))
+    if has_file(folder, EVAL_STATS_FILENAME):
+        result = read_evaluation(folder)
+        if result.per_latent is not None:  # SAELens' has none
+            plot_precision_recall(result, **place("precision_recall"))
+    dictionary = world_of(folder, None, "cpu").feature_dict
+    plot_sae_feature_similarity(
+        sae, dictionary, reorder_features=True, dtick=None, **place("similarity")
+    )
+    for path in drawn:
+        print(path)
+    return 0

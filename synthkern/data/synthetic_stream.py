@@ -1,0 +1,226 @@
+"""An endless dataset of a world's samples, for training."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+import torch
+import torch.distributed
+from torch.utils.data import IterableDataset, get_worker_info
+
+from synthkern._checks import as_bool, as_int, as_seed, check_keys, check_numpy_has
+from synthkern.data.prefetch import is_prefetching, prefetched
+from synthkern.model.activation_generator import ActivationGenerator, as_entries
+from synthkern.model.ownership import check_positions, draw_from, runs_own
+from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.sparse import SparseActivations, SparseArrays
+from synthkern.stream import STREAM_VERSION
+
+Array: TypeAlias = npt.NDArray[Any]
+
+#: What a stream hands out: see the arguments ``source``, ``with_features`` and ``as_numpy``.
+Batch: TypeAlias = (
+    torch.Tensor
+    | SparseActivations
+    | tuple[torch.Tensor, SparseActivations]
+    | Array
+    | SparseArrays
+    | tuple[Array, SparseArrays]
+)
+
+
+class SyntheticStream(IterableDataset[Batch]):
+    """The samples of one seed's stream in batches, without end.
+
+    Batch k holds samples start + k * B ... start + (k + 1) * B - 1, indices modulo 2**64, with the
+    bits that ``source.sample(B, seed=seed, start=...)`` gives. Over R ranks of torch.distributed,
+    each with W workers of a DataLoader, worker w of rank r makes the batches (w + i * W) * R + r
+    for i = 0, 1, ...: ``DataLoader(stream, batch_size=None, num_workers=W)`` gives rank r the
+    batches r, R + r, 2 R + r, ... in order, whatever W is.
+
+    Ranks are those of the process group where iteration begins; in a process without one, such as
+    a spawned worker's, those of the process that pickled this stream.
+
+    **Resuming.** ``iter(stream)`` begins where the constructor or :meth:`load_state_dict` says,
+    every time. :meth:`state_dict` says where the batches end that this object has handed out, and
+    may be loaded under another number of ranks or workers. The workers of a DataLoader go through
+    copies of the stream, and the object in the main process stays where it is: there, count the
+    samples that all ranks have consumed, and begin a stream at ``start`` + that number. (A loader
+    that asks its workers' datasets for their state, as torchdata's StatefulDataLoader does, needs
+    no count.)
+
+    Args:
+        source: a :class:`SyntheticModel`, whose batches are hidden activations [B, D], or an
+            :class:`ActivationGenerator`, whose batches are activations [B, N] as its ``sample``
+            returns them; or anything whose ``sample``, or own call, takes ``batch_size``,
+            ``seed`` and ``start``. For one that takes no seed there is
+            :class:`SyntheticActivationIterator`.
+        batch_size: B, at least 1.
+        seed: of the stream, in [0, 2**64).
+        start: index of the first sample, in [0, 2**64).
+        with_features: whether features come as SparseActivations: a model's batches are then
+            pairs (hidden, features), a generator's are the features.
+        as_numpy: whether batches are NumPy arrays in place of tensors, without a copy; those of
+            SparseActivations come as a named tuple (offsets, indices, values). A DataLoader makes
+            tensors of arrays again, unless it is given a ``collate_fn``.
+        prefetch: how many batches a thread samples ahead of the one handed out, with as many
+            threads as torch.get_num_threads() says when iteration begins; 0 for none. Modifiers
+            of the user's own are then called on that thread.
+
+    Raises:
+        ValueError: for a value out of range, or ``as_numpy`` where NumPy has no such array: on
+            another device than the CPU, for bfloat16, or for sparse COO tensors.
+        TypeError: for a value of a wrong type.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        *,
+        with_features: bool = False,
+        as_numpy: bool = False,
+        prefetch: int = 2,
+    ) -> None:
+        check_positions("source", source)
+        if isinstance(source, SyntheticModel):
+            if runs_own(source, "sample", "forward"):
+                check_positions("activation_generator", source.activation_generator)
+            elif with_features and runs_own(source, "sample_with_features"):
+                raise ValueError(
+                    "with_features must be False for a model whose sample alone is the user's own, "
+                    f"got {source!r}"
+                )
+        self.source = source
+        self.batch_size = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
+        self.seed = as_seed("seed", seed)
+        self.with_features = as_bool("with_features", with_features)
+        self.as_numpy = as_bool("as_numpy", as_numpy)
+        self.prefetch = as_int("prefetch", prefetch, low=0)
+        self._start = self._position = as_int("start", start, low=0, high=2**64 - 1)
+        self._ranks = (0, 1)
+        if self.as_numpy:
+            _check_numpy_has_batches(source, self.with_features)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches from the position on; see the class."""
+        rank, ranks = self.ranks
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        self._position = self._start
+        return self._batches(self._start, worker * ranks + rank, workers * ranks)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the batches that were handed out end; those sampled ahead do not count.
+
+        Returns:
+            ``position``, the sample index at which the next round of batches begins (a round is
+            one batch for every worker of every rank); ``seed``, ``batch_size`` and
+            ``stream_version``.
+        """
+        return {"position": self._position, **self._identity()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Let the next ``iter`` begin where another stream of the same samples was.
+
+        Raises:
+            ValueError: where a key is missing or unknown, or the state is that of another seed,
+                batch size or version of the stream.
+            TypeError: for a value of a wrong type.
+        """
+        identity = self._identity()
+        check_keys("state_dict", state_dict, {"position", *identity})
+        for name in ("position", *identity):
+            if name not in state_dict:
+                raise ValueError(f"state_dict must have the key {name!r}, got {sorted(state_dict)}")
+        for name, own in identity.items():
+            if state_dict[name] != own:
+                raise ValueError(
+                    f"state_dict must have this stream's {name} {own}, got {state_dict[name]!r}"
+                )
+        position = as_int("state_dict['position']", state_dict["position"], low=0, high=2**64 - 1)
+        self._start = self._position = position
+
+    def __getstate__(self) -> dict[str, Any]:
+        # torch.multiprocessing moves the memory of parameters that it pickles to where both
+        # processes see it. A thread that samples with them would go on reading where they were,
+        # so that they then go by value.
+        source = pickle.dumps(self.source) if is_prefetching() else self.source
+        return {**self.__dict__, "source": source, "_ranks": self.ranks}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(state["source"], bytes):
+            self.source = pickle.loads(state["source"])
+
+    def _identity(self) -> dict[str, int]:
+        """What decides the samples of a batch, besides the world."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "stream_version": STREAM_VERSION,
+        }
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The rank whose batches these are, and how many ranks share the stream."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return self._ranks
+
+    def _batches(self, start: int, shard: int, shards: int) -> Iterator[Batch]:
+        """The batches of one of the shards that share a round."""
+        stride = shards * self.batch_size
+        first = start + shard * self.batch_size
+        sampled = (self._sample((first + i * stride) % 2**64) for i in count())
+        for i, batch in enumerate(prefetched(sampled, self.prefetch), start=1):
+            self._position = (start + i * stride) % 2**64
+            yield batch
+
+    def _sample(self, start: int) -> Batch:
+        position: Any = {"seed": self.seed, "start": start}
+        if isinstance(self.source, SyntheticModel):
+            if not self.with_features:
+                return self._handed(self._draw(start))
+            hidden, features = self.source.sample_with_features(
+                self.batch_size, sparse=True, **position
+            )
+            return (hidden.numpy(), features.numpy()) if self.as_numpy else (hidden, features)
+        if not self.with_features:
+            return self._handed(self._draw(start))
+        if isinstance(self.source, ActivationGenerator):
+            return self._handed(self.source.sample_sparse(self.batch_size, **position))
+        return self._handed(as_entries(self._draw(start)))
+
+    @torch.no_grad()
+    def _draw(self, start: int) -> Any:
+        """A batch of the source's, as the source gives it."""
+        drawn = draw_from("source", self.source, self.batch_size, self.seed, start)
+        return drawn.detach() if isinstance(drawn, torch.Tensor) else drawn
+
+    def _handed(self, drawn: torch.Tensor | SparseActivations) -> Batch:
+        return drawn.numpy() if self.as_numpy else drawn
+
+
+def _check_numpy_has_batches(source: Any, with_features: bool) -> None:
+    if isinstance(source, SyntheticModel):
+        vectors = source.feature_dict.feature_vectors
+        device, dtype = vectors.device, vectors.dtype
+    elif not isinstance(source, ActivationGenerator):
+        return  # what comes is seen when it comes
+    elif with_features:
+        device, dtype = source.device, torch.float32
+    elif source.use_sparse_tensors:
+        raise ValueError(
+            "with as_numpy, source must have dense activations or with_features be True, "
+            "got use_sparse_tensors=True"
+        )
+    else:
+        device, dtype = source.device, source.dtype
+    check_numpy_has("with as_numpy, source", device, dtype)

@@ -1,0 +1,1 @@
+"""A world as users hold it: what fires, how strongly, along which directions."""

@@ -1,0 +1,107 @@
+"""The parts of a model as its config describes them, each with a seed of its own."""
+
+from __future__ import annotations
+
+import torch
+
+from synthkern._checks import as_dtype
+from synthkern._warnings import warn
+from synthkern.model.activation_generator import ActivationGenerator
+from synthkern.model.feature_dictionary import FeatureDictionary, orthogonal_initializer
+from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
+from synthkern.model.rates import calibrate_firing_probabilities
+from synthkern.world.config import SyntheticModelConfig
+from synthkern.world.correlation import (
+    LowRankCorrelationMatrix,
+    draw_low_rank,
+)
+from synthkern.world.magnitudes import generate_magnitudes
+
+
+def build_hierarchy(cfg: SyntheticModelConfig) -> Hierarchy | None:
+    """The forest that a config asks for, or None."""
+    if cfg.hierarchy is None:
+        return None
+    return generate_hierarchy(cfg.num_features, cfg.hierarchy, _seed(cfg, 3))
+
+
+def build_dictionary(cfg: SyntheticModelConfig) -> FeatureDictionary:
+    """The feature vectors and the bias of a config, in its dtype."""
+    initializer = None
+    if cfg.orthogonalization is not None:
+        o = cfg.orthogonalization
+        initializer = orthogonal_initializer(o.num_steps, o.lr, True, o.chunk_size)
+    dictionary = FeatureDictionary(
+        cfg.num_features, cfg.hidden_dim, cfg.bias, initializer, seed=cfg.seed
+    )
+    return dictionary.to(as_dtype("dtype", cfg.dtype))
+
+
+def build_correlation(cfg: SyntheticModelConfig) -> LowRankCorrelationMatrix | None:
+    """The random correlation that a config asks for, or None."""
+    recipe = cfg.correlation
+    if recipe is None:
+        return None
+    seed = _seed(cfg, 4) if recipe.seed is None else recipe.seed
+    dtype = as_dtype("dtype", cfg.dtype)
+    factor, diag = draw_low_rank(
+        cfg.num_features, recipe.rank, recipe.correlation_scale, seed, dtype, stacklevel=4
+    )
+    # The loadings that SAELens draws for this dtype, kept with what float32 has beyond it.
+    held = torch.promote_types(dtype, torch.float32)
+    return LowRankCorrelationMatrix(factor.to(held), diag.to(held))
+
+
+def build_std_magnitudes(cfg: SyntheticModelConfig) -> torch.Tensor:
+    """The standard deviations of the magnitudes that a config asks for: float32 [N]."""
+    return generate_magnitudes(cfg.num_features, cfg.std_firing_magnitudes, _seed(cfg, 1))
+
+
+def build_mean_magnitudes(cfg: SyntheticModelConfig) -> torch.Tensor:
+    """The mean magnitudes that a config asks for: float32 [N]."""
+    return generate_magnitudes(cfg.num_features, cfg.mean_firing_magnitudes, _seed(cfg, 2))
+
+
+def build_generator(
+    cfg: SyntheticModelConfig,
+    hierarchy: Hierarchy | None,
+    correlation: LowRankCorrelationMatrix | None,
+) -> ActivationGenerator:
+    """The generator of a config with a hierarchy and a correlation that are given."""
+    n = cfg.num_features
+    std, mean = build_std_magnitudes(cfg), build_mean_magnitudes(cfg)
+    probabilities = cfg.firing_probability.generate(n, cfg.seed)
+    compensation = cfg.hierarchy is not None and cfg.hierarchy.compensate_probabilities
+    if compensation == "exact" and hierarchy is not None:
+        probabilities = calibrate_firing_probabilities(
+            probabilities, hierarchy, n, std, mean, correlation, show_progress=True
+        ).base_firing_probabilities
+    elif compensation and hierarchy is not None:
+        probabilities = _compensated(probabilities, hierarchy)
+    return ActivationGenerator(
+        n,
+        probabilities,
+        std,
+        mean,
+        None if hierarchy is None else hierarchy.modifier,
+        correlation,
+        dtype=cfg.dtype,
+    )
+
+
+def _compensated(probabilities: torch.Tensor, hierarchy: Hierarchy) -> torch.Tensor:
+    wanted = probabilities * hierarchy.compute_probability_correction_factors(probabilities)
+    over = wanted > 1
+    if bool(over.any()):
+        warn(
+            f"compensate_probabilities asks for base probabilities above 1 of {int(over.sum())} "
+            f"of {over.numel()} features (at most {float(wanted.max()):.3g}), which were set to 1: "
+            "they fire more rarely than requested",
+            stacklevel=4,
+        )
+    return wanted.clamp(max=1.0)
+
+
+def _seed(cfg: SyntheticModelConfig, part: int) -> int | None:
+    """The seed of a part: the config's own plus the part's number, modulo 2**64."""
+    return None if cfg.seed is None else (cfg.seed + part) % 2**64

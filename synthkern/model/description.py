@@ -1,0 +1,151 @@
+"""A world in a table: what fires how often at every level of its trees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from synthkern.model.activation_generator import ActivationGenerator
+from synthkern.model.build import build_correlation, build_generator, build_hierarchy
+from synthkern.model.rates import EffectiveFiringProbabilities, effective_firing_probabilities
+from synthkern.world.config import SyntheticModelConfig
+
+_TITLES = (
+    "level",
+    "features",
+    "exclusive",
+    "requested",
+    "effective",
+    "ratio",
+    "L0",
+    "mean magnitude",
+    "std",
+)
+
+
+@dataclass(frozen=True)
+class LevelDescription:
+    """The features of one level.
+
+    Attributes:
+        name: "0" for the top of the trees, "1" below, ...; "free" outside all trees; "all".
+        num_features: how many.
+        exclusive: share of them in mutually exclusive groups.
+        requested: mean rate that the config asks for.
+        effective: mean rate that they have.
+        l0: how many of them fire in a sample, on average.
+        mean_magnitude: mean of their mean magnitudes.
+        std_magnitude: mean of their magnitudes' standard deviations.
+    """
+
+    name: str
+    num_features: int
+    exclusive: float
+    requested: float
+    effective: float
+    l0: float
+    mean_magnitude: float
+    std_magnitude: float
+
+    def cells(self) -> tuple[str, ...]:
+        """The level's row in print."""
+        ratio = self.effective / self.requested if self.requested else 1.0
+        return (
+            self.name,
+            f"{self.num_features:,}",
+            f"{self.exclusive:.0%}",
+            f"{self.requested:.3g}",
+            f"{self.effective:.3g}",
+            f"{ratio:.3f}",
+            f"{self.l0:.2f}",
+            f"{self.mean_magnitude:.3g}",
+            f"{self.std_magnitude:.3g}",
+        )
+
+
+@dataclass(frozen=True)
+class WorldDescription:
+    """What :meth:`synthkern.SyntheticModel.describe` gives; ``str`` of it is a table.
+
+    Attributes:
+        num_features: N.
+        hidden_dim: D.
+        levels: the levels of the trees, the features outside them, and all together.
+        rates: effective rates, feature by feature.
+        requested: [N] rates that the config asks for.
+    """
+
+    num_features: int
+    hidden_dim: int
+    levels: tuple[LevelDescription, ...]
+    rates: EffectiveFiringProbabilities
+    requested: torch.Tensor
+
+    def __str__(self) -> str:
+        rows = [_TITLES, *(level.cells() for level in self.levels)]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(_TITLES))]
+        lines = ["  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows]
+        rule = "  ".join("-" * width for width in widths)
+        how = f"effective rates: {self.rates.method}"
+        if self.rates.num_samples:
+            known = self.rates.probabilities > 0
+            error = (self.rates.standard_errors[known] / self.rates.probabilities[known]).max()
+            how += f" ({self.rates.num_samples:,} draws, standard errors up to {float(error):.2%})"
+        l0 = self.levels[-1].l0
+        head = (
+            f"{self.num_features:,} features in {self.hidden_dim:,} dimensions; "
+            f"L0 {l0:.2f}, {l0 / self.hidden_dim:.4f} for each dimension"
+        )
+        return "\n".join([head, how, "", lines[0], rule, *lines[1:]])
+
+
+def describe_world(
+    cfg: SyntheticModelConfig, generator: ActivationGenerator | None = None
+) -> WorldDescription:
+    """Requested and effective rates, L0, magnitudes and exclusivity, level by level.
+
+    Args:
+        cfg: the recipe; it says which rates are requested (where they are random and the config
+            has no seed, the generator's own base probabilities stand for them).
+        generator: made of the recipe; None builds one, without feature vectors.
+    """
+    if generator is None:
+        generator = build_generator(cfg, build_hierarchy(cfg), build_correlation(cfg))
+    rates = effective_firing_probabilities(generator)
+    plan = generator.plan.to("cpu")
+    requested = _requested(cfg, plan.probability)
+    depth = torch.full((plan.num_features,), -1, device="cpu")
+    exclusive = torch.zeros(plan.num_features, dtype=torch.bool, device="cpu")
+    for forest in plan.forests:
+        features = forest.feature.long()
+        for number, nodes in enumerate(forest.levels()):
+            depth[features[nodes]] = number
+        exclusive[features] |= forest.group >= 0
+
+    def level(name: str, chosen: torch.Tensor) -> LevelDescription:
+        effective = rates.probabilities[chosen]
+        return LevelDescription(
+            name=name,
+            num_features=int(chosen.sum()),
+            exclusive=float(exclusive[chosen].double().mean()),
+            requested=float(requested[chosen].mean()),
+            effective=float(effective.mean()),
+            l0=float(effective.sum()),
+            mean_magnitude=float(plan.mean[chosen].double().mean()),
+            std_magnitude=float(plan.std[chosen].double().mean()),
+        )
+
+    levels = [level(str(d), depth == d) for d in range(int(depth.max()) + 1)]
+    if bool((depth < 0).any()):
+        levels.append(level("free", depth < 0))
+    levels.append(level("all", depth >= -1))
+    return WorldDescription(cfg.num_features, cfg.hidden_dim, tuple(levels), rates, requested)
+
+
+def _requested(cfg: SyntheticModelConfig, base: torch.Tensor) -> torch.Tensor:
+    """The rates [N] that a config asks for."""
+    first, second = (
+        cfg.firing_probability.generate(cfg.num_features, cfg.seed).double() for _ in range(2)
+    )
+    return first if torch.equal(first, second) else base.double()

@@ -1,0 +1,113 @@
+"""Hidden activations of a generator's samples: the two together, fused where the engine can."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from synthkern import engine
+from synthkern._checks import as_int
+from synthkern.model.activation_generator import ActivationGenerator, as_activations
+from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.ownership import draw_from, sampler_of
+from synthkern.sparse import SparseActivations
+from synthkern.stream import stream_position
+
+
+@torch.no_grad()
+def draw_hidden(
+    generator: Any,
+    dictionary: Any,
+    batch_size: int,
+    seed: int | None,
+    start: int,
+    *,
+    features: bool,
+) -> tuple[torch.Tensor, SparseActivations | torch.Tensor | None]:
+    """Hidden activations [B, D] of samples start ... start + B - 1 of a seed's stream.
+
+    The features come along where they are wanted: in CSR form where the engine makes them, else
+    as the generator's own tensor. A seed of None draws a fresh one. What the user wrote in place
+    of the package's own functions is called, and then with the tensors that ``sample`` gives.
+
+    Args:
+        generator: an ActivationGenerator, or anything that :func:`sampler_of` takes.
+        dictionary: a FeatureDictionary, or any callable with ``feature_vectors`` [N, D].
+    """
+    count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
+    is_fused = isinstance(generator, ActivationGenerator) and generator.is_fused
+    is_own = isinstance(dictionary, FeatureDictionary) and dictionary.is_own
+    if not is_fused or not is_own:
+        return _by_calls(generator, dictionary, count, seed, start, is_own=is_own)
+    seed, start = stream_position(seed, start)
+    vectors, bias = dictionary.feature_vectors.detach(), dictionary.bias.detach()
+    if dictionary.gather_mode == "exact" and vectors.dtype == torch.float32:
+        drawn = engine.sample(
+            generator.plan,
+            seed=seed,
+            start=start,
+            count=count,
+            features=features,
+            vectors=vectors,
+            bias=bias,
+        )
+        assert drawn.hidden is not None
+        return drawn.hidden, drawn.features
+    entries = generator.sample_sparse(count, seed=seed, start=start)
+    return dictionary(entries), entries
+
+
+def _by_calls(
+    generator: Any, dictionary: Any, count: int, seed: int | None, start: int, *, is_own: bool
+) -> tuple[torch.Tensor, SparseActivations | torch.Tensor]:
+    """The same of objects of the user's, each called as its author wrote it."""
+    name, (size, width) = "activations_generator", dictionary.feature_vectors.shape
+    activations = as_activations(name, draw_from(name, generator, count, seed, start), count, size)
+    if isinstance(activations, SparseActivations) and not is_own:
+        activations = activations.to_dense()
+    hidden = dictionary(activations)
+    if not isinstance(hidden, torch.Tensor) or tuple(hidden.shape) != (count, width):
+        got = list(hidden.shape) if isinstance(hidden, torch.Tensor) else hidden
+        raise ValueError(
+            f"feature_dict must return a tensor of shape [{count}, {width}], got {got!r}"
+        )
+    return (hidden if hidden.layout == torch.strided else hidden.to_dense()), activations
+
+
+def check_fit(feature_dict: Any, activations_generator: Any) -> None:
+    """Raise unless these are a dictionary and a generator, of as many features where both say."""
+    vectors = check_dictionary("feature_dict", feature_dict)
+    sampler_of("activations_generator", activations_generator)
+    size = getattr(activations_generator, "num_features", len(vectors))
+    if size != len(vectors):
+        raise ValueError(
+            f"activations_generator must have {len(vectors)} features as feature_dict has, "
+            f"got {size}"
+        )
+
+
+def check_dictionary(name: str, dictionary: Any) -> torch.Tensor:
+    """The feature vectors [N, D] of anybody's dictionary, without gradients.
+
+    Raises:
+        TypeError: where it has no ``feature_vectors`` or cannot be called.
+        ValueError: where they are no matrix of floating-point numbers.
+    """
+    vectors = feature_vectors_of(name, dictionary)
+    if not callable(dictionary):
+        raise TypeError(f"{name} must be callable on feature activations, got {dictionary!r}")
+    return vectors
+
+
+def feature_vectors_of(name: str, dictionary: Any) -> torch.Tensor:
+    """The feature vectors [N, D] of anybody's dictionary, without gradients."""
+    vectors = getattr(dictionary, "feature_vectors", None)
+    if not isinstance(vectors, torch.Tensor):
+        raise TypeError(f"{name} must have a tensor feature_vectors [N, D], got {dictionary!r}")
+    if vectors.dim() != 2 or not vectors.is_floating_point():
+        raise ValueError(
+            f"{name}.feature_vectors must be floating point of shape [N, D], "
+            f"got {vectors.dtype} {list(vectors.shape)}"
+        )
+    return vectors.detach()

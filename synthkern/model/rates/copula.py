@@ -1,0 +1,98 @@
+"""Features' own activity, before any forest, given the factors of a copula."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from synthkern.plan import Plan
+from synthkern.stream import normal, share_of_words
+
+#: Probabilities of own activity held at once: a few megabytes, that stay in the caches.
+_ELEMENTS = 2**19
+
+_SQRT_HALF = 0.5**0.5
+
+
+def chance_above_zero(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """The share [N], float64, of all words whose magnitude is above zero, as the stream has it.
+
+    Args:
+        mean: [N] float32, on the CPU.
+        std: likewise.
+    """
+    return share_of_words(lambda words: mean + std * normal(words) > 0, len(mean))
+
+
+def resolution(probability: torch.Tensor) -> torch.Tensor:
+    """How far the stream's rates [N] may be from base probabilities [N] under a copula, float64.
+
+    Given the factors, a rate is a multiple of 2**-32, half of which it may be off: what is below
+    1e-10 may never fire. What is compared is off by 1e-6 at most (float32's rounding of a
+    normal, of the threshold and of the sum over the factors), which is worth that much times the
+    normal density at the threshold.
+    """
+    level = torch.special.ndtri(probability)
+    density = (-level.square() / 2).exp() / (2 * torch.pi) ** 0.5
+    certain = (probability <= 0) | (probability >= 1)
+    return torch.where(certain, 0.0, 2.0**-33 + 1e-6 * density)
+
+
+class Loadings:
+    """How the factors of a low-rank copula move the activity of some features.
+
+    A feature with loadings f, unique variance d and base probability p fires, given the factors
+    e, with probability Phi((f . e - Phi^-1(1 - p)) / sqrt(d)), independently of all others: that
+    is what makes a copula's rates a mean over factors alone (Vasicek, "Probability of loss on
+    loan portfolio", 1987).
+
+    Args:
+        plan: of the world, on the CPU; its copula is low-rank, or it has none (then there are no
+            factors, and the one case is the closed form).
+        features: [K] int64.
+
+    Attributes:
+        chance_above_zero: [K] float64, that of the magnitudes: the greatest probability of own
+            activity.
+    """
+
+    def __init__(self, plan: Plan, features: torch.Tensor) -> None:
+        self._rank = plan.rank
+        # erf takes its argument in units of sqrt(2) sigma.
+        unit = _SQRT_HALF / plan.noise_scale[features].double()
+        self._unit = unit
+        self._factor = (plan.factor[features, : plan.rank].double() * unit[:, None]).float()
+        self.chance_above_zero = chance_above_zero(plan.mean[features], plan.std[features])
+
+    def own_activity(
+        self, probability: torch.Tensor, factors: torch.Tensor
+    ) -> Iterator[torch.Tensor]:
+        """Probabilities of firing with a value above zero, some draws at a time: [K, m] each.
+
+        Args:
+            probability: [K] float64, base probabilities.
+            factors: [rank, M] float32.
+        """
+        if not self._rank:
+            yield (probability * self.chance_above_zero)[:, None]
+            return
+        level = (torch.special.ndtri(probability) * self._unit).float()[:, None]
+        half = (self.chance_above_zero / 2).float()[:, None]
+        for draws in factors.split(max(1, _ELEMENTS // max(1, probability.numel())), dim=1):
+            own = torch.addmm(level, self._factor, draws).erf_()
+            yield torch.addcmul(half, half, own)
+
+
+def draw_factors(rank: int, count: int, seed: int) -> torch.Tensor:
+    """Factors [rank, count] float32: a scrambled Sobol' sequence taken through Phi^-1.
+
+    With the same number of draws it leaves a tenth of independent draws' error (the rates of
+    SynthSAEBench-16k, 4,096 draws: 0.3% for 1.8%).
+    """
+    if not rank:
+        return torch.zeros(0, 1, device="cpu")
+    sequence = torch.quasirandom.SobolEngine(rank, scramble=True, seed=seed)
+    # Points are multiples of 2**-30, zero among them.
+    points = sequence.draw(count, dtype=torch.float64) + 2.0**-31
+    return torch.special.ndtri(points).float().T.contiguous()

@@ -1,0 +1,450 @@
+"""A synthetic model: features that fire, and the hidden activations that they add up to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from torch import nn
+
+from synthkern._checks import as_bool, as_device, as_int
+from synthkern._warnings import warn
+from synthkern.model.activation_generator import ActivationGenerator, as_activations, as_entries
+from synthkern.model.build import (
+    build_correlation,
+    build_dictionary,
+    build_generator,
+    build_hierarchy,
+)
+from synthkern.model.description import WorldDescription, describe_world
+from synthkern.model.device_name import DeviceName
+from synthkern.model.draw_hidden import check_dictionary, draw_hidden
+from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.files import (
+    SYNTHETIC_MODEL_CONFIG_FILENAME,
+    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
+    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
+    ModelParts,
+    asks_for_hierarchy,
+    check_parts,
+    read_model,
+    write_model,
+)
+from synthkern.model.hierarchy import Hierarchy, as_hierarchy
+from synthkern.model.hub import as_folder, as_repo_id, as_revision, download_files
+from synthkern.model.ownership import draw_from, has_positions, own, runs_own, sampler_of
+from synthkern.sparse import SparseActivations
+from synthkern.world.config import SyntheticModelConfig, as_model_config
+from synthkern.world.correlation import LowRankCorrelationMatrix
+from synthkern.world.foreign import is_foreign
+
+
+@contextmanager
+def temporary_seed(seed: int | None) -> Iterator[None]:
+    """Within the block torch's global generators follow from ``seed``; after it, and after an
+    error in it, they are where they were. None changes nothing.
+    """
+    if seed is None:
+        yield
+        return
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+class SyntheticModel(nn.Module):
+    """A world that can be sampled: an activation generator and a feature dictionary.
+
+    What is not given is built from the config, each part with a seed of its own that follows
+    from the config's: probabilities and vectors take it itself, standard deviations seed + 1,
+    means + 2, the hierarchy + 3 and the correlation + 4.
+
+    Args:
+        cfg: the recipe, ours or SAELens'.
+        feature_dict: used as it is, in place of one built; ours, SAELens' or any module with
+            ``feature_vectors`` [N, D] that is called with activations [B, N].
+        activation_generator: used as it is, ours or anything that has ``sample(batch_size)`` or
+            is called with a batch size and gives activations [B, N]; then ``hierarchy`` is only
+            kept, and ``correlation_matrix`` is not needed.
+        hierarchy: used in place of one generated; SAELens' becomes ours of the same nodes.
+        correlation_matrix: used in place of one generated.
+        device: where samples are made.
+
+    Raises:
+        ValueError: where a given part has another size than the config.
+    """
+
+    def __init__(
+        self,
+        cfg: SyntheticModelConfig,
+        feature_dict: Any = None,
+        activation_generator: Any = None,
+        hierarchy: Hierarchy | None = None,
+        correlation_matrix: LowRankCorrelationMatrix | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.cfg = cfg = as_model_config("cfg", cfg)
+        if hierarchy is not None:
+            hierarchy = as_hierarchy("hierarchy", hierarchy)
+        if correlation_matrix is not None and not isinstance(correlation_matrix, tuple):
+            raise TypeError(
+                f"correlation_matrix must be a tuple or None, got {correlation_matrix!r}"
+            )
+        if feature_dict is not None:
+            sizes = tuple(check_dictionary("feature_dict", feature_dict).shape)
+            _check_size("feature_dict", sizes, (cfg.num_features, cfg.hidden_dim))
+        if activation_generator is not None:
+            sampler_of("activation_generator", activation_generator)
+            size = (getattr(activation_generator, "num_features", cfg.num_features),)
+            _check_size("activation_generator", size, (cfg.num_features,))
+        if hierarchy is None:
+            hierarchy = build_hierarchy(cfg)
+        if activation_generator is None:
+            correlation = correlation_matrix or build_correlation(cfg)
+            activation_generator = build_generator(cfg, hierarchy, correlation)
+        self.hierarchy = hierarchy
+        self.activation_generator: Any = activation_generator
+        self.feature_dict: Any = build_dictionary(cfg) if feature_dict is None else feature_dict
+        self.to(as_device("device", device))
+
+    @property
+    def correlation_matrix(self) -> LowRankCorrelationMatrix | None:
+        """The low-rank correlation of the features, on the model's device; assigning gives the
+        generator another, or with None independent features.
+        """
+        generator = self.activation_generator
+        return generator.correlation if isinstance(generator, ActivationGenerator) else None
+
+    @correlation_matrix.setter
+    def correlation_matrix(self, value: LowRankCorrelationMatrix | None) -> None:
+        generator = self.activation_generator
+        if not isinstance(generator, ActivationGenerator):
+            raise TypeError(
+                "correlation_matrix can be assigned where activation_generator is an "
+                f"ActivationGenerator, got {generator!r}"
+            )
+        generator.correlation = value
+
+    @property
+    def device(self) -> DeviceName:
+        """Where samples are made: a string as in SAELens, with a torch.device's ``type`` and
+        ``index``, equal to either. Assigning moves the model there.
+        """
+        generator = self.activation_generator
+        if isinstance(generator, ActivationGenerator) and "_plan" in vars(generator):
+            return DeviceName(generator.device)
+        return DeviceName(self.feature_dict.feature_vectors.device)
+
+    @device.setter
+    def device(self, device: torch.device | str) -> None:
+        self.to(as_device("device", device))
+
+    @property
+    def use_sparse_tensors(self) -> bool:
+        """Whether the generator returns sparse COO tensors; assigning sets it there."""
+        return bool(getattr(self.activation_generator, "use_sparse_tensors", False))
+
+    @use_sparse_tensors.setter
+    def use_sparse_tensors(self, value: bool) -> None:
+        self.activation_generator.use_sparse_tensors = as_bool("use_sparse_tensors", value)
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether ``seed`` and ``start`` name samples: not where a generator, or a ``sample``, of
+        the user's own takes neither.
+        """
+        if not runs_own(self, "sample", "forward"):
+            return has_positions(sampler_of("model", self))
+        return has_positions(sampler_of("activation_generator", self.activation_generator))
+
+    @own
+    @torch.no_grad()
+    def sample(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
+        """Hidden activations [B, D].
+
+        Args:
+            batch_size: B, at least 0.
+            seed: in [0, 2**64): samples start ... start + B - 1 of the endless stream that it
+                names. None draws a fresh one from torch's global generator.
+            start: index of the first sample, in [0, 2**64); indices wrap.
+        """
+        parts = self.activation_generator, self.feature_dict
+        return draw_hidden(*parts, batch_size, seed, start, features=False)[0]
+
+    @overload
+    def sample_with_features(
+        self,
+        batch_size: int,
+        *,
+        sparse: Literal[False] = ...,
+        seed: int | None = ...,
+        start: int = ...,
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+    @overload
+    def sample_with_features(
+        self, batch_size: int, *, sparse: Literal[True], seed: int | None = ..., start: int = ...
+    ) -> tuple[torch.Tensor, SparseActivations]: ...
+
+    @own
+    @torch.no_grad()
+    def sample_with_features(
+        self, batch_size: int, *, sparse: bool = False, seed: int | None = None, start: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor | SparseActivations]:
+        """Hidden activations [B, D] and the feature activations [B, N] that they are made of.
+
+        Args:
+            batch_size: B, at least 0.
+            sparse: whether the features come as SparseActivations; else as the generator's
+                ``sample`` returns them.
+            seed: see :meth:`sample`.
+            start: see :meth:`sample`.
+        """
+        parts = self.activation_generator, self.feature_dict
+        hidden, features = draw_hidden(*parts, batch_size, seed, start, features=True)
+        assert features is not None
+        if sparse:
+            return hidden, as_entries(features)
+        return hidden, self._as_tensor(features)
+
+    @torch.no_grad()
+    def sample_sparse(
+        self, batch_size: int, *, seed: int | None = None, start: int = 0
+    ) -> SparseActivations:
+        """The feature activations [B, N] alone, in CSR form; see :meth:`sample`."""
+        name, generator = "activation_generator", self.activation_generator
+        if isinstance(generator, ActivationGenerator):
+            return generator.sample_sparse(batch_size, seed=seed, start=start)
+        count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
+        drawn = draw_from(name, generator, count, seed, start)
+        return as_entries(as_activations(name, drawn, count, self.cfg.num_features))
+
+    def _as_tensor(self, features: torch.Tensor | SparseActivations) -> torch.Tensor:
+        """Features as the generator's ``sample`` returns them, or dense."""
+        if not isinstance(features, SparseActivations):
+            return features
+        if isinstance(self.activation_generator, ActivationGenerator):
+            return self.activation_generator.as_tensor(features)
+        return features.to_dense()
+
+    @own
+    def forward(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
+        """Hidden activations [B, D]; see :meth:`sample`."""
+        # A subclass's sample may take a batch size and nothing else.
+        place = {} if seed is None and start == 0 else {"seed": seed, "start": start}
+        return self.sample(batch_size, **place)  # type: ignore[arg-type]
+
+    def describe(self) -> WorldDescription:
+        """Rates, L0, magnitudes and exclusivity, level by level; print it for a table."""
+        generator = self.activation_generator
+        if not isinstance(generator, ActivationGenerator):
+            raise TypeError(
+                f"activation_generator must be an ActivationGenerator to be described, "
+                f"got {generator!r}"
+            )
+        return describe_world(self.cfg, generator)
+
+    def save(self, path: Path | str) -> None:
+        """Write the model to a directory, in the field's format.
+
+        The config and the hierarchy as JSON; the parameters, base probabilities, magnitudes and
+        correlation as safetensors. Whenever the process dies, the directory is the old one or the
+        new one, whole. One that is there already is replaced in a single step: files and folders
+        of others in it stay, and this process follows where it works in it; another program that
+        does (a shell) is left in the old one, which is removed, until it changes to the new one.
+
+        Args:
+            path: a directory, made where it does not exist; a symbolic link is followed.
+
+        Raises:
+            ValueError: where the generator holds what the format cannot: callables other than
+                the model's hierarchy, or a full correlation matrix; for parts that are not ours.
+            NotADirectoryError: where there is something else.
+            OSError: where the directory is a mount point, or the system refuses.
+
+        Warns where a generator or a dictionary runs code of its user's (a subclass, a patch, a
+        hook), which is not saved.
+        """
+        write_model(path, self.check_savable(stacklevel=3))
+
+    def check_savable(self, *, stacklevel: int = 2) -> ModelParts:
+        """What :meth:`save` would write, before the work that it is to be the end of.
+
+        Raises:
+            ValueError: as :meth:`save`, which also warns as this does.
+        """
+        generator, dictionary = self.activation_generator, self.feature_dict
+        if not isinstance(generator, ActivationGenerator):
+            raise ValueError(
+                "activation_generator must be an ActivationGenerator to be saved, "
+                f"got {generator!r}"
+            )
+        if not isinstance(dictionary, FeatureDictionary):
+            raise ValueError(
+                f"feature_dict must be a FeatureDictionary to be saved, got {dictionary!r}"
+            )
+        parts = ModelParts(self.cfg, dictionary, generator, self.hierarchy)
+        check_parts(parts)
+        for name, is_own in (
+            ("activation_generator", runs_own(generator, "sample", "forward")),
+            ("feature_dict", dictionary.is_own),
+        ):
+            if not is_own:
+                warn(
+                    f"{name} samples or maps by code or hooks of its user's "
+                    f"({type(getattr(self, name)).__qualname__}), which are not saved: what is "
+                    "read back is the package's own with the same numbers",
+                    stacklevel=stacklevel,
+                )
+        return parts
+
+    @classmethod
+    def load_from_disk(cls, path: Path | str, device: torch.device | str = "cpu") -> SyntheticModel:
+        """The model that :meth:`save` wrote: it samples the same bits.
+
+        Directories that the field's own package saved are read too. It saves no magnitudes: they
+        follow from the config's seed, and without one are drawn afresh, with a warning where that
+        makes a difference. Only safetensors and JSON are read, nothing that could be executed.
+
+        Args:
+            path: the directory of a model's two or three files.
+            device: where samples are made.
+
+        Raises:
+            FileNotFoundError: where the directory, its config or its weights are missing.
+            ValueError: where the files do not make a model; it names the file, what it says and
+                what was expected.
+        """
+        parts = read_model(path)
+        return cls(
+            parts.cfg,
+            parts.feature_dict,
+            parts.activation_generator,
+            parts.hierarchy,
+            device=device,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        model_path: str | None = None,
+        device: torch.device | str = "cpu",
+        force_download: bool = False,
+        *,
+        revision: str | None = None,
+    ) -> SyntheticModel:
+        """The model in a repository on the Hugging Face Hub; see :meth:`load_from_disk`.
+
+        The model's own two or three files are fetched, all of one commit, and kept in the Hub
+        client's cache, which also serves without a network. Needs ``pip install 'synthkern[hub]'``.
+
+        Args:
+            repo_id: "name" or "owner/name".
+            model_path: folder in the repository; None is its root.
+            device: where samples are made.
+            force_download: whether to fetch again what the cache holds.
+            revision: branch, tag or commit; None is the main branch.
+
+        Raises:
+            ImportError: where huggingface_hub is not installed.
+            FileNotFoundError: where there is no model, or none in the cache and the Hub is out of
+                reach.
+            OSError: where the Hub refuses or a transfer fails.
+            ValueError: where the files do not make a model.
+        """
+        as_bool("force_download", force_download)
+        folder = download_files(
+            as_repo_id("repo_id", repo_id),
+            as_folder("model_path", model_path),
+            (SYNTHETIC_MODEL_CONFIG_FILENAME, SYNTHETIC_MODEL_WEIGHTS_FILENAME),
+            (SYNTHETIC_MODEL_HIERARCHY_FILENAME,),
+            revision=None if revision is None else as_revision("revision", revision),
+            force_download=force_download,
+            needed=asks_for_hierarchy,
+        )
+        return cls.load_from_disk(folder, device)
+
+    @classmethod
+    def load_from_source(
+        cls, source: SyntheticModelConfig | Path | str, device: torch.device | str = "cpu"
+    ) -> SyntheticModel:
+        """A model built from a config, loaded from a directory or from the Hugging Face Hub.
+
+        Args:
+            source: a config; a directory, which a string is taken for where there is something of
+                that name, or it starts with "/", "./", "../" or "~"; else "repo_id" or
+                "repo_id:model_path" (see :meth:`from_pretrained`).
+            device: where samples are made.
+
+        Raises:
+            FileNotFoundError: where the directory is missing; else as the methods it calls.
+        """
+        if isinstance(source, SyntheticModelConfig) or is_foreign(source, SyntheticModelConfig):
+            return cls(as_model_config("source", source), device=device)
+        if not isinstance(source, (str, Path)):
+            raise TypeError(f"source must be a config, a directory or a repo_id, got {source!r}")
+        if source == "":
+            raise ValueError("source must be a config, a directory or a repo_id, got ''")
+        folder = Path(os.path.expanduser(source))
+        local = isinstance(source, Path) or source.startswith(("/", "./", "../", "~"))
+        if local or folder.exists():
+            if not folder.is_dir():
+                raise FileNotFoundError(f"source must be a directory, got {source!r}")
+            return cls.load_from_disk(folder, device)
+        repo_id, colon, model_path = str(source).partition(":")
+        if ":" in model_path:
+            raise ValueError(f"source must be 'repo_id' or 'repo_id:model_path', got {source!r}")
+        return cls.from_pretrained(repo_id, model_path if colon else None, device)
+
+
+class _Adopted(SyntheticModel):
+    """SAELens' model as one of ours: its own ``sample`` and ``save`` are called, whoever wrote
+    them.
+    """
+
+    def __init__(self, model: Any) -> None:
+        parts = model.feature_dict, model.activation_generator, getattr(model, "hierarchy", None)
+        super().__init__(model.cfg, *parts, device=parts[0].feature_vectors.device)
+        # In a tuple, as torch would take a module's module for a part of it.
+        self._model = (model,)
+
+    def sample(self, batch_size: int) -> torch.Tensor:  # type: ignore[override]
+        hidden: torch.Tensor = sampler_of("model", self._model[0])(batch_size)
+        return hidden.detach()
+
+    def check_savable(self, *, stacklevel: int = 2) -> Any:
+        """Nothing that could be known before: SAELens' model saves itself."""
+
+    def save(self, path: Path | str) -> None:
+        self._model[0].save(path)
+
+
+def is_foreign_model(value: Any) -> bool:
+    """Whether ``value`` is a model of another package, SAELens' above all."""
+    parts = ("cfg", "feature_dict", "activation_generator", "sample")
+    return not isinstance(value, SyntheticModel) and all(hasattr(value, part) for part in parts)
+
+
+def as_model(name: str, value: Any) -> SyntheticModel:
+    """A model as it is; SAELens' as one of ours that draws and saves as SAELens does.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(value, SyntheticModel):
+        return value
+    if not is_foreign_model(value):
+        raise TypeError(f"{name} must be a SyntheticModel, got {value!r}")
+    return _Adopted(value)
+
+
+def _check_size(name: str, sizes: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if sizes != expected:
+        raise ValueError(f"{name} must have the size {expected} of the config, got {sizes}")

@@ -1,0 +1,130 @@
+"""The tensors of a saved model: which there are, their shapes, and how they are checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from synthkern._checks import check_finite
+from synthkern.model.activation_generator import ActivationGenerator
+from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.storage.files import blaming, save_tensors
+from synthkern.storage.tensor_file import StoredTensor, TensorFile, open_tensors
+from synthkern.world.config import SyntheticModelConfig
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A tensor's shape in N features, D hidden units and r factors; whether it must be there."""
+
+    shape: tuple[str, ...]
+    required: bool = False
+
+
+#: The field's own package writes no magnitudes, and reads past them.
+_KINDS = {
+    "feature_vectors": _Kind(("N", "D"), required=True),
+    "bias": _Kind(("D",), required=True),
+    "firing_probabilities": _Kind(("N",), required=True),
+    "mean_firing_magnitudes": _Kind(("N",)),
+    "std_firing_magnitudes": _Kind(("N",)),
+    "correlation_factor": _Kind(("N", "r")),
+    "correlation_diag": _Kind(("N",)),
+}
+
+#: In the metadata, "true" or "false"; absent it is false.
+_SPARSE = "use_sparse_tensors"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the file of a model's weights holds.
+
+    Attributes:
+        tensors: by name.
+        use_sparse_tensors: whether the generator returns sparse COO tensors.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    use_sparse_tensors: bool
+
+
+def write_weights(
+    path: Path, dictionary: FeatureDictionary, generator: ActivationGenerator
+) -> None:
+    """Write the tensors of a model as safetensors."""
+    weights = {
+        "feature_vectors": dictionary.feature_vectors,
+        "bias": dictionary.bias,
+        "firing_probabilities": generator.firing_probabilities,
+        "mean_firing_magnitudes": generator.mean_firing_magnitudes,
+        "std_firing_magnitudes": generator.std_firing_magnitudes,
+    }
+    if generator.correlation is not None:
+        weights.update(generator.correlation._asdict())
+    save_tensors(path, weights, {_SPARSE: "true" if generator.use_sparse_tensors else "false"})
+
+
+def read_weights(path: Path, cfg: SyntheticModelConfig) -> Weights:
+    """Read the tensors of a model, none before the header is found to fit its config.
+
+    Raises:
+        ValueError: naming the file, where it is cut off or something else; for names, shapes or
+            dtypes that a model of that config has not; for NaN and infinity.
+    """
+    with open_tensors(path) as file:
+        with blaming(path):
+            _check_names(file.tensors, cfg)
+            _check_shapes(file.tensors, cfg)
+            sparse = _flag(file, _SPARSE)
+        tensors = {name: file.read(name) for name in file.tensors}
+    with blaming(path):
+        for name, tensor in tensors.items():
+            check_finite(name, tensor)
+    return Weights(tensors, sparse)
+
+
+def _check_names(found: dict[str, StoredTensor], cfg: SyntheticModelConfig) -> None:
+    required = [name for name, kind in _KINDS.items() if kind.required]
+    for what, names in (
+        ("lacks", [name for name in required if name not in found]),
+        ("has unknown", sorted(found.keys() - _KINDS)),
+    ):
+        if names:
+            raise ValueError(
+                f"a model's file {what} tensors {names}: found {sorted(found)}, "
+                f"known {list(_KINDS)}, of which {required} are required"
+            )
+    if ("correlation_factor" in found) != ("correlation_diag" in found):
+        raise ValueError(
+            f"correlation_factor and correlation_diag must come together, got {sorted(found)}"
+        )
+    if cfg.correlation is not None and "correlation_factor" not in found:
+        raise ValueError(
+            f"the config's correlation needs correlation_factor and correlation_diag, "
+            f"got {sorted(found)}"
+        )
+
+
+def _check_shapes(found: dict[str, StoredTensor], cfg: SyntheticModelConfig) -> None:
+    rank = "rank" if cfg.correlation is None else cfg.correlation.rank
+    sizes: dict[str, int | str] = {"N": cfg.num_features, "D": cfg.hidden_dim, "r": rank}
+    for name, stored in found.items():
+        expected = [sizes[letter] for letter in _KINDS[name].shape]
+        if len(stored.shape) != len(expected) or any(
+            isinstance(size, int) and size != got
+            for size, got in zip(expected, stored.shape, strict=True)
+        ):
+            shape = ", ".join(map(str, expected))
+            raise ValueError(
+                f"{name} must have the shape [{shape}] of the config, got {list(stored.shape)}"
+            )
+
+
+def _flag(file: TensorFile, name: str) -> bool:
+    text = file.metadata.get(name, "false")
+    if text not in ("true", "false"):
+        raise ValueError(f'{name} must be "true" or "false" in the metadata, got {text!r}')
+    return text == "true"

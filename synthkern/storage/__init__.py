@@ -1,0 +1,1 @@
+"""Files: JSON, safetensors, and folders that are saved whole."""

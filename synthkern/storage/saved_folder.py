@@ -1,0 +1,339 @@
+"""Files of a folder that change together: written beside the old ones, then moved over them.
+
+A save writes its files into a hidden folder within the folder, and then a journal of them there,
+which is the moment that counts: before it the old files are what the folder holds, from it on the
+new ones are. Then each is renamed to its place. Who is killed leaves the hidden folder behind:
+without a journal, the next save removes it; with one, whoever comes next finishes it, or reads
+through it where it may not write. The folder itself is never moved, so that it may be a mount
+point, or lie in one that cannot be written, and files of others in it are not touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from synthkern.storage.files import blaming, open_regular, read_json, write_json
+
+_Read = TypeVar("_Read")
+
+#: In a folder that is written: the new files, the journal among them, and what writers lock.
+_STAGED, _JOURNAL, _LOCK = ".synthkern.saving", ".journal.json", ".synthkern.lock"
+
+#: What the journal lists: files that are new, and files that are gone.
+_KEYS = ("written", "removed")
+
+#: Written and removed again, to see whether a folder can be saved to.
+_PROBE = ".synthkern.probe"
+
+#: How often files are read while others keep replacing them.
+_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class SavedFiles:
+    """The files that a folder holds.
+
+    Attributes:
+        folder: the folder.
+        places: where they are, by name, as far as they are there.
+    """
+
+    folder: Path
+    places: dict[str, Path]
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return name in self.places
+
+    def path(self, name: str) -> Path:
+        """Where a file is, or would be."""
+        return self.places.get(name, self.folder / name)
+
+
+@contextmanager
+def saved_folder(path: Path | str, names: Collection[str]) -> Iterator[Path]:
+    """A temporary folder whose files take their places in ``path`` when the block ends well.
+
+    Whenever the process dies, :func:`read_folder` finds the old files or the new ones, all of
+    them. Other processes that save to the folder wait until this one is done.
+
+    Args:
+        path: a folder, or a symbolic link to one, or nothing yet; missing parents are made.
+        names: of all files that belong together: those that are not written are removed.
+
+    Raises:
+        NotADirectoryError: where ``path`` is something else.
+        IsADirectoryError: where one of the files' names is a folder's.
+        OSError: naming the folder or the file, where it cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    made = _make(target)
+    try:
+        _refuse_folders(target, names)
+        with _locked(target):
+            _finish(target)
+            staged = target / _STAGED
+            try:
+                staged.mkdir()
+                yield staged
+                _write_journal(staged, names)
+            except BaseException as error:
+                shutil.rmtree(staged, ignore_errors=True)
+                _blame_final(error, staged, target)
+                raise
+            _finish(target)
+    except BaseException:
+        with suppress(OSError):
+            for folder in made:  # where nothing has come into them
+                folder.rmdir()
+        raise
+
+
+def check_writable_folder(path: Path | str, names: Collection[str] = ()) -> None:
+    """Save nothing to a folder, which is made where it is missing, to see whether that works.
+
+    Args:
+        path: as for :func:`saved_folder`.
+        names: of the files that are to be saved there.
+
+    Raises:
+        OSError: what :func:`saved_folder` would raise.
+    """
+    _refuse_folders(Path(path), names)
+    with saved_folder(path, [_PROBE]) as staged:
+        (staged / _PROBE).touch()
+    (Path(path) / _PROBE).unlink(missing_ok=True)
+
+
+def read_folder(
+    path: Path | str, names: Collection[str], read: Callable[[SavedFiles], _Read]
+) -> _Read:
+    """What ``read`` makes of the files of one save, whoever may save others meanwhile.
+
+    Args:
+        path: the folder.
+        names: of the files that belong together.
+        read: is given where they are; called again where they were replaced meanwhile.
+
+    Raises:
+        OSError: where there is no such folder, or its files were replaced during every attempt.
+        ValueError: naming the file, where one is no regular file or the journal is damaged; and
+            whatever ``read`` raises about files that stayed.
+    """
+    folder = Path(path)
+    os.listdir(folder)  # raises where it is none
+    for _ in range(_ATTEMPTS):
+        _finish_if_allowed(folder)
+        with ExitStack() as stack:
+            try:
+                files, seen = _look(folder, names), {}
+                for name, place in files.places.items():
+                    # While they are open, no other files can be taken for them.
+                    seen[name] = stack.enter_context(open_regular(place)).fileno()
+            except FileNotFoundError:  # moved to its place, or removed, meanwhile
+                continue
+            try:
+                found = read(files)
+            except (ValueError, OSError):
+                if _unchanged(files, seen, names):
+                    raise
+            else:
+                if _unchanged(files, seen, names):
+                    return found
+    raise OSError(errno.EAGAIN, "other processes keep replacing its files", str(folder))
+
+
+def has_file(path: Path | str, name: str) -> bool:
+    """Whether a folder is there and holds a file, or will when its save has been finished."""
+    return Path(path).is_dir() and _look(Path(path), [name]).has(name)
+
+
+def lock(descriptor: int, *, wait: bool = False) -> bool | None:
+    """Lock an open file: whether it is now; None where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Let go of a file and close it."""
+    # A process that was forked meanwhile has it open too, so that closing would not do.
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+def _make(target: Path) -> list[Path]:
+    """Make a folder and its parents; gives those that were missing, the innermost first."""
+    missing = [parent for parent in (target, *target.parents) if not parent.exists()]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target)) from error
+    for made in missing:
+        _fsync(made.parent)
+    return missing
+
+
+def _refuse_folders(target: Path, names: Collection[str]) -> None:
+    for name in names:
+        if (target / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target / name))
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Keep other writers of a folder out, once they are done."""
+    opened = _lock_file(target, wait=True)
+    assert opened is not None
+    try:
+        yield
+    finally:
+        # Before it is let go: who waits for it finds that it is gone, and makes another.
+        with suppress(OSError):
+            (target / _LOCK).unlink()
+        unlock(opened)
+
+
+def _lock_file(target: Path, *, wait: bool) -> int | None:
+    """A descriptor that holds a folder's lock; None where another process does."""
+    path = target / _LOCK
+    while True:
+        try:
+            opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            error.filename = str(target)  # what cannot be written
+            raise
+        locked = lock(opened, wait=wait)
+        if locked is False:
+            os.close(opened)
+            return None
+        if _is_at(path, opened):
+            return opened
+        unlock(opened)
+
+
+def _write_journal(staged: Path, names: Collection[str]) -> None:
+    """Say what the new files are, when they are on the disk."""
+    written = sorted(os.listdir(staged))
+    for name in written:
+        _fsync(staged / name)
+    removed = sorted(set(names) - set(written))
+    write_json(staged / _JOURNAL, {"written": written, "removed": removed})
+    _fsync(staged)
+    _fsync(staged.parent)
+
+
+def _read_journal(staged: Path) -> tuple[list[str], list[str]] | None:
+    """Names of the files that are new, and of those that are gone; None where none counts."""
+    path = staged / _JOURNAL
+    try:
+        data = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with blaming(path):
+        lists = [data.get(key) if isinstance(data, dict) else None for key in _KEYS]
+        for names in lists:
+            if not isinstance(names, list) or not all(_is_name(name) for name in names):
+                raise ValueError(f"this must be a journal with the lists {', '.join(_KEYS)}")
+    written, removed = lists
+    assert written is not None
+    assert removed is not None
+    return written, removed
+
+
+def _is_name(name: object) -> bool:
+    """Whether it is a file's in a folder, and leads nowhere else."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & {"/", "\0"}
+
+
+def _finish(target: Path) -> None:
+    """Let the files of a save whose journal is there take their places; remove what is left."""
+    staged = target / _STAGED
+    journal = _read_journal(staged)
+    if journal is not None:
+        written, removed = journal
+        for name in written:
+            with suppress(FileNotFoundError):  # in its place already
+                os.replace(staged / name, target / name)
+        for name in removed:
+            (target / name).unlink(missing_ok=True)
+        _fsync(target)
+        (staged / _JOURNAL).unlink()
+    if os.path.lexists(staged):
+        shutil.rmtree(staged)
+
+
+def _finish_if_allowed(folder: Path) -> None:
+    """Finish a save that was killed, where this process may write and nobody else does it."""
+    if not (folder / _STAGED / _JOURNAL).exists() or not os.access(folder, os.W_OK):
+        return
+    with suppress(OSError):
+        opened = _lock_file(folder, wait=False)
+        if opened is None:
+            return
+        try:
+            if _read_journal(folder / _STAGED) is not None:
+                _finish(folder)
+        finally:
+            with suppress(OSError):
+                (folder / _LOCK).unlink()
+            unlock(opened)
+
+
+def _look(folder: Path, names: Collection[str]) -> SavedFiles:
+    staged = folder / _STAGED
+    written, removed = _read_journal(staged) or ([], [])
+    places = {}
+    for name in names:
+        if name in written and (staged / name).exists():
+            places[name] = staged / name
+        elif name not in removed and (folder / name).exists():
+            places[name] = folder / name
+    return SavedFiles(folder, places)
+
+
+def _unchanged(files: SavedFiles, opened: dict[str, int], names: Collection[str]) -> bool:
+    return _look(files.folder, names) == files and all(
+        _is_at(files.places[name], descriptor) for name, descriptor in opened.items()
+    )
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether a path leads to what is open as ``descriptor``."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _blame_final(error: BaseException, staged: Path, target: Path) -> None:
+    """Let an error about a new file name the place that it was for."""
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        name = Path(error.filename)
+        if name.is_relative_to(staged):
+            error.filename = str(target / name.relative_to(staged))
+
+
+def _fsync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems have none of folders
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,164 @@
+"""The command that writes a report, as a user types it."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from made_up_runs import fill
+from report_pages import Page
+
+from synthkern.cli import main
+from synthkern.suite.database import RunDatabase
+from synthkern.suite.export import write_csv, write_json
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def files(directory: str) -> list[str]:
+    return sorted(path.name for path in Path(directory).rglob("*"))
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["report", *words]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    return shown.out.splitlines()
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["report", *words]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    return shown.err
+
+
+def test_the_page_is_in_the_directory(capsys: pytest.CaptureFixture[str]) -> None:
+    fill(Path("a"))
+    assert printed(capsys, "a") == ["a/report.html"]
+    assert files("a") == ["report.html", "suite.sqlite"]
+    data = Page(Path("a/report.html").read_text(encoding="utf-8")).data
+    assert (data["directory"], data["runs"]["count"]) == ("a", 18)
+
+
+def test_the_page_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    fill(Path("a"))
+    assert printed(capsys, "a", "--out", "deep/er/page.html") == ["deep/er/page.html"]
+    assert files("a") == ["suite.sqlite"]
+    assert files("deep") == ["er", "page.html"]
+
+
+def test_the_directory_where_one_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(Path("a"))
+    monkeypatch.chdir("a")
+    assert printed(capsys, ".") == ["report.html"]
+    assert Page(Path("report.html").read_text(encoding="utf-8")).data["directory"] == "a"
+
+
+def test_exports_are_those_of_the_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    database = fill(Path("a"))
+    words = ("a", "--export", "csv", "--export", "json", "--export", "csv")
+    assert printed(capsys, *words) == ["a/report.html", "a/runs.csv", "a/runs.json"]
+    write_csv(Path("runs.csv"), database.runs())
+    write_json(Path("runs.json"), database)
+    for name in ("runs.csv", "runs.json"):
+        assert Path("a", name).read_bytes() == Path(name).read_bytes()
+    assert len(json.loads(Path("a/runs.json").read_text())["runs"]) == 18
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_figures_are_beside_the_page(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    graph = importlib.import_module("plotly.graph_objects")
+    monkeypatch.setattr(
+        graph.Figure, "write_image", lambda _, path, scale: path.write_bytes(b"drawn")
+    )
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: object() if name == "kaleido" else find(name)
+    )
+    fill(Path("a"), l0s=(6.0,))
+    page, *drawn = printed(capsys, "a", "--figures", ending)
+    assert page == "a/report.html"
+    assert sorted(drawn) == [f"a/figures/{name}" for name in files("a/figures")]
+    assert [name.rpartition(".")[2] for name in drawn] == [ending] * 4
+
+
+def test_what_has_no_database_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty").mkdir()
+    Path("file").touch()
+    for name in ("missing", "empty", "file"):
+        text = refusal(capsys, name, "--out", "page.html")
+        assert text == (
+            f"synthkern: {name} must be a directory of 'synthkern bench', but it has no "
+            "suite.sqlite\n"
+        )
+    assert files(".") == ["empty", "file"]
+
+
+def test_a_database_that_is_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a").mkdir()
+    Path("a/suite.sqlite").write_bytes(b"no database" * 1000)
+    assert "a/suite.sqlite could not be used: " in refusal(capsys, "a")
+    assert files("a") == ["suite.sqlite"]
+
+
+def test_without_plotly_the_extra_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(Path("a"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "plotly"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    for words in (("a",), ("a", "--figures", "png")):
+        assert "pip install 'synthkern[plots]'" in refusal(capsys, *words)
+    assert files("a") == ["suite.sqlite"]
+
+
+def test_without_kaleido_there_is_no_half_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "kaleido" else find(name)
+    )
+    fill(Path("a"))
+    assert "pip install 'synthkern[images]'" in refusal(capsys, "a", "--figures", "svg")
+    assert files("a") == ["suite.sqlite"]
+
+
+def test_the_old_page_stays_where_no_new_one_can_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(Path("a"))
+    printed(capsys, "a")
+    before = Path("a/report.html").read_bytes()
+    RunDatabase("a").fail(RunDatabase("a").runs()[0].key, "Error: no")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("synthkern.storage.files.os.fsync", full)
+    assert refusal(capsys, "a").endswith("No space left on device: 'a/report.html'\n")
+    assert Path("a/report.html").read_bytes() == before
+    assert files("a") == ["report.html", "suite.sqlite"]
+
+
+def test_a_page_in_the_place_of_a_directory_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(Path("a"))
+    Path("b").mkdir()
+    assert "'b'" in refusal(capsys, "a", "--out", "b")
+    assert files(".") == ["a", "b", "suite.sqlite"]

@@ -1,0 +1,63 @@
+"""Worlds whose values no float holds, and rates below the stream's resolution."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import synthkern as synthetic
+
+
+@pytest.mark.parametrize(("mean", "std"), [(7e4, 0.0), (5e4, 1e4), (0.0, 2e4)])
+def test_magnitudes_that_the_dtype_cannot_hold(mean: float, std: float) -> None:
+    message = r"\+ 6.34 \* std_firing_magnitudes must be finite in torch.float16, got "
+    with pytest.raises(ValueError, match=message):
+        synthetic.ActivationGenerator(4, 0.5, std, mean, dtype="float16")
+    world = synthetic.ActivationGenerator(4, 0.5, std, mean)
+    before = world.sample(9, seed=1)
+    for narrow in (world.half, lambda: world.to(torch.float16)):
+        with pytest.raises(ValueError, match=message):
+            narrow()
+        assert torch.equal(world.sample(9, seed=1), before)
+    assert synthetic.ActivationGenerator(4, 0.5, std, mean).bfloat16().sample(2).isfinite().all()
+
+
+def test_magnitudes_that_overflow() -> None:
+    with pytest.raises(ValueError, match=r"std_firing_magnitudes must be finite in torch.float32"):
+        synthetic.ActivationGenerator(4, 0.5, 1e38, 3e38)
+
+
+def chain(depth: int) -> synthetic.HierarchyNode:
+    node = synthetic.HierarchyNode(depth)
+    for feature in reversed(range(depth)):
+        node = synthetic.HierarchyNode(feature, [node], scale_children_by_parent=True)
+    return node
+
+
+@pytest.mark.parametrize(
+    ("depth", "mean", "std", "message"),
+    [
+        (1, [1e-20, 1e10], [1e20, 1.0], "feature 1 must stay finite .* where feature 0 scales"),
+        (1, [1e-40, 1.0], [1.0, 0.0], "feature 1 must .* mean_firing_magnitudes is 9.99"),
+        (3, [1.0] * 4, [1e13] * 4, "feature 2 must .* where feature 1 scales it"),
+    ],
+)
+def test_scaling_that_overflows(
+    depth: int, mean: list[float], std: list[float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        synthetic.ActivationGenerator(
+            depth + 1, 0.9, std, mean, synthetic.hierarchy_modifier(chain(depth))
+        )
+
+
+def test_scaling_by_tiny_means_that_stays_finite() -> None:
+    world = synthetic.ActivationGenerator(
+        2, 0.9, [1e-41, 0.1], [1e-40, 1.0], synthetic.hierarchy_modifier(chain(1))
+    )
+    assert bool(world.sample(500, seed=1).isfinite().all())
+
+
+def test_rates_below_the_streams_resolution_are_zero() -> None:
+    rates = synthetic.effective_firing_probabilities(synthetic.ActivationGenerator(4, 1e-13))
+    assert rates.probabilities.tolist() == [0.0] * 4
