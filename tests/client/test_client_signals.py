@@ -8,9 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from small_suites import suite_data
 
 SCRIPT = """
 import sys
@@ -18,16 +22,18 @@ from synthkern.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
-WORDS = (
-    "train synth-sae-bench-1k --architecture topk --d-sae 32 --k 3 --samples {} "
-    "--batch-size 64 --checkpoint-seconds {} --no-run-final-eval --seed 1 --out"
+TRAIN = (
+    "train synth-sae-bench-1k --architecture topk --d-sae 32 --k 3 --samples 1e9 "
+    "--batch-size 64 --checkpoint-seconds 0.01 --no-run-final-eval --seed 1"
 )
+SAMPLE = "sample synth-sae-bench-1k --samples {} --batch-size 64 --seed 1"
+
+both = pytest.mark.parametrize("ignored", [False, True])
 
 
-def start(out: Path, samples: str, seconds: str, ignored: bool) -> subprocess.Popen[str]:
-    words = WORDS.format(samples, seconds).split()
+def start(out: Path, words: str, ignored: bool) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *words, str(out)],
+        [sys.executable, "-c", SCRIPT, *words.split(), "--out", str(out)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -37,21 +43,63 @@ def start(out: Path, samples: str, seconds: str, ignored: bool) -> subprocess.Po
     )
 
 
-@pytest.mark.parametrize("ignored", [False, True])
-def test_a_scheduler_ends_it_and_a_checkpoint_is_left(tmp_path: Path, ignored: bool) -> None:
-    out = tmp_path / "my sae"
-    with start(out, "1e9", "0.01", ignored) as process:
-        # The first checkpoint says that steps are being done.
-        while not list(tmp_path.rglob("training_state.json")):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        before = steps(tmp_path)
-        for _ in range(3):
-            process.send_signal(signal.SIGTERM)
-        errors = process.communicate()[1]
+def end_once(process: subprocess.Popen[str], ready: Callable[[], Any]) -> None:
+    """A scheduler's signals, three at once, when something says that work is being done."""
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    for _ in range(3):
+        process.send_signal(signal.SIGTERM)
+    errors = process.communicate()[1]
     assert process.returncode == 130, errors
     assert errors.endswith("interrupted; the same command continues\n")
-    assert steps(tmp_path) >= before
+
+
+@both
+def test_a_scheduler_ends_it_and_a_checkpoint_is_left(tmp_path: Path, ignored: bool) -> None:
+    out = tmp_path / "my sae"
+    with start(out, TRAIN, ignored) as process:
+        # The first checkpoint says that steps are being done.
+        end_once(process, lambda: list(tmp_path.rglob("training_state.json")))
+    assert steps(tmp_path) > 0
+
+
+@both
+def test_samples_that_were_written_are_kept(tmp_path: Path, ignored: bool) -> None:
+    out = tmp_path / "samples"
+    with start(out, SAMPLE.format("1e7"), ignored) as process:
+        end_once(process, lambda: (out / "shard-000003.safetensors").exists())
+    written = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*.safetensors")}
+    assert len(written) > 3
+    assert not list(out.glob("*.tmp"))
+    with start(out, SAMPLE.format("1e7"), ignored) as process:
+        following = f"shard-{len(written) + 1:06}.safetensors"
+        end_once(process, lambda: (out / following).exists())
+    # The last one was perhaps not in the manifest yet.
+    for name, when in sorted(written.items())[:-1]:
+        assert (out / name).stat().st_mtime_ns == when
+
+
+@both
+def test_a_suite_goes_on_where_it_was(tmp_path: Path, ignored: bool) -> None:
+    data = suite_data(seeds=[0])
+    long = {"training_samples": 10**8, "checkpoint_seconds": 0.01}
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(yaml.safe_dump({**data, "training": {**data["training"], **long}}))
+    out = tmp_path / "bench"
+    for _ in range(2):
+        before = steps(out) if list(out.rglob("training_state.json")) else 0
+        with start(out, f"bench {suite}", ignored) as process:
+            end_once(process, lambda: most_steps(out) > before)  # noqa: B023 - called here only
+        assert steps(out) > before
+
+
+def most_steps(root: Path) -> int:
+    """Steps of the checkpoint that there is, as far as it can be read while it is written."""
+    try:
+        return steps(root)
+    except (StopIteration, OSError, ValueError):
+        return 0
 
 
 def steps(root: Path) -> int:
