@@ -1,4 +1,4 @@
-"""Compare synthkern with the field's own package and with bare torch, in one run.
+"""Compare synthkern with SAELens and with bare torch, in one run.
 
     python benchmarks/compare.py
     python benchmarks/compare.py --only generation,memory --json figures.json --repeats 9

@@ -36,7 +36,7 @@ import synthkern as synthetic
 from synthkern.data.shards import SampleJob, write_samples
 from synthkern.evaluation.files import read_evaluation, write_evaluation
 from synthkern.sae import TrainingSAE, get_architecture, make_sae
-from synthkern.storage.files import blaming, read_json, write_json
+from synthkern.storage.files import errors_naming, read_json, write_json
 from synthkern.suite.database import LATENT_COLUMNS, Outcome, RunDatabase
 from synthkern.suite.plan import plan_runs
 from synthkern.suite.suite import load_suite
@@ -95,7 +95,7 @@ def write_config(folder: Path) -> None:
 def read_config(folder: Path) -> None:
     path = folder / "runner_config.json"
     data = read_json(path)
-    with blaming(path):
+    with errors_naming(path):
         SyntheticSAERunnerConfig.from_dict(data)
 
 
@@ -117,7 +117,7 @@ def read_suite(folder: Path) -> None:
     suite = load_suite(folder / "suite.yaml")
     # Anything else is a folder, or a repository on the Hub.
     if all(isinstance(world, dict) for world in suite.worlds.values()):
-        with blaming(folder / "suite.yaml"):
+        with errors_naming(folder / "suite.yaml"):
             plan_runs(suite)
 
 

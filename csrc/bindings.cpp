@@ -17,10 +17,10 @@
 #include <vector>
 
 #include "dictionary.hpp"
+#include "forest.hpp"
 #include "kernels.hpp"
 #include "sampler.hpp"
 #include "screen.hpp"
-#include "walk.hpp"
 
 namespace synthkern {
 

@@ -19,8 +19,8 @@ void bound_count_fires(const Array<int64_t>& latent_offsets, const Array<int32_t
     check(fires, "fires", {num_latents});
     check(hits, "hits", {num_latents});
     check(feature_fires, "feature_fires", {num_features});
-    const Entries latents{latent_offsets.data(), latent_indices.data(), num_latents};
-    const Entries features{feature_offsets.data(), feature_indices.data(), num_features};
+    const CsrPlaces latents{latent_offsets.data(), latent_indices.data(), num_latents};
+    const CsrPlaces features{feature_offsets.data(), feature_indices.data(), num_features};
     const FiringCounts counts{fires.mutable_data(), hits.mutable_data(),
                               feature_fires.mutable_data()};
     const int64_t batch = latent_offsets.size() - 1;

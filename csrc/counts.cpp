@@ -7,7 +7,7 @@ namespace synthkern {
 
 namespace {
 
-// Entries to a thread that are worth counts of its own and their addition at the end.
+// CsrPlaces to a thread that are worth counts of its own and their addition at the end.
 constexpr int64_t kEntriesPerThread = 1 << 16;
 
 void add(int64_t* to, const std::vector<int64_t>& from) {
@@ -25,7 +25,7 @@ struct Part {
 
 }  // namespace
 
-void count_fires(const Entries& latents, const Entries& features, int64_t batch,
+void count_fires(const CsrPlaces& latents, const CsrPlaces& features, int64_t batch,
                  const int32_t* matched, const FiringCounts& counts, int threads,
                  const Interrupt& interrupt) {
     const int64_t entries = latents.offsets[batch] + features.offsets[batch];

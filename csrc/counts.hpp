@@ -8,7 +8,7 @@
 namespace synthkern {
 
 // Which entries samples in CSR form have.
-struct Entries {
+struct CsrPlaces {
     const int64_t* offsets;  // [batch + 1]
     const int32_t* indices;  // [nnz], of [0, width)
     int64_t width;
@@ -22,7 +22,7 @@ struct FiringCounts {
 };
 
 // matched: [latents.width], the feature of each latent. Work follows the entries.
-void count_fires(const Entries& latents, const Entries& features, int64_t batch,
+void count_fires(const CsrPlaces& latents, const CsrPlaces& features, int64_t batch,
                  const int32_t* matched, const FiringCounts& counts, int threads,
                  const Interrupt& interrupt);
 

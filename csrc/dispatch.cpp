@@ -6,21 +6,24 @@
 
 namespace synthkern {
 
-extern const Kernels kBaseline;
+// clang-format off: a line each.
+namespace baseline { extern const Kernels kKernels; }
 #if defined(__x86_64__)
-extern const Kernels kAvx2, kAvx512;
+namespace avx2 { extern const Kernels kKernels; }
+namespace avx512 { extern const Kernels kKernels; }
 #endif
+// clang-format on
 
 const std::vector<const Kernels*>& available_kernels() {
     static const std::vector<const Kernels*> variants = [] {
-        std::vector<const Kernels*> found{&kBaseline};
+        std::vector<const Kernels*> found{&baseline::kKernels};
 #if defined(__x86_64__)
         __builtin_cpu_init();
         const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-        if (avx2) found.push_back(&kAvx2);
+        if (avx2) found.push_back(&avx2::kKernels);
         if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-            found.push_back(&kAvx512);
+            found.push_back(&avx512::kKernels);
 #endif
         return found;
     }();

@@ -1,4 +1,4 @@
-// Products of a sample's gradient with rows of the dictionary: part of kernels.inl.
+// Products of a sample's gradient with rows of the dictionary: part of kernels.cpp.
 
 constexpr int kPartial = 16;  // partial sums, whatever the width of the registers
 

@@ -1,4 +1,4 @@
-// Hidden activations of one sample: part of kernels.inl.
+// Hidden activations of one sample: part of kernels.cpp.
 
 #if defined(__AVX512F__)
 typedef float Wide __attribute__((vector_size(64)));

@@ -1,4 +1,4 @@
-// One step of matching pursuit on a sample's correlations: part of kernels.inl.
+// One step of matching pursuit on a sample's correlations: part of kernels.cpp.
 
 // correlations -= value * row, and the place of the largest, the first of equal ones; -1 where
 // none is above 0. NaN is never the largest. correlations, row: [n].

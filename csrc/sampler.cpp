@@ -4,8 +4,8 @@
 #include <memory>
 #include <utility>
 
+#include "forest.hpp"
 #include "kernels.hpp"
-#include "walk.hpp"
 
 namespace synthkern {
 

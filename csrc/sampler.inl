@@ -1,4 +1,4 @@
-// One thread's sampler: part of kernels.inl.
+// One thread's sampler: part of kernels.cpp.
 
 class Sampler final : public GroupSampler {
   public:

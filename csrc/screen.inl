@@ -1,4 +1,4 @@
-// The screen's arithmetic, two blocks of sixteen features at a time: part of kernels.inl.
+// The screen's arithmetic, two blocks of sixteen features at a time: part of kernels.cpp.
 
 constexpr int kTwoBlocks = 2 * kBlock;
 

@@ -1,4 +1,4 @@
-// Which numbers of a row are large: part of kernels.inl.
+// Which numbers of a row are large: part of kernels.cpp.
 
 // The places j in [0, n) where row[j] * scale[j] exceeds bounds[j] + bound, NaN among them, are
 // written to `places`, ascending; returns how many. scale, bounds: [n], or null for 1 and 0.

@@ -1,4 +1,4 @@
-"""The field's own package on a GPU, where it is installed."""
+"""SAELens on a GPU, where it is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The field's own package, through its public names, where it is installed.
+"""SAELens, through its public names, where it is installed.
 
 Its models here are made of the very tensors and trees of ours, so that both sample one world.
 """

@@ -6,7 +6,7 @@ import argparse
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from synthkern.storage.files import blaming, read_json
+from synthkern.storage.files import errors_naming, read_json
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import PRESETS
 from synthkern.world.translate import translate_config
@@ -23,7 +23,7 @@ def load_world(name: str) -> SyntheticModelConfig:
     if not path.is_file():
         raise ValueError(f"WORLD must be a JSON file or one of {', '.join(PRESETS)}, got {name!r}")
     data = read_json(path)
-    with blaming(path):
+    with errors_naming(path):
         return SyntheticModelConfig.from_dict(translate_config(data))
 
 

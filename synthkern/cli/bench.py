@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synthkern.cli.arguments import as_count
-from synthkern.suite.plan import words_of
+from synthkern.suite.plan import parse_filter
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
 from synthkern.suite.summary import summarize
@@ -33,7 +33,7 @@ def add_bench_command(commands: Any) -> None:
     )
     bench.add_argument(
         "--only",
-        type=words_of,
+        type=parse_filter,
         default=[],
         metavar="WORDS",
         help="runs of these worlds, SAEs and architectures, and of L0s and seeds such as l0=25 "

@@ -11,7 +11,7 @@ from typing import Any
 from synthkern.suite.comparison import compare_directories, compare_saes
 from synthkern.suite.comparison_text import comparison_text
 from synthkern.suite.database import Run, RunDatabase
-from synthkern.suite.plan import only, words_of
+from synthkern.suite.plan import only, parse_filter
 from synthkern.suite.summary import place_name
 
 
@@ -38,7 +38,7 @@ def add_compare_command(commands: Any) -> None:
     )
     compare.add_argument(
         "--only",
-        type=words_of,
+        type=parse_filter,
         default=[],
         metavar="WORDS",
         help="runs of these worlds, SAEs and architectures, and of L0s and seeds such as l0=25 "

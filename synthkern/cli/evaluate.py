@@ -11,7 +11,7 @@ from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_
 from synthkern.evaluation.files import write_evaluation
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae.saelens import load_sae
-from synthkern.storage.files import blaming, read_json
+from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.saved_folder import read_folder
 from synthkern.training.runner import RUNNER_CONFIG_FILENAME
 from synthkern.training.training import EVALUATION_START
@@ -62,7 +62,7 @@ def world_of(directory: Path, name: str | None, device: str) -> SyntheticModel:
         [RUNNER_CONFIG_FILENAME],
         lambda files: read_json(files.path(RUNNER_CONFIG_FILENAME)),
     )
-    with blaming(directory / RUNNER_CONFIG_FILENAME):
+    with errors_naming(directory / RUNNER_CONFIG_FILENAME):
         # The world alone is asked for: whatever else the run was, it has been.
         source = data.get("synthetic_model") if isinstance(data, dict) else None
         if not isinstance(source, dict | str):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from synthkern.suite.export import write_csv, write_json
-from synthkern.suite.report import check_images, read_contents, write_images, write_page
+from synthkern.suite.report import check_images, read_report_data, write_images, write_page
 
 #: Files in the directory, where nothing else is asked for.
 PAGE_FILENAME = "report.html"
@@ -44,7 +44,7 @@ def add_report_command(commands: Any) -> None:
 def _report(options: argparse.Namespace) -> int:
     if options.figures is not None:
         check_images(options.figures)
-    contents = read_contents(options.directory)
+    contents = read_report_data(options.directory)
     path = options.directory / PAGE_FILENAME if options.out is None else options.out
     write_page(contents, path)
     print(path)

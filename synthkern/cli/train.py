@@ -17,7 +17,7 @@ from synthkern.cli.evaluate import table
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae.registry import architecture_names, get_architecture
 from synthkern.sae.saelens import config_class_of
-from synthkern.storage.files import blaming, read_json
+from synthkern.storage.files import errors_naming, read_json
 from synthkern.training import SyntheticSAERunner, SyntheticSAERunnerConfig
 from synthkern.training.runner_config import flat, set_target_l0
 
@@ -174,7 +174,7 @@ def described_run(
 def _config_file(path: Path) -> dict[str, Any]:
     """What a runner_config.json says, of this package's or SAELens': the right kinds at least."""
     data = read_json(path)
-    with blaming(path):
+    with errors_naming(path):
         if not isinstance(data, dict):
             raise ValueError(f"this must be a run's config, got {data!r}")
         for name, kinds in (

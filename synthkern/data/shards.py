@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from synthkern._checks import as_int, as_seed, plain_fields
 from synthkern.model.files import SYNTHETIC_MODEL_CONFIG_FILENAME
 from synthkern.model.synthetic_model import SyntheticModel
-from synthkern.storage.files import blaming, file_hash, read_json, save_tensors, write_json
+from synthkern.storage.files import errors_naming, file_hash, read_json, save_tensors, write_json
 from synthkern.storage.saved_folder import has_file
 from synthkern.stream import STREAM_VERSION
 from synthkern.world.config import SyntheticModelConfig
@@ -170,7 +170,7 @@ def _claim(folder: Path, job: SampleJob) -> dict[str, str]:
     wanted = json.loads(json.dumps(job.manifest()))
     if path.exists():
         found = read_json(path)
-        with blaming(path):
+        with errors_naming(path):
             digests = _take_digests(found)
         differing = sorted(key for key in wanted if found.get(key) != wanted[key])
         if differing:

@@ -16,7 +16,7 @@ from synthkern._checks import as_int
 from synthkern.evaluation.calculator import Array, Groups
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.entries import entries_of
-from synthkern.evaluation.figures import Figures, Measured
+from synthkern.evaluation.figures import Measured, MetricSet
 from synthkern.evaluation.matching import Matching, match
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
 from synthkern.evaluation.sae_interface import (
@@ -121,7 +121,7 @@ def eval_sae_on_synthetic_data(
 
     count_of_groups = min(_GROUPS, samples, (2**31 - 1) // max(1, *decoder.shape, size[0]))
     ends = [samples * (g + 1) // count_of_groups for g in range(count_of_groups)]
-    figures = Figures(matching.best, size[0], count_of_groups)
+    figures = MetricSet(matching.best, size[0], count_of_groups)
     progress = tqdm(
         total=samples,
         desc="evaluating",
@@ -201,7 +201,7 @@ def _groups(begin: int, end: int, ends: Sequence[int]) -> Groups:
 
 
 def _result(
-    figures: Figures, matching: Matching, decoder: torch.Tensor, dictionary: Any
+    figures: MetricSet, matching: Matching, decoder: torch.Tensor, dictionary: Any
 ) -> SyntheticDataEvalResult:
     measured, per_latent = figures.compute()
     del per_latent["accuracy"]

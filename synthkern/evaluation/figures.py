@@ -28,7 +28,7 @@ class Measured(NamedTuple):
         return Measured(self.value[place], None if self.error is None else self.error[place])
 
 
-class Figures:
+class MetricSet:
     """Every figure that samples decide, of some groups of samples.
 
     Args:

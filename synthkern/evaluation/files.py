@@ -14,7 +14,13 @@ import numpy as np
 from synthkern._checks import is_number
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
-from synthkern.storage.files import blaming, read_bytes, read_json, write_atomically, write_json
+from synthkern.storage.files import (
+    errors_naming,
+    read_bytes,
+    read_json,
+    write_atomically,
+    write_json,
+)
 from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
 
 EVAL_STATS_FILENAME = "eval_stats.json"
@@ -74,7 +80,7 @@ def _read(files: SavedFiles) -> SyntheticDataEvalResult:
     stats = files.path(EVAL_STATS_FILENAME)
     data = read_json(stats)
     wanted = {f.name for f in fields(SyntheticDataEvalResult)} - {"standard_errors"}
-    with blaming(stats):
+    with errors_naming(stats):
         if not isinstance(data, dict) or not wanted <= data.keys():
             raise ValueError(f"this must be an evaluation with {', '.join(sorted(wanted))}")
         _check_figures({name: data[name] for name in wanted})
@@ -88,7 +94,7 @@ def _read(files: SavedFiles) -> SyntheticDataEvalResult:
 
 
 def _read_table(path: Path) -> PerLatent:
-    with blaming(path):
+    with errors_naming(path):
         text = read_bytes(path).decode("utf-8")
         names = text.partition("\n")[0].rstrip("\r").split(",")
         table = np.loadtxt(StringIO(text), delimiter=",", skiprows=1, ndmin=2)

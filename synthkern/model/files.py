@@ -17,7 +17,7 @@ from synthkern.model.build import build_mean_magnitudes, build_std_magnitudes
 from synthkern.model.feature_dictionary import FeatureDictionary
 from synthkern.model.hierarchy import Hierarchy
 from synthkern.model.weights import read_weights, write_weights
-from synthkern.storage.files import blaming, read_json, write_json
+from synthkern.storage.files import errors_naming, read_json, write_json
 from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -110,19 +110,19 @@ def _read(files: SavedFiles) -> ModelParts:
     recipe = files.path(SYNTHETIC_MODEL_CONFIG_FILENAME)
     weights = files.path(SYNTHETIC_MODEL_WEIGHTS_FILENAME)
     data = read_json(recipe)
-    with blaming(recipe):
+    with errors_naming(recipe):
         cfg = SyntheticModelConfig.from_dict(translate_config(data))
     hierarchy = _read_hierarchy(files, cfg)
     stored = read_weights(weights, cfg)
     tensors = stored.tensors
-    with blaming(recipe):
+    with errors_naming(recipe):
         std, mean = _magnitudes(tensors, cfg)
     correlation = None
     if "correlation_factor" in tensors:
         correlation = LowRankCorrelationMatrix(
             tensors["correlation_factor"], tensors["correlation_diag"]
         )
-    with blaming(weights):
+    with errors_naming(weights):
         dictionary = FeatureDictionary.from_vectors(tensors["feature_vectors"], tensors["bias"])
         dictionary.bias.requires_grad_(bool(cfg.bias))
         generator = ActivationGenerator(
@@ -146,7 +146,7 @@ def _read_hierarchy(files: SavedFiles, cfg: SyntheticModelConfig) -> Hierarchy |
         return None
     with _paused_collector():
         data = read_json(path)
-        with blaming(path):
+        with errors_naming(path):
             hierarchy = Hierarchy.from_dict(data)
             hierarchy.compiled(cfg.num_features)
     return hierarchy

@@ -308,7 +308,7 @@ class SyntheticModel(nn.Module):
     def load_from_disk(cls, path: Path | str, device: torch.device | str = "cpu") -> SyntheticModel:
         """The model that :meth:`save` wrote: it samples the same bits.
 
-        Directories that the field's own package saved are read too. It saves no magnitudes: they
+        Directories that SAELens saved are read too. It saves no magnitudes: they
         follow from the config's seed, and without one are drawn afresh, with a warning where that
         makes a difference. Only safetensors and JSON are read, nothing that could be executed.
 

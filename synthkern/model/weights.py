@@ -10,7 +10,7 @@ import torch
 from synthkern._checks import check_finite
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.feature_dictionary import FeatureDictionary
-from synthkern.storage.files import blaming, save_tensors
+from synthkern.storage.files import errors_naming, save_tensors
 from synthkern.storage.tensor_file import StoredTensor, TensorFile, open_tensors
 from synthkern.world.config import SyntheticModelConfig
 
@@ -23,7 +23,7 @@ class _Kind:
     required: bool = False
 
 
-#: The field's own package writes no magnitudes, and reads past them.
+#: SAELens writes no magnitudes, and reads past them.
 _KINDS = {
     "feature_vectors": _Kind(("N", "D"), required=True),
     "bias": _Kind(("D",), required=True),
@@ -75,12 +75,12 @@ def read_weights(path: Path, cfg: SyntheticModelConfig) -> Weights:
             dtypes that a model of that config has not; for NaN and infinity.
     """
     with open_tensors(path) as file:
-        with blaming(path):
+        with errors_naming(path):
             _check_names(file.tensors, cfg)
             _check_shapes(file.tensors, cfg)
             sparse = _flag(file, _SPARSE)
         tensors = {name: file.read(name) for name in file.tensors}
-    with blaming(path):
+    with errors_naming(path):
         for name, tensor in tensors.items():
             check_finite(name, tensor)
     return Weights(tensors, sparse)

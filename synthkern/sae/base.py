@@ -239,7 +239,7 @@ class TrainingSAE(nn.Module, ABC):
         *,
         fold_W_dec_norm: bool = False,
     ) -> _SAE:
-        """Load what :meth:`save_model` or :meth:`save_inference_model` wrote, or the field's own.
+        """Load what :meth:`save_model` or :meth:`save_inference_model` wrote, or SAELens' own.
 
         Files for inference give an SAE of the same name to train on: what they lack are the
         defaults. Torch's global generator is left as it is.

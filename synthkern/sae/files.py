@@ -11,7 +11,7 @@ import torch
 from synthkern._checks import as_device, as_dtype, check_finite
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.config_file import config_of
-from synthkern.storage.files import blaming, read_json, save_tensors, write_json
+from synthkern.storage.files import errors_naming, read_json, save_tensors, write_json
 from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
 from synthkern.storage.tensor_file import StoredTensor, TensorFile, open_tensors
 
@@ -59,24 +59,24 @@ def _read(
 ) -> Any:
     recipe, weights = files.path(SAE_CFG_FILENAME), files.path(SAE_WEIGHTS_FILENAME)
     data = read_json(recipe)
-    with blaming(recipe):
+    with errors_naming(recipe):
         # On the CPU first, wherever it was trained; the other device's memory is then taken once.
         cfg = config_of(data, device="cpu", dtype=dtype)
         found = owner.get_sae_class_for_architecture(cfg.architecture())
     with open_tensors(weights) as file:
-        with blaming(weights):
+        with errors_naming(weights):
             _check_decoder(file.tensors, cfg)
-        with torch.random.fork_rng(devices=[]), blaming(recipe):
+        with torch.random.fork_rng(devices=[]), errors_naming(recipe):
             sae = found(cfg)
         wanted = sae.state_dict()
         if found.process_state_dict_for_loading is not unprocessed:
             state = file.read_all()
-            with blaming(weights):
+            with errors_naming(weights):
                 sae.process_state_dict_for_loading(state)
                 _check_tensors(state, wanted)
         else:
             state = _stored_state(file, wanted, weights)
-    with blaming(weights):
+    with errors_naming(weights):
         for name, value in state.items():
             if value.is_floating_point():
                 check_finite(name, value)
@@ -100,7 +100,7 @@ def _stored_state(
     logarithms = "log_threshold" in file.tensors and "threshold" not in file.tensors
     stored = {"threshold": "log_threshold"} if logarithms and "threshold" in wanted else {}
     named = {other: name for name, other in stored.items()}
-    with blaming(path):
+    with errors_naming(path):
         _check_tensors({named.get(k, k): v for k, v in file.tensors.items()}, wanted)
     state = {
         name: file.read(stored.get(name, name), floating=value.is_floating_point())

@@ -21,7 +21,7 @@ from synthkern.sae.config import (
     coefficient,
 )
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
-from synthkern.sae.straight_through import jumprelu, step
+from synthkern.sae.straight_through import heaviside, jumprelu
 
 _MODES = ("step", "tanh", "quadratic")
 
@@ -176,7 +176,7 @@ class JumpReLUTrainingSAE(BoundedTrainingSAE):
         if self.cfg.jumprelu_sparsity_loss_mode == "tanh":
             norms = found.of_latents(torch.linalg.vector_norm(self.W_dec, dim=1))
             return found.sample_sums((self.cfg.jumprelu_tanh_scale * acts * norms).tanh())
-        l0 = found.sample_sums(step(found.values, threshold, *self._estimator))
+        l0 = found.sample_sums(heaviside(found.values, threshold, *self._estimator))
         if self.cfg.jumprelu_sparsity_loss_mode == "step":
             return l0
         target = self.cfg.target_l0

@@ -95,7 +95,7 @@ class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):
         """As TopK's, or the sum of every level's."""
         if not self.cfg.use_matryoshka_aux_loss:
             return super().auxiliary_loss(step_input, chosen, levels)
-        parts = [self.recovery_loss(step_input, chosen, level) for level in levels]
+        parts = [self.auxk_loss(step_input, chosen, level) for level in levels]
         return self.cfg.aux_loss_coefficient * torch.stack(parts).sum()
 
 

@@ -14,7 +14,7 @@ from synthkern.sae.config import Metadata, TrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME
 from synthkern.sae.normalization import OUTSIDE
 from synthkern.sae.registry import get_architecture
-from synthkern.storage.files import blaming, read_json
+from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.saved_folder import read_folder
 
 _PACKAGE = "sae_lens"
@@ -112,7 +112,7 @@ def load_sae(directory: Path, device: str) -> Any:
         directory, [SAE_CFG_FILENAME], lambda files: read_json(files.path(SAE_CFG_FILENAME))
     )
     architecture = data.get("architecture") if isinstance(data, dict) else None
-    with blaming(directory / SAE_CFG_FILENAME):
+    with errors_naming(directory / SAE_CFG_FILENAME):
         theirs = _is_theirs_alone(architecture)
     if theirs:
         return importlib.import_module("sae_lens").SAE.load_from_disk(directory, device=device)

@@ -1,4 +1,7 @@
-"""JumpReLU and a step, with straight-through gradients (Rajamanoharan et al. 2024, section 3)."""
+"""JumpReLU and the Heaviside step, with straight-through estimators of their gradients.
+
+Rajamanoharan et al. 2024, "Jumping Ahead", section 3.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,14 @@ def jumprelu(
     return out
 
 
-def step(
+def heaviside(
     x: torch.Tensor, threshold: torch.Tensor, bandwidth: float, ste_to_input: bool
 ) -> torch.Tensor:
-    """1 where x exceeds the threshold, else 0; its estimated gradient is ``-1 / bandwidth``."""
-    out: torch.Tensor = _Step.apply(  # type: ignore[no-untyped-call]
+    """The Heaviside step: 1 where x exceeds the threshold, else 0.
+
+    Its straight-through estimator is ``-1 / bandwidth`` within half a bandwidth.
+    """
+    out: torch.Tensor = _Heaviside.apply(  # type: ignore[no-untyped-call]
         x, threshold, bandwidth, ste_to_input
     )
     return out
@@ -49,7 +55,7 @@ class _JumpReLU(torch.autograd.Function):
         return grad_x + estimate if ctx.ste_to_input else grad_x, -estimate, None, None
 
 
-class _Step(torch.autograd.Function):
+class _Heaviside(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, threshold: torch.Tensor, bandwidth: float, ste_to_input: bool

@@ -199,11 +199,9 @@ class TopKTrainingSAE(EntriesTrainingSAE):
     ) -> torch.Tensor:
         """What the dead latents leave of the last level's residual, times the coefficient."""
         whole = Level(0, self.cfg.d_sae, levels[-1].sae_out)
-        return self.cfg.aux_loss_coefficient * self.recovery_loss(step_input, chosen, whole)
+        return self.cfg.aux_loss_coefficient * self.auxk_loss(step_input, chosen, whole)
 
-    def recovery_loss(
-        self, step_input: TrainStepInput, chosen: Chosen, level: Level
-    ) -> torch.Tensor:
+    def auxk_loss(self, step_input: TrainStepInput, chosen: Chosen, level: Level) -> torch.Tensor:
         """What the largest of the level's dead latents, D / 2 at most, leave of its residual.
 
         It is scaled down where fewer than D / 2 are dead.

@@ -134,7 +134,7 @@ def file_hash(path: Path) -> str:
 
 
 @contextmanager
-def blaming(path: Path) -> Iterator[None]:
+def errors_naming(path: Path) -> Iterator[None]:
     """Errors about what a file says become ValueErrors that name it."""
     try:
         yield

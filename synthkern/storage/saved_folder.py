@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from synthkern.storage.files import blaming, open_regular, read_json, write_json
+from synthkern.storage.files import errors_naming, open_regular, read_json, write_json
 
 _Read = TypeVar("_Read")
 
@@ -243,7 +243,7 @@ def _read_journal(staged: Path) -> tuple[list[str], list[str]] | None:
         data = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    with blaming(path):
+    with errors_naming(path):
         lists = [data.get(key) if isinstance(data, dict) else None for key in _KEYS]
         for names in lists:
             if not isinstance(names, list) or not all(_is_name(name) for name in names):

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthkern._checks import is_number
-from synthkern.storage.files import blaming, parse_json
+from synthkern.storage.files import errors_naming, parse_json
 from synthkern.suite.disk import database_error
 from synthkern.training.history import TrainingHistory, check_rows
 
@@ -203,7 +203,7 @@ class RunDatabase:
         """The suites' descriptions, by name."""
         with self._reading() as connection:
             rows = connection.execute("SELECT name, description FROM suites ORDER BY rowid")
-            with blaming(self.path):
+            with errors_naming(self.path):
                 return {
                     row["name"]: _object(f"suite {row['name']!r}", row["description"])
                     for row in rows
@@ -223,7 +223,7 @@ class RunDatabase:
                 "ORDER BY suite, position, key",
                 (suite, state),
             )
-            with blaming(self.path):
+            with errors_naming(self.path):
                 return [_run(row) for row in rows]
 
     def state(self, key: str) -> str:
@@ -236,13 +236,13 @@ class RunDatabase:
             row = connection.execute("SELECT state FROM runs WHERE key = ?", (key,)).fetchone()
         if row is None:
             raise KeyError(key)
-        with blaming(self.path):
+        with errors_naming(self.path):
             return _state(key, row["state"])
 
     def curves(self, keys: Iterable[str]) -> Iterator[tuple[str, TrainingHistory]]:
         """The training curves of those that have some."""
         for key, blob in self._blobs("SELECT rows FROM curves WHERE key = ?", keys):
-            with blaming(self.path), _naming(f"the curves of run {key!r}"):
+            with errors_naming(self.path), _naming(f"the curves of run {key!r}"):
                 history = TrainingHistory(check_rows(parse_json(_inflated(blob))))
             yield key, history
 
@@ -251,7 +251,7 @@ class RunDatabase:
     ) -> Iterator[tuple[str, dict[str, npt.NDArray[Any]]]]:
         """Columns [M] of :data:`LATENT_COLUMNS` of those that have some."""
         for key, blob in self._blobs("SELECT columns FROM latents WHERE key = ?", keys):
-            with blaming(self.path), _naming(f"the latents of run {key!r}"):
+            with errors_naming(self.path), _naming(f"the latents of run {key!r}"):
                 flat = np.frombuffer(_inflated(blob), "<f4")
                 table = flat.reshape(len(LATENT_COLUMNS), len(flat) // len(LATENT_COLUMNS))
             found: dict[str, npt.NDArray[Any]] = dict(zip(LATENT_COLUMNS, table, strict=True))

@@ -82,7 +82,7 @@ def plan_runs(suite: Suite) -> list[PlannedRun]:
     return list(runs.values())
 
 
-def words_of(text: str) -> list[str]:
+def parse_filter(text: str) -> list[str]:
     """The words for :func:`only` in a text, separated by commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
 

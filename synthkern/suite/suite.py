@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synthkern._checks import as_float, as_int, check_keys
-from synthkern.storage.files import blaming, read_json
+from synthkern.storage.files import errors_naming, read_json
 from synthkern.suite.plugins import load_python_file
 from synthkern.suite.published import Published, read_published
 from synthkern.suite.yaml_file import parse_yaml, read_yaml
@@ -159,7 +159,7 @@ def load_suite(source: str | Path) -> Suite:
     data = _read_python(path) if path.suffix == ".py" else read_yaml(path)
     if isinstance(data, Suite):
         return data
-    with blaming(path):
+    with errors_naming(path):
         return Suite.from_dict(data, path.parent)
 
 

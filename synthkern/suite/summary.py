@@ -22,7 +22,7 @@ TABLE_METRICS = {
 
 
 @dataclass(frozen=True)
-class Figure:
+class MeanStd:
     """One figure of an SAE, over seeds.
 
     Attributes:
@@ -65,7 +65,7 @@ class Group:
     suite: str
     world: str
     l0: float | None
-    saes: dict[str, dict[str, Figure]]
+    saes: dict[str, dict[str, MeanStd]]
     states: dict[str, dict[str, int]]
     failed: list[Run]
 
@@ -161,9 +161,9 @@ def _values(runs: Sequence[Run]) -> dict[str, list[float]]:
     return found
 
 
-def _figure(values: Sequence[float], published: Published | None) -> Figure:
+def _figure(values: Sequence[float], published: Published | None) -> MeanStd:
     count = len(values)
     mean = math.fsum(values) / count
     squares = math.fsum((value - mean) ** 2 for value in values)
     std = None if count == 1 else math.sqrt(squares / (count - 1))
-    return Figure(mean, std, count, published)
+    return MeanStd(mean, std, count, published)

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from synthkern.suite.published import Published
-from synthkern.suite.summary import TABLE_METRICS, Figure, Group, last_line
+from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd, last_line
 
 #: Decimals of a figure, where it is not a share.
 _DECIMALS = {"sae_l0": 2, "dead_latents": 1}
@@ -92,7 +92,7 @@ def _rows(group: Group) -> Iterator[_Row]:
             )
 
 
-def _text(metric: str, figure: Figure | Published) -> str:
+def _text(metric: str, figure: MeanStd | Published) -> str:
     decimals = _DECIMALS.get(metric, 4)
     spread = "" if figure.std is None else f" ± {figure.std:,.{decimals}f}"
     return f"{figure.mean:,.{decimals}f}{spread}"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from synthkern._checks import check_finite, is_number
-from synthkern.storage.files import blaming, read_json, save_tensors, write_json
+from synthkern.storage.files import errors_naming, read_json, save_tensors, write_json
 from synthkern.storage.saved_folder import (
     SavedFiles,
     check_writable_folder,
@@ -169,7 +169,7 @@ def check_checkpoint_folder(directory: Path) -> None:
 def _read(files: SavedFiles) -> Checkpoint:
     values = files.path(_VALUES)
     data = read_json(values)
-    with blaming(values):
+    with errors_naming(values):
         if not isinstance(data, dict) or data.get("version") != _VERSION:
             raise ValueError(f"this must be a checkpoint of version {_VERSION}")
         missing = {"recipe", "values", "progress", "history"} - data.keys()

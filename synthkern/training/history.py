@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from synthkern.storage.files import blaming, read_json, write_json
+from synthkern.storage.files import errors_naming, read_json, write_json
 
 #: One row: ``step`` and ``samples`` trained before it was taken, and figures by name.
 Row = dict[str, float]
@@ -56,7 +56,7 @@ class TrainingHistory:
             ValueError: naming the file, where it is something else.
         """
         data: Any = read_json(Path(path))
-        with blaming(Path(path)):
+        with errors_naming(Path(path)):
             return cls(check_rows(data.get("rows") if isinstance(data, dict) else data))
 
 

@@ -34,7 +34,7 @@ def train_together(trainings: Sequence[Training]) -> list[TrainingResult | Excep
         ValueError: where they are not of one stream.
     """
     _check(trainings)
-    lanes = [_Lane(training, is_alone=len(trainings) == 1) for training in trainings]
+    lanes = [_TrainingSlot(training, is_alone=len(trainings) == 1) for training in trainings]
     with ExitStack() as stack:
         for lane in lanes:
             stack.callback(lane.training.close)
@@ -65,7 +65,7 @@ def _check(trainings: Sequence[Training]) -> None:
             raise ValueError("trainings must be of one model, seed and batch size to share batches")
 
 
-def _go(lanes: Sequence[_Lane]) -> None:
+def _go(lanes: Sequence[_TrainingSlot]) -> None:
     for lane in lanes:
         lane.training.estimate_scale()
         lane.begin()
@@ -93,7 +93,7 @@ def _go(lanes: Sequence[_Lane]) -> None:
                 batch = first.training.batch_at(step)
 
 
-class _Lane:
+class _TrainingSlot:
     """One of the trainings, with the random numbers of torch that it has alone."""
 
     def __init__(self, training: Training, *, is_alone: bool) -> None:

@@ -1,4 +1,4 @@
-"""Configs of the field's own package in the terms of this one."""
+"""Configs of SAELens in the terms of this one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEGATIVE: dict[tuple[str, ...], Callable[[Any], Any]] = {
 
 
 def translate_config(config: Any) -> Any:
-    """A config that the field's own package wrote, as SyntheticModelConfig.from_dict wants it.
+    """A config that SAELens wrote, as SyntheticModelConfig.from_dict wants it.
 
     That package lets through dtypes with the prefix "torch.", an orthogonalization with a rate of
     0, and some numbers below zero. All else stays as it is, to be accepted or refused there.

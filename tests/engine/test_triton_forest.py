@@ -12,7 +12,7 @@ from synthkern import SparseActivations
 from synthkern.engine import reference
 from synthkern.engine.reference import forest as reference_forest
 from synthkern.engine.triton import forest_dense, forest_lists, forest_slots, forest_steps
-from synthkern.engine.triton.forest import apply_forest_dense, apply_forest_sparse, thin_rows
+from synthkern.engine.triton.forest import apply_forest_csr, apply_forest_dense, apply_forest_sparse
 from synthkern.engine.triton.launch import position_on, recording
 from synthkern.plan import Forest, compile_forest
 
@@ -353,7 +353,7 @@ def test_lists_anywhere_in_memory(dtype: torch.dtype) -> None:
         expected[place] = applied[b, lists[b].indices.long()]
     position = position_on(values.device, 5, start)
     held = indices.clone()
-    thin_rows(forest, begin, count, indices, values, means, position, ordinal, n)
+    apply_forest_csr(forest, begin, count, indices, values, means, position, ordinal, n)
     assert torch.equal(bits(values), bits(expected))
     assert torch.equal(indices, held)
 

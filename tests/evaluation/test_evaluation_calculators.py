@@ -13,7 +13,7 @@ import torch
 import synthkern as synthetic
 from synthkern import SparseActivations
 from synthkern.evaluation.calculator import Groups
-from synthkern.evaluation.figures import Figures
+from synthkern.evaluation.figures import MetricSet
 
 FORMS: dict[str, Callable[[torch.Tensor], Any]] = {
     "dense": lambda x: x,
@@ -228,12 +228,12 @@ def test_groups_are_kept_apart(sizes: list[int]) -> None:
         for drawn in random_pair(sum(sizes), 5, seed=4)
     )
     best = torch.tensor([1, 0, 1, 4, 2])
-    whole = Figures(best, 5, 5)
+    whole = MetricSet(best, 5, 5)
     whole.add_batch(features, latents, hidden, output, Groups(sizes, first=1))
     begin = 0
     for group, size in enumerate(sizes, start=1):
         rows = slice(begin, begin + size)
-        alone = Figures(best, 5, 1)
+        alone = MetricSet(best, 5, 1)
         alone.add_batch(features[rows], latents[rows], hidden[rows], output[rows], Groups([size]))
         for ours, expected in zip(whole._calculators, alone._calculators, strict=True):
             for name, sums in ours._sums.items():

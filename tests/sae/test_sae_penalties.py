@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from synthkern import sae as saes
-from synthkern.sae.straight_through import jumprelu, step
+from synthkern.sae.straight_through import heaviside, jumprelu
 from synthkern.sparse import SparseActivations
 
 # Only the gather would run in Triton's interpreter, which has tests of its own.
@@ -188,7 +188,7 @@ def test_straight_through_gradients_by_hand() -> None:
     assert [grad.tolist() for grad in grads] == [[0, 0, 1, 1], [0, -2, -2, 0]]
     grads = torch.autograd.grad(jumprelu(x, threshold, 0.5, True).sum(), (x, threshold))
     assert [grad.tolist() for grad in grads] == [[0, 2, 3, 1], [0, -2, -2, 0]]
-    out = step(x, threshold, 0.5, True)
+    out = heaviside(x, threshold, 0.5, True)
     assert out.tolist() == [0, 0, 1, 1]
     grads = torch.autograd.grad(out.sum(), (x, threshold))
     assert [grad.tolist() for grad in grads] == [[0, 2, 2, 0], [0, -2, -2, 0]]

@@ -1,4 +1,4 @@
-"""The same world as the field's own package builds from the same config, where it is installed.
+"""The same world as SAELens builds from the same config, where it is installed.
 
 ``pip install -c constraints.txt '.[test,peer]' && pytest -m peer``
 """

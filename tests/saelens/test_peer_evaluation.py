@@ -1,4 +1,4 @@
-"""The field's own package gives the same numbers for the same SAE and the same activations."""
+"""SAELens gives the same numbers for the same SAE and the same activations."""
 
 from __future__ import annotations
 

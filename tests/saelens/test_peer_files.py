@@ -1,4 +1,4 @@
-"""Directories that the field's own package saved load here, and ours load there.
+"""Directories that SAELens saved load here, and ours load there.
 
 ``pip install -c constraints.txt '.[test,peer]' && pytest -m peer``
 """

@@ -1,4 +1,4 @@
-"""Training steps of the field's own package on the same weights and the same batch."""
+"""Training steps of SAELens on the same weights and the same batch."""
 
 from __future__ import annotations
 

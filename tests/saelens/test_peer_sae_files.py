@@ -1,4 +1,4 @@
-"""SAE files that the field's own package loads, and its files loaded here."""
+"""SAE files that SAELens loads, and its files loaded here."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from made_up_runs import PUBLISHED, fill
 from selenium.webdriver.common.keys import Keys
 
 from synthkern.suite.database import Run, RunDatabase
-from synthkern.suite.report import read_contents, write_images, write_page
+from synthkern.suite.report import read_report_data, write_images, write_page
 from synthkern.suite.report.figure import style, trace
 from synthkern.suite.report.figures import figures
 from synthkern.suite.summary import summarize_directory
@@ -52,7 +52,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> RunDatabase:
     database.fail(runs[3].key, TRACEBACK)
     database.start(runs[10].key, "0.1.0", 1, {"gpu": "H200"})
     database.reset(runs[20].key)
-    write_page(read_contents(directory), directory / "report.html")
+    write_page(read_report_data(directory), directory / "report.html")
     return database
 
 
@@ -150,7 +150,7 @@ def test_everything_is_shown_in_any_window(page: Browser, width: int, dark: bool
 
 
 def test_figures_are_put_together_as_in_python(page: Browser, database: RunDatabase) -> None:
-    contents = read_contents(database.path.parent)
+    contents = read_report_data(database.path.parent)
     ids = page.run("return [...document.querySelectorAll('#figures section')].map(({id}) => id)")
     of_place = {
         each.kind.name: each
@@ -336,7 +336,7 @@ def test_colours_follow_their_user(page: Browser) -> None:
 
 
 def opened(browser: Browser, directory: Path) -> Browser:
-    write_page(read_contents(directory), directory / "report.html")
+    write_page(read_report_data(directory), directory / "report.html")
     browser.open(directory / "report.html")
     return browser
 
@@ -392,7 +392,7 @@ def test_directories_with_little_in_them(browser: Browser, tmp_path: Path) -> No
 def test_images_are_pictures(tmp_path: Path, ending: str) -> None:
     pytest.importorskip("kaleido")
     fill(tmp_path, l0s=(6.0,), seeds=(0, 1))
-    paths = write_images(read_contents(tmp_path), tmp_path / "figures", ending)
+    paths = write_images(read_report_data(tmp_path), tmp_path / "figures", ending)
     assert len(paths) == 4
     for path in paths:
         content = path.read_bytes()

@@ -12,7 +12,7 @@ from small_training import small_world
 
 import synthkern as synthetic
 from synthkern.suite.database import PlannedRun
-from synthkern.suite.plan import only, plan_runs, words_of
+from synthkern.suite.plan import only, parse_filter, plan_runs
 from synthkern.suite.suite import Suite
 
 TWO = {"A": "topk", "B": "batchtopk"}
@@ -142,7 +142,7 @@ def test_words_choose_runs() -> None:
     assert only(runs, ["small"]) == runs
     with pytest.raises(ValueError, match=r"must name some of A, B, .*; got 'l0=5'"):
         only(runs, ["A", "l0=5"])
-    assert words_of(" A b,, seed=1 ,") == ["A b", "seed=1"]
+    assert parse_filter(" A b,, seed=1 ,") == ["A b", "seed=1"]
 
 
 @pytest.mark.parametrize(

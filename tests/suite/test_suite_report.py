@@ -12,7 +12,7 @@ from made_up_runs import fill, outcome
 from report_pages import Page, config_of, in_rows
 
 from synthkern.suite.database import RunDatabase
-from synthkern.suite.report import page, read_contents
+from synthkern.suite.report import page, read_report_data
 from synthkern.suite.report.figure import label, short, wide
 from synthkern.suite.summary import TABLE_METRICS, summarize_directory
 
@@ -31,7 +31,7 @@ NAMES = (
 
 
 def page_of(directory: Path) -> Page:
-    return Page(page(read_contents(directory)))
+    return Page(page(read_report_data(directory)))
 
 
 def data_of(directory: Path) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from made_up_runs import WORLD, fill, outcome
 
 from synthkern.suite.database import LATENT_COLUMNS, Run, RunDatabase
-from synthkern.suite.report import check_images, read_contents, write_images
+from synthkern.suite.report import check_images, read_report_data, write_images
 from synthkern.suite.report.contents import in_words
 from synthkern.suite.report.embedded import embedded
 from synthkern.suite.report.figures import KINDS, figures
@@ -25,7 +25,7 @@ PLACE = ("made-up", WORLD)
 
 def figure_of(directory: Path, kind: str, l0: float | None = None, world: str = WORLD) -> Any:
     """The one figure of a kind and a place, as the page has it."""
-    data = embedded(read_contents(directory))
+    data = embedded(read_report_data(directory))
     (found,) = (
         figure
         for figure in data["figures"]
@@ -48,7 +48,7 @@ def finish(database: RunDatabase, run: Run, **changes: Any) -> None:
 
 
 def test_there_is_a_figure_of_each_kind_for_each_place(tmp_path: Path) -> None:
-    contents = read_contents(fill(tmp_path, worlds=("a", "b"), l0s=(6.0, None)).path.parent)
+    contents = read_report_data(fill(tmp_path, worlds=("a", "b"), l0s=(6.0, None)).path.parent)
     places = [(each.kind.name, each.world, each.l0) for each in figures(contents)]
     assert places == [
         *(("metrics", world, None) for world in "ab"),
@@ -178,7 +178,7 @@ def test_throughput_is_by_hardware(tmp_path: Path) -> None:
         1: {"y": ["BatchTopK", "Gated"], "x": [5000, 20], "error_x.array": [0, 0]},
     }
     assert (panel["lines"], panel["log"]) == (2, "x")
-    assert read_contents(tmp_path).hardware == ["made up, threads 2", "fast"]
+    assert read_report_data(tmp_path).hardware == ["made up, threads 2", "fast"]
 
 
 def test_names_beside_an_axis_are_short_where_they_stay_different(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_hardware_in_words() -> None:
 
 def test_images_draw_what_the_page_draws(tmp_path: Path) -> None:
     fill(tmp_path)
-    contents = read_contents(tmp_path)
+    contents = read_report_data(tmp_path)
     layers = {"mean": "scatter", "published": "scatter", "low": "scatter", "high": "scatter"}
     layers |= {"cells": "heatmap", "means": "scatter"}
     kinds = set()
@@ -244,7 +244,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_each_figure_is_a_file(tmp_path: Path, ending: str, written: list[Path]) -> None:
     fill(tmp_path, suite="../a b", worlds=("w/1", "w?1"), l0s=(6.5,))
-    paths = write_images(read_contents(tmp_path), tmp_path / "figures", ending)
+    paths = write_images(read_report_data(tmp_path), tmp_path / "figures", ending)
     assert paths == written
     assert [path.name for path in paths] == [
         f"metrics-..-a-b-w-1.{ending}",

@@ -10,7 +10,7 @@ from suite_runs import run
 
 from synthkern.suite.database import RunDatabase
 from synthkern.suite.published import Published
-from synthkern.suite.summary import Figure, last_line, summarize, summarize_directory
+from synthkern.suite.summary import MeanStd, last_line, summarize, summarize_directory
 
 
 def published(mean: float, std: float, **other: object) -> Published:
@@ -30,7 +30,7 @@ def test_mean_and_standard_deviation_over_seeds() -> None:
 
 def test_one_seed_has_no_standard_deviation() -> None:
     (group,) = summarize([run(mcc=0.5)])
-    assert group.saes == {"A": {"mcc": Figure(0.5, None, 1)}}
+    assert group.saes == {"A": {"mcc": MeanStd(0.5, None, 1)}}
 
 
 def test_what_is_not_finite_counts_as_missing() -> None:
@@ -50,7 +50,7 @@ def test_only_finished_runs_have_figures() -> None:
         run("B", 0, state="pending"),
     ]
     (group,) = summarize(runs)
-    assert group.saes == {"A": {"mcc": Figure(0.5, None, 1)}, "B": {}}
+    assert group.saes == {"A": {"mcc": MeanStd(0.5, None, 1)}, "B": {}}
     assert group.states == {
         "A": {"pending": 0, "running": 1, "done": 1, "failed": 1},
         "B": {"pending": 1, "running": 0, "done": 0, "failed": 0},

@@ -6,12 +6,12 @@ import torch
 
 from synthkern._checks import check_finite
 from synthkern.engine.triton.forest_dense import walk_dense
-from synthkern.engine.triton.forest_lists import thin_rows
+from synthkern.engine.triton.forest_lists import apply_forest_csr
 from synthkern.engine.triton.launch import position_on
 from synthkern.plan import Forest
 from synthkern.sparse import SparseActivations
 
-__all__ = ["apply_forest_dense", "apply_forest_sparse", "thin_rows"]
+__all__ = ["apply_forest_csr", "apply_forest_dense", "apply_forest_sparse"]
 
 
 def apply_forest_dense(
@@ -42,13 +42,13 @@ def apply_forest_sparse(
     ordinal: int,
     /,
 ) -> SparseActivations:
-    """Apply a forest to activations in CSR form, as :func:`thin_rows` does.
+    """Apply a forest to activations in CSR form, as :func:`apply_forest_csr` does.
 
     They are finite, which the engine has checked. Entries that are or became zero are dropped;
     waits for the device once, for the number of those that are left.
     """
     values = activations.values.detach().clone(memory_format=torch.contiguous_format)
-    thin_rows(
+    apply_forest_csr(
         forest,
         activations.offsets[:-1].contiguous(),
         activations.offsets.diff().int(),

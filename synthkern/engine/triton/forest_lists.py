@@ -154,7 +154,7 @@ def _find(indices, wanted, here, count, longest):
     return tl.where(here & found, at, -1)
 
 
-def thin_rows(
+def apply_forest_csr(
     forest: Forest,
     begin: torch.Tensor,
     count: torch.Tensor,

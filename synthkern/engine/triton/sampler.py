@@ -36,7 +36,7 @@ import triton.language as tl
 from synthkern.engine.backend import Drawn
 from synthkern.engine.triton.dictionary import gather, gather_rows
 from synthkern.engine.triton.factors import draw_factors
-from synthkern.engine.triton.forest import thin_rows
+from synthkern.engine.triton.forest import apply_forest_csr
 from synthkern.engine.triton.launch import launch, position_on, processors
 from synthkern.engine.triton.plan import BoundPlan, bound_plan
 from synthkern.engine.triton.rows import Rows, collect, drop_zeros
@@ -290,7 +290,7 @@ def _apply_later(plan: Plan, position: torch.Tensor, first: int, rows: Rows) -> 
         position = position.clone()
         position[1] += first
     for ordinal, forest in enumerate(plan.forests[1:], start=1):
-        thin_rows(
+        apply_forest_csr(
             forest,
             rows.begin,
             rows.counts,

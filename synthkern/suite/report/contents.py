@@ -15,7 +15,7 @@ Place = tuple[str, str, str, float | None]
 
 
 @dataclass(frozen=True)
-class Contents:
+class ReportData:
     """A directory's runs.
 
     Attributes:
@@ -45,7 +45,7 @@ class Contents:
         return found
 
 
-def read_contents(directory: Path | str) -> Contents:
+def read_report_data(directory: Path | str) -> ReportData:
     """The runs of a directory.
 
     Raises:
@@ -60,7 +60,7 @@ def read_contents(directory: Path | str) -> Contents:
             [run for run in runs if run.suite == name], published_values(description)
         )
     ]
-    return Contents(
+    return ReportData(
         directory=Path(directory),
         database=database,
         suites=suites,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synthkern.suite.report.contents import Contents
-from synthkern.suite.report.figure import Kind, Panel, Series, short, wide
+from synthkern.suite.report.contents import ReportData
+from synthkern.suite.report.figure import FigureSpec, Panel, Series, short, wide
 from synthkern.training.history import TrainingHistory
 
 #: Panels: the figures of a history's rows, and whether an axis may be a logarithm.
@@ -26,7 +26,7 @@ _BUDGET = 500_000
 #: Points of a curve, however many there are.
 _FEWEST, _MOST = 12, 200
 
-CURVES = Kind(
+CURVES = FigureSpec(
     name="curves",
     title="Training curves",
     caption="Means over seeds; the bands go from the lowest seed to the highest.",
@@ -62,7 +62,7 @@ CURVES = Kind(
 )
 
 
-def curve_panels(contents: Contents) -> dict[tuple[str, str, float | None], list[Panel]]:
+def curve_panels(contents: ReportData) -> dict[tuple[str, str, float | None], list[Panel]]:
     """For every suite, world and L0 that was asked for a panel per figure."""
     places = contents.finished()
     drawn: dict[tuple[str, str, float | None], dict[str, list[Series]]] = {}

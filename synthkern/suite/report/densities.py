@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from synthkern.suite.database import Run
-from synthkern.suite.report.contents import Contents
-from synthkern.suite.report.figure import Kind, Panel, Series, short
+from synthkern.suite.report.contents import ReportData
+from synthkern.suite.report.figure import FigureSpec, Panel, Series, short
 
 #: Cells in all figures of a report together.
 _BUDGET = 600_000
@@ -18,7 +18,7 @@ _BUDGET = 600_000
 #: Cells along a side, however many figures there are.
 _FEWEST, _MOST = 8, 40
 
-DENSITIES = Kind(
+DENSITIES = FigureSpec(
     name="precision-recall",
     title="Latents as detectors of their features",
     caption="Share of an SAE's latents by precision and recall, all seeds together, with the same "
@@ -77,7 +77,7 @@ class _Latents:
         self.sums += [recall.sum(dtype=float), precision.sum(dtype=float)]
 
 
-def density_panels(contents: Contents) -> dict[tuple[str, str, float | None], list[Panel]]:
+def density_panels(contents: ReportData) -> dict[tuple[str, str, float | None], list[Panel]]:
     """For every suite, world and L0 that was asked for a panel per SAE."""
     places = contents.finished()
     side = int(np.sqrt(_BUDGET / max(1, len(places))))
@@ -96,7 +96,7 @@ def density_panels(contents: Contents) -> dict[tuple[str, str, float | None], li
     }
 
 
-def _counted(contents: Contents, runs: list[Run], side: int) -> _Latents:
+def _counted(contents: ReportData, runs: list[Run], side: int) -> _Latents:
     latents = _Latents(np.zeros((side, side)))
     columns = ("precision", "recall", "rate")
     for _, found in contents.database.latents((run.key for run in runs), columns):

@@ -12,18 +12,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from synthkern.suite.database import STATES, Run
-from synthkern.suite.report.contents import Contents, in_words
+from synthkern.suite.report.contents import ReportData, in_words
 from synthkern.suite.report.figure import LOGARITHM, Figure, short, style
 from synthkern.suite.report.figures import KINDS, figures
 from synthkern.suite.report.pool import Pool, pooled, pooled_configs
-from synthkern.suite.summary import TABLE_METRICS, Group, finite_metrics
-from synthkern.suite.summary import Figure as Summed
+from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd, finite_metrics
 
 #: Characters of all tracebacks together, and the fewest of one: its end is kept.
 _ERRORS, _ERROR = 1_000_000, 400
 
 
-def embedded(contents: Contents) -> dict[str, Any]:
+def embedded(contents: ReportData) -> dict[str, Any]:
     """All that the page shows."""
     return {
         "directory": contents.directory.resolve().name,
@@ -70,7 +69,7 @@ def _group(group: Group) -> dict[str, Any]:
     }
 
 
-def _summed(figure: Summed | None) -> dict[str, Any] | None:
+def _summed(figure: MeanStd | None) -> dict[str, Any] | None:
     if figure is None:
         return None
     result: dict[str, Any] = {"mean": figure.mean, "std": figure.std, "count": figure.count}
@@ -80,7 +79,7 @@ def _summed(figure: Summed | None) -> dict[str, Any] | None:
     return result
 
 
-def _figures(contents: Contents) -> dict[str, Any]:
+def _figures(contents: ReportData) -> dict[str, Any]:
     """Kinds, figures, and the places along x that many traces share, once each."""
     shared = Pool()
     return {

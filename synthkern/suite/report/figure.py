@@ -1,7 +1,7 @@
 """Figures as data: the page draws them, and :mod:`synthkern.suite.report.images` does.
 
-What all figures of a kind share is said once, in :class:`Kind`; a figure itself is little more than
-its numbers. :func:`trace` puts the two together, here as in ``figures.js``.
+What all figures of a kind share is said once, in :class:`FigureSpec`; a figure itself is little
+more than its numbers. :func:`trace` puts the two together, here as in ``figures.js``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _OPACITIES = ((0.0, 0.0), (0.0005, 0.15), (0.01, 0.3), (0.1, 0.55), (0.3, 0.75),
 
 
 @dataclass(frozen=True)
-class Kind:
+class FigureSpec:
     """What figures of a kind have in common.
 
     Attributes:
@@ -106,7 +106,7 @@ class Panel:
 class Figure:
     """Panels of a suite and a world, and an L0 where the kind has one for each."""
 
-    kind: Kind
+    kind: FigureSpec
     suite: str
     world: str
     l0: float | None
@@ -134,7 +134,7 @@ def label(text: str, most: int = 120) -> str:
     return html.escape(text, quote=False).replace("$", "&#36;")
 
 
-def trace(kind: Kind, series: Series, styles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def trace(kind: FigureSpec, series: Series, styles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The attributes of a series' plotly trace."""
     result: dict[str, Any] = _filled(kind.layers[series.layer], styles[series.style])
     for path, value in series.values.items():

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from synthkern.suite.report.contents import Contents
+from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.curves import CURVES, curve_panels
 from synthkern.suite.report.densities import DENSITIES, density_panels
-from synthkern.suite.report.figure import Figure, Kind
+from synthkern.suite.report.figure import Figure, FigureSpec
 from synthkern.suite.report.metrics import METRICS, metric_panels
 from synthkern.suite.report.throughput import THROUGHPUT, throughput_panels
 
 #: In the order of the page.
-KINDS: tuple[Kind, ...] = (METRICS, CURVES, DENSITIES, THROUGHPUT)
+KINDS: tuple[FigureSpec, ...] = (METRICS, CURVES, DENSITIES, THROUGHPUT)
 
 
-def figures(contents: Contents) -> Iterator[Figure]:
+def figures(contents: ReportData) -> Iterator[Figure]:
     """Those of finished runs: for every suite and world, and L0 where the kind is by L0."""
     for (suite, world), panels in metric_panels(contents).items():
         yield Figure(METRICS, suite, world, None, panels)

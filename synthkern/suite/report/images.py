@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synthkern.plots.figure import check_arguments, finish, plotly
-from synthkern.suite.report.contents import Contents
+from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.figure import LOGARITHM, Figure, label, style, trace
 from synthkern.suite.report.figures import figures
 from synthkern.suite.summary import place_name
@@ -45,7 +45,7 @@ def check_images(ending: str) -> None:
     )
 
 
-def write_images(contents: Contents, folder: Path, ending: str) -> list[Path]:
+def write_images(contents: ReportData, folder: Path, ending: str) -> list[Path]:
     """Draw each figure of a report into a file of its own; gives the files.
 
     Args:
@@ -69,7 +69,7 @@ def write_images(contents: Contents, folder: Path, ending: str) -> list[Path]:
     return list(written)
 
 
-def drawn(contents: Contents, figure: Figure) -> Any:
+def drawn(contents: ReportData, figure: Figure) -> Any:
     """A figure as plotly's, two panels beside one another."""
     kind, panels = figure.kind, figure.panels
     names = contents.saes if kind.legend == "saes" else contents.hardware

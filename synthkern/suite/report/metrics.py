@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from synthkern.suite.report.contents import Contents
-from synthkern.suite.report.figure import Kind, Panel, Series, short
-from synthkern.suite.summary import TABLE_METRICS, Group
-from synthkern.suite.summary import Figure as Summed
+from synthkern.suite.report.contents import ReportData
+from synthkern.suite.report.figure import FigureSpec, Panel, Series, short
+from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd
 
 _BAR = {"type": "data", "thickness": 1.2, "width": 3}
 
-METRICS = Kind(
+METRICS = FigureSpec(
     name="metrics",
     title="Metrics against L0",
     caption="Means over seeds at the measured L0; bars are standard deviations over seeds. Where "
@@ -42,7 +41,7 @@ METRICS = Kind(
 )
 
 
-def metric_panels(contents: Contents) -> dict[tuple[str, str], list[Panel]]:
+def metric_panels(contents: ReportData) -> dict[tuple[str, str], list[Panel]]:
     """For every suite and world with a finished run a panel per metric."""
     groups: dict[tuple[str, str], list[Group]] = {}
     for group in contents.groups:
@@ -51,7 +50,7 @@ def metric_panels(contents: Contents) -> dict[tuple[str, str], list[Panel]]:
     return {place: panels for place, panels in found.items() if panels}
 
 
-def _panels(contents: Contents, groups: list[Group]) -> list[Panel]:
+def _panels(contents: ReportData, groups: list[Group]) -> list[Panel]:
     panels = []
     for metric, heading in TABLE_METRICS.items():
         if metric != "sae_l0":
@@ -66,8 +65,8 @@ def _panels(contents: Contents, groups: list[Group]) -> list[Panel]:
 
 
 def _series(groups: list[Group], number: int, sae: str, metric: str) -> list[Series]:
-    points: list[tuple[Summed, Summed]] = []
-    published: list[tuple[float, Summed]] = []
+    points: list[tuple[MeanStd, MeanStd]] = []
+    published: list[tuple[float, MeanStd]] = []
     for group in groups:
         figures = group.saes.get(sae, {})
         if metric in figures and "sae_l0" in figures:

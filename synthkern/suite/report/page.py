@@ -8,14 +8,14 @@ from pathlib import Path
 
 from synthkern.plots.figure import plotly
 from synthkern.storage.files import write_atomically
-from synthkern.suite.report.contents import Contents
+from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.embedded import as_script, embedded
 
 #: In the order in which they are run.
 _SCRIPTS = ("elements.js", "tables.js", "results.js", "figures.js", "runs.js", "start.js")
 
 
-def write_page(contents: Contents, path: Path) -> None:
+def write_page(contents: ReportData, path: Path) -> None:
     """Write the page; it needs nothing besides itself.
 
     Raises:
@@ -31,7 +31,7 @@ def write_page(contents: Contents, path: Path) -> None:
     write_atomically(path, write)
 
 
-def page(contents: Contents) -> str:
+def page(contents: ReportData) -> str:
     """The page's HTML."""
     library: str = plotly("offline").get_plotlyjs()
     # What is put in is not looked at again, so that no name can be taken for a placeholder.

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from synthkern.suite.report.contents import Contents, in_words
-from synthkern.suite.report.figure import Kind, Panel, Series, label, short, wide
+from synthkern.suite.report.contents import ReportData, in_words
+from synthkern.suite.report.figure import FigureSpec, Panel, Series, label, short, wide
 
-THROUGHPUT = Kind(
+THROUGHPUT = FigureSpec(
     name="throughput",
     title="Throughput",
     caption="Samples trained on per second, by what did it: means over runs; bars are standard "
@@ -41,7 +41,7 @@ THROUGHPUT = Kind(
 )
 
 
-def throughput_panels(contents: Contents) -> dict[tuple[str, str], list[Panel]]:
+def throughput_panels(contents: ReportData) -> dict[tuple[str, str], list[Panel]]:
     """For every suite and world with a finished run a panel of samples per second."""
     speeds: dict[tuple[str, str], dict[int, dict[str, list[float]]]] = {}
     numbers = {name: number for number, name in enumerate(contents.hardware)}

@@ -1,4 +1,4 @@
-#include "walk.hpp"
+#include "forest.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -19,7 +19,7 @@ void Walker<T>::apply(const int32_t* feature, T* value, int64_t count, Key key, 
         if (node >= 0) present_.emplace_back(node, i);
     }
     std::sort(present_.begin(), present_.end());
-    const Contest contest(ordinal, index, key);
+    const ExclusiveGroup contest(ordinal, index, key);
     // Nodes ascend from the top down, and the members of a group are neighbours.
     for (size_t first = 0, last; first < present_.size(); first = last) {
         const int32_t group = forest.group[present_[first].first];
@@ -37,7 +37,7 @@ void Walker<T>::apply(const int32_t* feature, T* value, int64_t count, Key key, 
                 v = v * (state_[size_t(gate)] / T(mean_[forest.feature[gate]]));
             if (group >= 0 && v > 0) contestants_.push_back(p);
         }
-        contest.hold(
+        contest.select(
             contestants_, [&](size_t p) { return feature[present_[p].second]; },
             [&](size_t p) { value[present_[p].second] = 0; });
         for (size_t p = first; p < last; ++p) {
@@ -87,7 +87,7 @@ class DenseWalker {
     DenseWalker(const Forest& forest, const std::vector<Run>& runs, const float* mean)
         : forest_(forest), runs_(runs), mean_(mean) {}
 
-    void apply(const T* in, T* out, const Contest& contest) {
+    void apply(const T* in, T* out, const ExclusiveGroup& contest) {
         for (const Run& run : runs_) {
             const size_t bytes = size_t(run.end - run.begin) * sizeof(T);
             if (run.in_forest)
@@ -105,7 +105,7 @@ class DenseWalker {
 
   private:
     void descend(const T* in, T* out, int32_t begin, int32_t end, int32_t gate,
-                 const Contest& contest) {
+                 const ExclusiveGroup& contest) {
         T scale = 1;
         if (gate >= 0 && mean_ != nullptr) {
             const int32_t feature = forest_.feature[gate];
@@ -127,7 +127,7 @@ class DenseWalker {
             }
             if (group < 0 || active_.size() - from < 2) continue;
             contestants_.assign(active_.begin() + int64_t(from), active_.end());
-            contest.hold(
+            contest.select(
                 contestants_, [&](int32_t node) { return forest_.feature[node]; },
                 [&](int32_t node) { out[forest_.feature[node]] = 0; });
             active_.erase(
@@ -165,7 +165,7 @@ void apply_dense(const Forest& forest, const T* in, T* out, int64_t batch, int64
                 const T* row = in + b * num_features;
                 if (!all_finite(row, num_features)) refuse(row, num_features, b);
                 walker.apply(row, out + b * num_features,
-                             Contest(ordinal, start + uint64_t(b), key_of(seed)));
+                             ExclusiveGroup(ordinal, start + uint64_t(b), key_of(seed)));
             }
         };
     });
