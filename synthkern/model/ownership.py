@@ -69,8 +69,8 @@ def sampler_of(name: str, source: Any) -> Callable[..., Any]:
 def has_positions(sampler: Callable[..., Any]) -> bool:
     """Whether a sampler takes ``seed`` and ``start``, so that samples can be had again.
 
-    Under these names. What takes any keyword need not know what to do with these, unless it is a
-    method over the package's own, which it hands them on to.
+    Under these names. A method that takes any keyword need not know what to do with these, unless
+    it is over one of the package's: it hands them on, as a wrapper does.
     """
     # A module's own call takes anything.
     is_called = isinstance(sampler, nn.Module) and type(sampler).__call__ is nn.Module.__call__
@@ -81,8 +81,10 @@ def has_positions(sampler: Callable[..., Any]) -> bool:
         return False
     if any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values()):
         owner = getattr(target, "__self__", None)
-        above = type(owner).__mro__[1:]
-        return any(vars(base).get("sample") in _OWN for base in above)
+        home = __name__.partition(".")[0]
+        return owner is None or any(
+            kind.__module__.partition(".")[0] == home for kind in type(owner).__mro__
+        )
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return all(key in parameters and parameters[key].kind in named for key in ("seed", "start"))
 
