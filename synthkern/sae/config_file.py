@@ -31,6 +31,11 @@ _PROVENANCE = {
 _MISSING = object()
 
 
+def is_inference_config(data: Mapping[str, Any]) -> bool:
+    """Whether a cfg.json is of an SAE for inference: it lacks what only training needs."""
+    return "decoder_init_norm" not in data
+
+
 def config_of(data: Any, *, device: str, dtype: torch.dtype | None) -> TrainingSAEConfig:
     """The config of a cfg.json of either kind; fields of training that it lacks are the defaults.
 
@@ -56,7 +61,7 @@ def config_of(data: Any, *, device: str, dtype: torch.dtype | None) -> TrainingS
     for required in ("d_in", "d_sae"):
         if required not in values:
             raise ValueError(f"an SAE's config must have the key {required!r}, got {sorted(data)}")
-    if "decoder_init_norm" not in values:  # for inference
+    if is_inference_config(data):
         values = {**config_class.inference_defaults, **values}
     if dtype is not None:
         values["dtype"] = dtype_name(dtype)

@@ -10,7 +10,7 @@ import torch
 
 from synthkern._checks import as_device, as_dtype, check_finite
 from synthkern.sae.config import TrainingSAEConfig
-from synthkern.sae.config_file import config_of
+from synthkern.sae.config_file import config_of, is_inference_config
 from synthkern.storage.files import errors_naming, read_json, save_tensors, write_json
 from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
 from synthkern.storage.tensor_file import StoredTensor, TensorFile, open_tensors
@@ -80,6 +80,9 @@ def _read(
         for name, value in state.items():
             if value.is_floating_point():
                 check_finite(name, value)
+    if is_inference_config(data) and "threshold" in state:
+        # What is for inference has a ReLU before the threshold: SAELens then knows no latent below.
+        state["threshold"].clamp_(min=0)
     # Copies into the parameters, which stay laid out as they are.
     sae.load_state_dict(state)
     sae.cfg.device = str(device)

@@ -204,3 +204,22 @@ def test_their_files_are_evaluated_as_they_are(name: str, kind: str, tmp_path: P
     )
     for figure, value in other.to_log_dict().items():
         assert one.to_log_dict()[figure] == pytest.approx(value, rel=1e-4, abs=1e-5), figure
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_thresholds_below_zero_of_an_inference_file(dtype: str, tmp_path: Path) -> None:
+    """SAELens' SAE for inference has a ReLU before the threshold, the one in training has not."""
+    written = theirs("jumprelu", {"dtype": dtype})
+    with torch.no_grad():
+        written.threshold.copy_(torch.linspace(-2, 1, M))
+    x = inputs().to(written.W_dec.dtype)
+    written.save_inference_model(tmp_path / "inference")
+    loaded = saes.TrainingSAE.load_from_disk(tmp_path / "inference")
+    expected = peer.SAE.load_from_disk(tmp_path / "inference")
+    assert not bool((expected.encode(x) < 0).any())
+    torch.testing.assert_close(loaded.encode(x), expected.encode(x), **CLOSE)
+    torch.testing.assert_close(loaded(x), expected(x), **CLOSE)
+    written.save_model(tmp_path / "training")
+    loaded = saes.TrainingSAE.load_from_disk(tmp_path / "training")
+    assert bool((written.encode(x) < 0).any())
+    torch.testing.assert_close(loaded.encode(x), written.encode(x), **CLOSE)
