@@ -41,7 +41,7 @@ from synthkern.suite.database import LATENT_COLUMNS, Outcome, RunDatabase
 from synthkern.suite.plan import plan_runs
 from synthkern.suite.suite import load_suite
 from synthkern.training import SyntheticSAERunnerConfig, TrainingConfig, TrainingHistory, train_sae
-from synthkern.training.training import Training
+from synthkern.training.run import TrainingRun
 
 N, D, M, BATCH = 12, 6, 10, 32
 
@@ -171,7 +171,8 @@ def all_kinds() -> dict[str, Kind]:
         "model": Kind(world.save, synthetic.SyntheticModel.load_from_disk),
         "saes": Kind(write_saes, read_saes),
         "checkpoint": Kind(
-            write_run, lambda folder: Training(small_sae(), world, TRAINING, checkpoint_dir=folder)
+            write_run,
+            lambda folder: TrainingRun(small_sae(), world, TRAINING, checkpoint_dir=folder),
         ),
         "runner config": Kind(write_config, read_config),
         "suite": Kind(write_suite, read_suite),

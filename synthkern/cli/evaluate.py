@@ -13,8 +13,8 @@ from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae.saelens import load_sae
 from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.saved_folder import read_folder
+from synthkern.training.batch_source import EVALUATION_START
 from synthkern.training.runner import RUNNER_CONFIG_FILENAME
-from synthkern.training.training import EVALUATION_START
 from synthkern.world.config import SyntheticModelConfig
 
 

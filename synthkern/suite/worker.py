@@ -33,10 +33,10 @@ from synthkern.suite.memory import is_memory_error
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.worlds import built_world
 from synthkern.training.interrupt import termination_interrupts
+from synthkern.training.run import TrainingResult, TrainingRun
 from synthkern.training.runner import CHECKPOINT_FOLDER, SyntheticSAERunner
 from synthkern.training.runner_config import SyntheticSAERunnerConfig
 from synthkern.training.together import train_together
-from synthkern.training.training import Training, TrainingResult
 
 _RUNS = "runs"
 
@@ -165,7 +165,7 @@ class Worker:
             OSError: where the disk or the database can take no more.
         """
         with self._claimed(runs) as mine, ExitStack() as open_runners:
-            begun: list[tuple[PlannedRun, SyntheticSAERunner[Any], Training]] = []
+            begun: list[tuple[PlannedRun, SyntheticSAERunner[Any], TrainingRun]] = []
             for run in mine:
                 self._reports.send("begin", run.key)
                 self._database.start(run.key, __version__, STREAM_VERSION, self._hardware)
@@ -232,7 +232,7 @@ class Worker:
             self._world = name, built_world(self._job.directory, source, self._job.device)
         return self._world[1]
 
-    def _train(self, trainings: Sequence[Training]) -> list[TrainingResult | Exception]:
+    def _train(self, trainings: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:
         try:
             return train_together(trainings)
         except Exception as error:

@@ -3,6 +3,7 @@
 from synthkern.training.config import TrainingConfig
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
+from synthkern.training.run import TrainingResult
 from synthkern.training.runner import (
     RUNNER_CONFIG_FILENAME,
     SyntheticSAERunner,
@@ -14,7 +15,6 @@ from synthkern.training.toy import train_toy_sae
 from synthkern.training.train import train_sae
 from synthkern.training.trainer import NonFiniteLossError, SAETrainer
 from synthkern.training.trainer_config import SAETrainerConfig
-from synthkern.training.training import TrainingResult
 
 __all__ = [
     "RUNNER_CONFIG_FILENAME",

@@ -1,7 +1,8 @@
-"""Checkpoints: files that are replaced together, so that a crash leaves the one before."""
+"""Checkpoints: one safetensors file, replaced whole, so that a crash leaves the one before."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from synthkern._checks import check_finite, is_number
-from synthkern.storage.files import errors_naming, read_json, save_tensors, write_json
+from synthkern.storage.files import errors_naming, parse_json, save_tensors
 from synthkern.storage.saved_folder import (
     SavedFiles,
     check_writable_folder,
@@ -26,14 +27,18 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-_TENSORS, _VALUES = _FILENAMES = "training_state.safetensors", "training_state.json"
+_FILENAME = "training_state.safetensors"
+
+#: What is no tensor, as the bytes of JSON: long curves would not fit the 100 MB that safetensors
+#: allows a header.
+_JSON = "json"
 
 #: Before the names of the optimizer's tensors: "adam.0.exp_avg".
 _ADAM = "adam."
 
 _NONE = torch.empty(0)
 
-#: What the loop's progress holds, as far as it is there.
+#: What the run's progress holds, as far as it is there.
 _PROGRESS: dict[str, Callable[[Any], bool]] = {
     "evaluated_step": _is_count,
     "snapshots": _is_count,
@@ -41,42 +46,43 @@ _PROGRESS: dict[str, Callable[[Any], bool]] = {
 }
 
 #: Changes whenever older checkpoints can no longer be continued.
-_VERSION = 1
+_VERSION = 2
 
 
 class Checkpoint(NamedTuple):
     """Where a training had got to.
 
     Attributes:
-        recipe: what decides the outcome: settings, SAE, world, stream.
-        values: of the trainer, as JSON has them.
-        tensors: of the trainer.
+        fingerprint: what decides the outcome: settings, SAE, world, stream.
+        trainer: its state, tensors and what JSON has, by name.
         history: rows so far.
-        progress: of the loop.
+        progress: of the run.
     """
 
-    recipe: dict[str, Any]
-    values: dict[str, Any]
-    tensors: dict[str, torch.Tensor]
+    fingerprint: dict[str, Any]
+    trainer: dict[str, Any]
     history: TrainingHistory
     progress: dict[str, Any]
 
 
 def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in place of the one before."""
-    with saved_folder(directory, _FILENAMES) as folder:
-        save_tensors(folder / _TENSORS, checkpoint.tensors)
-        write_json(
-            folder / _VALUES,
-            {
-                "version": _VERSION,
-                "recipe": checkpoint.recipe,
-                "values": checkpoint.values,
-                "progress": checkpoint.progress,
-                "history": checkpoint.history.rows,
-            },
-            indent=None,
-        )
+    tensors = {
+        name: value for name, value in checkpoint.trainer.items() if isinstance(value, torch.Tensor)
+    }
+    data = {
+        "version": _VERSION,
+        "fingerprint": checkpoint.fingerprint,
+        "trainer": {
+            name: value for name, value in checkpoint.trainer.items() if name not in tensors
+        },
+        "progress": checkpoint.progress,
+        "history": checkpoint.history.rows,
+    }
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
+    tensors[_JSON] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    with saved_folder(directory, [_FILENAME]) as folder:
+        save_tensors(folder / _FILENAME, tensors)
 
 
 def read_checkpoint(directory: Path) -> Checkpoint | None:
@@ -85,19 +91,19 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
     Raises:
         ValueError: naming the file that is not what it should be.
     """
-    return read_folder(directory, _FILENAMES, _read) if has_checkpoint(directory) else None
+    return read_folder(directory, [_FILENAME], _read) if has_checkpoint(directory) else None
 
 
 def remove_checkpoint(directory: Path) -> None:
     """Remove a checkpoint, where there is one; whatever else is in the directory stays."""
     if directory.is_dir():
-        with saved_folder(directory, _FILENAMES):
+        with saved_folder(directory, [_FILENAME]):
             pass
 
 
 def has_checkpoint(directory: Path) -> bool:
     """Whether a training can be continued from a directory."""
-    return has_file(directory, _VALUES)
+    return has_file(directory, _FILENAME)
 
 
 @contextmanager
@@ -163,28 +169,29 @@ def _name(dtype: torch.dtype) -> str:
 
 def check_checkpoint_folder(directory: Path) -> None:
     """Raise an OSError where checkpoints could not be written: better known before than after."""
-    check_writable_folder(directory, _FILENAMES)
+    check_writable_folder(directory, [_FILENAME])
 
 
 def _read(files: SavedFiles) -> Checkpoint:
-    values = files.path(_VALUES)
-    data = read_json(values)
-    with errors_naming(values):
+    path = files.path(_FILENAME)
+    with open_tensors(path) as file:
+        tensors = file.read_all()
+    text = tensors.pop(_JSON, torch.empty(0, dtype=torch.uint8))
+    with errors_naming(path):
+        data = parse_json(text.numpy().tobytes()) if len(text) else None
         if not isinstance(data, dict) or data.get("version") != _VERSION:
             raise ValueError(f"this must be a checkpoint of version {_VERSION}")
-        missing = {"recipe", "values", "progress", "history"} - data.keys()
+        missing = {"fingerprint", "trainer", "progress", "history"} - data.keys()
         if missing:
             raise ValueError(f"{sorted(missing)} must be there")
-        for name in ("recipe", "values", "progress"):
+        for name in ("fingerprint", "trainer", "progress"):
             if not isinstance(data[name], dict):
                 raise ValueError(f"{name} must be an object, got {data[name]!r}")
-        stream = data["recipe"].get("stream", {})
+        stream = data["fingerprint"].get("stream", {})
         if not isinstance(stream, dict):
-            raise ValueError(f"stream in recipe must be an object, got {stream!r}")
+            raise ValueError(f"stream in fingerprint must be an object, got {stream!r}")
         for name, kind in _PROGRESS.items():
             if not kind(data["progress"].get(name, 0)):
                 raise ValueError(f"{name} must be a number, got {data['progress'][name]!r}")
         history = TrainingHistory(check_rows(data["history"]))
-    with open_tensors(files.path(_TENSORS)) as file:
-        tensors = file.read_all()
-    return Checkpoint(data["recipe"], data["values"], tensors, history, data["progress"])
+    return Checkpoint(data["fingerprint"], data["trainer"] | tensors, history, data["progress"])

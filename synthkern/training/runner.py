@@ -16,13 +16,14 @@ from synthkern.sae.saelens import sae_of
 from synthkern.storage.files import save_tensors, write_json
 from synthkern.storage.saved_folder import check_writable_folder, saved_folder
 from synthkern.stream import fresh_seed
+from synthkern.training.batch_source import EVALUATION_START
 from synthkern.training.checkpoint import remove_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
+from synthkern.training.run import TrainingResult, TrainingRun
 from synthkern.training.runner_config import SAEConfig, SyntheticSAERunnerConfig
 from synthkern.training.together import train_together
 from synthkern.training.trainer import SAETrainer
-from synthkern.training.training import EVALUATION_START, Training, TrainingResult
 
 RUNNER_CONFIG_FILENAME = "runner_config.json"
 SPARSITY_FILENAME = "sparsity.safetensors"
@@ -131,8 +132,8 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         """The config's folder as it is now: sweeps change the config between runs."""
         return None if self.cfg.output_path is None else Path(self.cfg.output_path)
 
-    def begin(self, bar: Mapping[str, Any] | None = None) -> Training:
-        """The training, from its checkpoint where it is to be resumed; ``bar`` as its own."""
+    def begin(self, bar: Mapping[str, Any] | None = None) -> TrainingRun:
+        """The run, from its checkpoint where it is to be resumed; ``bar``: its bar's arguments."""
         cfg, output = self.cfg, self._output
         if output is not None:
             # Whatever cannot be written is better known before than after.
@@ -151,19 +152,19 @@ class SyntheticSAERunner(Generic[SAEConfig]):
                 f"cannot be had again, got {self.synthetic_model!r}"
             )
         self._logger = self._make_logger()
-        training = Training(
+        run = TrainingRun(
             self.sae,
             self._model,
             cfg.training,
             checkpoint_dir=output / CHECKPOINT_FOLDER if output and continues else None,
             snapshot_fn=self._save_checkpoint,
             logger=self._logger,
-            bar=bar,
+            **(bar or {}),
         )
         if output is not None and continues:
             # A run that is there already may be of another config, and was then refused.
             self._write_config(output / CHECKPOINT_FOLDER)
-        return training
+        return run
 
     def complete(self, trained: TrainingResult) -> SyntheticSAERunnerResult:
         """Evaluate and save what was trained."""

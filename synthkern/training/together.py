@@ -11,10 +11,10 @@ import torch
 
 from synthkern.training.interrupt import deferred_interrupt
 from synthkern.training.random_states import drawing_from
-from synthkern.training.training import Training, TrainingResult
+from synthkern.training.run import TrainingResult, TrainingRun
 
 
-def train_together(trainings: Sequence[Training]) -> list[TrainingResult | Exception]:
+def train_together(runs: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:
     """Train SAEs on one stream of batches, which is sampled once; each ends with the bits that it
     has alone.
 
@@ -24,7 +24,7 @@ def train_together(trainings: Sequence[Training]) -> list[TrainingResult | Excep
     draws moves on either way.
 
     Args:
-        trainings: of one source, seed and batch size where they are more than one.
+        runs: of one source, seed and batch size where they are more than one.
 
     Returns:
         what each has given, or the error that ended it: the others go on.
@@ -33,73 +33,73 @@ def train_together(trainings: Sequence[Training]) -> list[TrainingResult | Excep
         KeyboardInterrupt: on Ctrl-C, when all have written their checkpoints.
         ValueError: where they are not of one stream.
     """
-    _check(trainings)
-    lanes = [_TrainingSlot(training, is_alone=len(trainings) == 1) for training in trainings]
+    _check(runs)
+    slots = [_TrainingSlot(run, is_alone=len(runs) == 1) for run in runs]
     with ExitStack() as stack:
-        for lane in lanes:
-            stack.callback(lane.training.close)
-        if len(trainings) == 1 and trainings[0].is_resumed:
+        for slot in slots:
+            stack.callback(slot.run.close)
+        if len(runs) == 1 and runs[0].is_resumed:
             # Source and SAE go on drawing where they were cut off.
-            stack.enter_context(drawing_from(trainings[0].device, trainings[0].random_states))
+            stack.enter_context(drawing_from(runs[0].device, runs[0].random_states))
         try:
-            _go(lanes)
+            _go(slots)
         except KeyboardInterrupt:
             with deferred_interrupt():  # a second one does not lose what the first left
-                for lane in lanes:
-                    lane.interrupt()
+                for slot in slots:
+                    slot.interrupt()
             raise
-    return [lane.outcome for lane in lanes if lane.outcome is not None]
+    return [slot.outcome for slot in slots if slot.outcome is not None]
 
 
-def _check(trainings: Sequence[Training]) -> None:
+def _check(runs: Sequence[TrainingRun]) -> None:
     """Raise where more than one training is not of one stream."""
-    first = trainings[0].stream if trainings else None
-    for other in trainings[1:]:
+    first = runs[0].source.stream if runs else None
+    for stream in (run.source.stream for run in runs[1:]):
         same = (
             first is not None
-            and other.stream is not None
-            and other.stream.source is first.source
-            and other.stream.state_dict() == first.state_dict()
+            and stream is not None
+            and stream.source is first.source
+            and stream.state_dict() == first.state_dict()
         )
         if not same:
             raise ValueError("trainings must be of one model, seed and batch size to share batches")
 
 
-def _go(lanes: Sequence[_TrainingSlot]) -> None:
-    for lane in lanes:
-        lane.training.estimate_scale()
-        lane.begin()
-    first = min(lanes, key=lambda lane: lane.training.steps, default=None)
+def _go(slots: Sequence[_TrainingSlot]) -> None:
+    for slot in slots:
+        slot.run.estimate_scale()
+        slot.begin()
+    first = min(slots, key=lambda slot: slot.run.steps, default=None)
     if first is None:
         return
-    batches = first.training.batches()
-    for step in count(first.training.steps):
-        running = [lane for lane in lanes if lane.outcome is None]
+    batches = first.run.batches()
+    for step in count(first.run.steps):
+        running = [slot for slot in slots if slot.outcome is None]
         if not running:
             return
         began = time.monotonic()
         batch = next(batches, None)
         seconds = time.monotonic() - began
-        due = [lane for lane in running if lane.training.steps == step]
-        for lane in due:
+        due = [slot for slot in running if slot.run.steps == step]
+        for slot in due:
             if batch is None:
-                lane.outcome = lane.training.ended_early()
+                slot.outcome = slot.run.ended_early()
                 continue
-            lane.training.count_seconds(seconds / len(due))
+            slot.run.seconds += seconds / len(due)
             version = batch._version
-            lane.step(batch)
-            if batch._version != version and lane is not due[-1]:
+            slot.step(batch)
+            if batch._version != version and slot is not due[-1]:
                 # An SAE that writes into its input has it to itself.
-                batch = first.training.batch_at(step)
+                batch = next(first.run.source.batches(step))
 
 
 class _TrainingSlot:
     """One of the trainings, with the random numbers of torch that it has alone."""
 
-    def __init__(self, training: Training, *, is_alone: bool) -> None:
-        self.training = training
+    def __init__(self, run: TrainingRun, *, is_alone: bool) -> None:
+        self.run = run
         self.outcome: TrainingResult | Exception | None = None
-        self._swaps = training.may_draw and not is_alone
+        self._swaps = run.may_draw and not is_alone
         self._began = False
 
     def begin(self) -> None:
@@ -115,25 +115,25 @@ class _TrainingSlot:
         """Write a checkpoint, where the training has begun and not ended."""
         if self._began and self.outcome is None:
             with self._own_numbers():
-                self.training.save()
+                self.run.save()
 
     def _do(self, batch: torch.Tensor | None) -> None:
-        training = self.training
+        run = self.run
         try:
             with self._own_numbers():
                 if batch is None:
-                    training.begin()
+                    run.begin()
                 else:
-                    training.step(batch)
-                if training.is_done:
-                    self.outcome = training.finish()
+                    run.step(batch)
+                if run.is_done:
+                    self.outcome = run.finish()
         except Exception as error:
             self.outcome = error
         if self.outcome is not None:
-            training.close()
+            run.close()
 
     def _own_numbers(self) -> AbstractContextManager[None]:
-        training = self.training
+        run = self.run
         if not self._swaps:
             return nullcontext()
-        return drawing_from(training.device, training.random_states)
+        return drawing_from(run.device, run.random_states)

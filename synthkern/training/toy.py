@@ -11,9 +11,9 @@ from synthkern._checks import as_bool
 from synthkern.data.activation_iterator import SyntheticActivationIterator
 from synthkern.sae.module_modes import evaluating
 from synthkern.training.config import TrainingConfig
+from synthkern.training.run import TrainingResult
 from synthkern.training.train import train_sae
 from synthkern.training.trainer import SAETrainer
-from synthkern.training.training import TrainingResult
 
 #: What the field's trainer clips the norm of the gradients to.
 FIELD_MAX_GRAD_NORM = 1.0

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from synthkern.training.batch_source import Evaluator, Source
 from synthkern.training.config import TrainingConfig
 from synthkern.training.loggers import Logger
+from synthkern.training.run import TrainingResult, TrainingRun
 from synthkern.training.together import train_together
 from synthkern.training.trainer import SAETrainer
-from synthkern.training.training import Evaluator, Source, Training, TrainingResult
 
 
 def train_sae(
@@ -74,7 +75,7 @@ def train_sae(
         RuntimeError: where an iterable ends too early, for the training or for the norm's
             estimate.
     """
-    training = Training(
+    run = TrainingRun(
         sae,
         source,
         cfg,
@@ -83,7 +84,7 @@ def train_sae(
         snapshot_fn=snapshot_fn,
         logger=logger,
     )
-    (outcome,) = train_together([training])
+    (outcome,) = train_together([run])
     if isinstance(outcome, Exception):
         raise outcome
     return outcome

@@ -253,18 +253,15 @@ class SAETrainer(TrainerNames):
             capture,
         )
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Everything that the next step depends on, as far as it is in tensors, by name."""
-        found = {f"sae.{name}": value for name, value in self.sae.state_dict().items()}
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, by name: tensors, and what JSON has."""
+        found: dict[str, Any] = {f"sae.{n}": value for n, value in self.sae.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             found |= {f"adam.{index}.{name}": value for name, value in state.items()}
-        found["firing.steps_since_fired"] = self.firing.steps_since_fired
-        found["firing.counts"] = self.firing.counts
-        return found | {f"rng.{name}": state for name, state in random_states(self.device).items()}
-
-    def values(self) -> dict[str, Any]:
-        """The rest of it, as JSON has it."""
-        return {
+        found |= {f"rng.{name}": state for name, state in random_states(self.device).items()}
+        return found | {
+            "firing.steps_since_fired": self.firing.steps_since_fired,
+            "firing.counts": self.firing.counts,
             "n_training_steps": self.steps_done,
             "n_training_samples": self.n_training_samples,
             "samples_in_window": self.firing.samples,
@@ -281,36 +278,52 @@ class SAETrainer(TrainerNames):
         kept.fold_activation_norm_scaling_factor(factor)
         return kept
 
-    def load(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where another trainer of the same settings was.
 
         Raises:
-            ValueError: for tensors or values that such a trainer has not.
+            ValueError: for a state that such a trainer has not.
         """
-        counts = {name: as_int(name, values[name], low=0) for name in _COUNTS}
-        scale = values["scaling_factor"]
+        counts = {name: as_int(name, state[name], low=0) for name in _COUNTS}
+        scale = state["scaling_factor"]
         if scale is not None:
             scale = as_float("scaling_factor", scale, low=0, open_low=True)
-        check_fits(tensors, self.tensors(), self._parameters, counts["n_training_steps"])
-        self.sae.load_state_dict(_below("sae.", tensors))
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in _below("adam.", tensors).items():
+        check_fits(
+            _tensors(state),
+            _tensors(self.state_dict()),
+            self._parameters,
+            counts["n_training_steps"],
+        )
+        self.sae.load_state_dict(_below("sae.", state))
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in _below("adam.", state).items():
             index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = value
+            moments.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.firing.steps_since_fired.copy_(tensors["firing.steps_since_fired"])
-        self.firing.counts.copy_(tensors["firing.counts"])
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.firing.steps_since_fired.copy_(state["firing.steps_since_fired"])
+        self.firing.counts.copy_(state["firing.counts"])
         self.firing.samples = counts["samples_in_window"]
         self.steps_done = counts["n_training_steps"]
         self.n_training_samples = counts["n_training_samples"]
         self.activation_scaler.scaling_factor = scale
         if self.controller is not None:
-            self.controller.load_state_dict(values["controller"])
-        self.saved_random_states = _below("rng.", tensors)
+            self.controller.load_state_dict(state["controller"])
+        self.saved_random_states = _below("rng.", state)
         self._set_rate(self.next_rate)
         # The optimizer's tensors are others now.
         self._graphs = self._new_graphs()
+
+    def finish(self) -> None:
+        """Fold the scale of the inputs into the weights, and note L0 and dead latents."""
+        factor = self.activation_scaler.scaling_factor
+        if factor is not None:
+            self.sae.fold_activation_norm_scaling_factor(factor)
+            self.activation_scaler.scaling_factor = None
+        metadata = getattr(self.sae.cfg, "metadata", None)
+        if metadata is not None and self.firing.samples:
+            metadata["l0"] = float(self.feature_sparsity.sum())
+            metadata["num_dead_features"] = int(self.dead_neurons.sum())
 
 
 def _check(sae: Any) -> None:
@@ -347,11 +360,13 @@ def _controller(
     return SparsityController(target_l0, value)
 
 
-def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _below(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
 
 

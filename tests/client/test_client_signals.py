@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from checkpoints import FILENAME, steps_saved
 from small_suites import suite_data
 
 SCRIPT = """
@@ -60,7 +60,7 @@ def test_a_scheduler_ends_it_and_a_checkpoint_is_left(tmp_path: Path, ignored: b
     out = tmp_path / "my sae"
     with start(out, TRAIN, ignored) as process:
         # The first checkpoint says that steps are being done.
-        end_once(process, lambda: list(tmp_path.rglob("training_state.json")))
+        end_once(process, lambda: most_steps(tmp_path))
     assert steps(tmp_path) > 0
 
 
@@ -88,7 +88,7 @@ def test_a_suite_goes_on_where_it_was(tmp_path: Path, ignored: bool) -> None:
     suite.write_text(yaml.safe_dump({**data, "training": {**data["training"], **long}}))
     out = tmp_path / "bench"
     for _ in range(2):
-        before = steps(out) if list(out.rglob("training_state.json")) else 0
+        before = most_steps(out)
         with start(out, f"bench {suite}", ignored) as process:
             end_once(process, lambda: most_steps(out) > before)  # noqa: B023 - called here only
         assert steps(out) > before
@@ -103,6 +103,4 @@ def most_steps(root: Path) -> int:
 
 
 def steps(root: Path) -> int:
-    state = next(root.rglob("training_state.json"))
-    found: int = json.loads(state.read_text())["values"]["n_training_steps"]
-    return found
+    return steps_saved(next(root.rglob(FILENAME)).parent)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from checkpoints import steps_saved
 from directories import forked
 from small_training import BATCH, assert_same_state, small_sae, small_world
 
@@ -59,11 +60,6 @@ def train_and_be_killed(place: Path, after: int) -> None:
     train(place)
 
 
-def steps_done(place: Path) -> int:
-    values = place / "training_state.json"
-    return json.loads(values.read_text())["values"]["n_training_steps"] if values.exists() else 0
-
-
 def train_to_the_end(place: Path, first: int, more: int) -> list[int]:
     """Be killed and go on until it is done: the steps that each one left behind."""
     after, steps = first, [0]
@@ -72,7 +68,7 @@ def train_to_the_end(place: Path, first: int, more: int) -> list[int]:
         if status == 0:
             return steps
         assert status == signal.SIGKILL, status
-        steps.append(steps_done(place))
+        steps.append(steps_saved(place))
         assert steps[-1] >= steps[-2], steps
         after += more
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from checkpoints import read_data, write_text
 from made_up_runs import fill
 from saved_worlds import CONFIG, TREES, WEIGHTS, change_json, load, refused, world
 from small_suites import suite_data, write_suite
@@ -363,11 +364,10 @@ def test_tensors_of_no_checkpoint(
         go_on(checkpoint)
 
 
-@pytest.mark.parametrize("name", ["progress", "values", "recipe"])
+@pytest.mark.parametrize("name", ["progress", "trainer", "fingerprint"])
 @pytest.mark.parametrize("value", [5, None, [], {"stream": 5, "evaluated_step": "x"}])
 def test_values_of_no_checkpoint(checkpoint: Path, name: str, value: Any) -> None:
-    path = checkpoint / "training_state.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    write_text(checkpoint, json.dumps({**read_data(checkpoint), name: value}))
     with pytest.raises(ValueError, match=f"{checkpoint}"):
         go_on(checkpoint)
 
@@ -446,7 +446,6 @@ def test_only_regular_files_are_opened(folder: Path, tmp_path: Path, kind: str) 
         (folder / CONFIG, lambda: load(folder)),
         (sae / SAE_WEIGHTS_FILENAME, lambda: TrainingSAE.load_from_disk(sae)),
         (run / "training_state.safetensors", lambda: go_on(run)),
-        (run / "training_state.json", lambda: go_on(run)),
         (out / "manifest.json", read_manifest),
     ):
         whole = path.read_bytes()

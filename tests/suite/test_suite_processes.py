@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import signal
 import subprocess
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import steps_saved
 from small_suites import assert_as_alone, bench, troubled, write_suite
 
 from synthkern.suite.database import Run, RunDatabase
@@ -27,12 +27,6 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
     while not file.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-
-
-def steps_saved(run: Run, out: Path) -> int:
-    state = run_folder(out, run.key) / "checkpoint" / "training_state.json"
-    steps: int = json.loads(state.read_text())["values"]["n_training_steps"]
-    return steps
 
 
 def wait_for_its_worker(run: Run, out: Path) -> None:
@@ -69,7 +63,7 @@ def test_interrupted_and_killed_it_goes_on(tmp_path: Path, interrupt: signal.Sig
     runs = RunDatabase(out).runs()
     assert [run.state for run in runs] == ["running", "pending"]
     # Its only checkpoint, of the step in which the interrupt came.
-    assert steps_saved(runs[0], out) == 11
+    assert steps_saved(run_folder(out, runs[0].key) / "checkpoint") == 11
 
     with bench(tmp_path, *words) as process:
         wait_for(second, process)
@@ -77,7 +71,7 @@ def test_interrupted_and_killed_it_goes_on(tmp_path: Path, interrupt: signal.Sig
     wait_for_its_worker(runs[1], out)
     runs = RunDatabase(out).runs()
     assert [run.state for run in runs] == ["done", "running"]
-    assert steps_saved(runs[1], out) == 10
+    assert steps_saved(run_folder(out, runs[1].key) / "checkpoint") == 10
 
     with bench(tmp_path, *words, TQDM_DISABLE="1") as process:
         text = process.communicate()[1]

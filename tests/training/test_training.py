@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoints import write_text
 from small_training import (
     ARCHITECTURES,
     BATCH,
@@ -345,11 +346,12 @@ def test_a_spoilt_checkpoint_is_named(world: synthetic.SyntheticModel, tmp_path:
     place = tmp_path / "run"
     train_sae(small_sae("topk"), world, settings(), checkpoint_dir=place)
     weights = place / "training_state.safetensors"
+    for text, named in (('{"version": 2}', "history"), ("{}", "version 2"), ("5", "version 2")):
+        write_text(place, text)
+        with pytest.raises(ValueError, match=rf"training_state.safetensors: .*{named}"):
+            train_sae(small_sae("topk"), world, settings(), checkpoint_dir=place)
     weights.write_bytes(weights.read_bytes()[:-40])
     with pytest.raises(ValueError, match=r"training_state.safetensors must be a whole safetensors"):
-        train_sae(small_sae("topk"), world, settings(), checkpoint_dir=place)
-    (place / "training_state.json").write_text('{"version": 1}')
-    with pytest.raises(ValueError, match=r"training_state.json: .*history"):
         train_sae(small_sae("topk"), world, settings(), checkpoint_dir=place)
 
 

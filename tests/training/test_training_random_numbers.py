@@ -21,8 +21,8 @@ from small_training import (
 import synthkern as synthetic
 from synthkern.sae import TopKTrainingSAE, TrainStepInput
 from synthkern.training import TrainingConfig, train_sae
+from synthkern.training.run import TrainingRun
 from synthkern.training.together import train_together
-from synthkern.training.training import Training
 
 STEPS = 8
 
@@ -68,7 +68,7 @@ def test_nothing_is_set_by_a_training_alone(monkeypatch: pytest.MonkeyPatch) -> 
 def test_nothing_is_set_by_our_own_together(monkeypatch: pytest.MonkeyPatch) -> None:
     saes, world = [small_sae(name) for name in ARCHITECTURES], small_world()
     forbid(monkeypatch)
-    train_together([Training(sae, world, config()) for sae in saes])
+    train_together([TrainingRun(sae, world, config()) for sae in saes])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -100,7 +100,7 @@ def test_what_a_shared_source_draws_moves_on() -> None:
     for sae in saes:
         # Where the one that is alone began.
         torch.set_rng_state(_after_init())
-        trainings.append(Training(sae, world, config()))
+        trainings.append(TrainingRun(sae, world, config()))
     torch.manual_seed(77)
     train_together(trainings)
     assert len(set(drawn)) == len(drawn) >= STEPS

@@ -18,8 +18,8 @@ from small_training import (
 
 from synthkern.sae import TopKTrainingSAE, make_sae
 from synthkern.training import TrainingConfig, train_sae
+from synthkern.training.run import TrainingResult, TrainingRun
 from synthkern.training.together import train_together
-from synthkern.training.training import Training, TrainingResult
 
 STEPS = 12
 
@@ -73,7 +73,7 @@ def test_every_architecture_ends_as_alone() -> None:
     world = small_world()
     alone = [train_sae(small_sae(name), world, config()) for name in ARCHITECTURES]
     together = train_together(
-        [Training(small_sae(name), world, config()) for name in ARCHITECTURES]
+        [TrainingRun(small_sae(name), world, config()) for name in ARCHITECTURES]
     )
     for one, other in zip(alone, together, strict=True):
         assert isinstance(other, TrainingResult)
@@ -105,7 +105,7 @@ def test_those_that_scale_write_and_draw_end_as_alone() -> None:
     trainings = []
     for index in range(4):
         sae = saes()[index]
-        trainings.append(Training(sae, world, cfg))
+        trainings.append(TrainingRun(sae, world, cfg))
     for one, other in zip(alone, train_together(trainings), strict=True):
         assert isinstance(other, TrainingResult)
         assert_same_state(other.sae, one.sae.state_dict())
@@ -116,8 +116,8 @@ def test_an_error_ends_only_its_own_training() -> None:
     alone = train_sae(of_class(TopKTrainingSAE, 1), world, config())
     failed, other = train_together(
         [
-            Training(of_class(FailingSAE, 1), world, config()),
-            Training(of_class(TopKTrainingSAE, 1), world, config()),
+            TrainingRun(of_class(FailingSAE, 1), world, config()),
+            TrainingRun(of_class(TopKTrainingSAE, 1), world, config()),
         ]
     )
     assert isinstance(failed, ZeroDivisionError)
@@ -131,9 +131,9 @@ def test_after_an_interrupt_all_go_on(tmp_path: Path) -> None:
     InterruptedSAE.armed = False
     alone = [train_sae(of_class(kind, 1), world, config()) for kind in kinds]
 
-    def trainings() -> list[Training]:
+    def trainings() -> list[TrainingRun]:
         return [
-            Training(of_class(kind, 1), world, config(), checkpoint_dir=tmp_path / kind.__name__)
+            TrainingRun(of_class(kind, 1), world, config(), checkpoint_dir=tmp_path / kind.__name__)
             for kind in kinds
         ]
 
@@ -155,7 +155,7 @@ def test_of_different_lengths() -> None:
     short, long = config(training_samples=3 * BATCH), config()
     alone = [train_sae(of_class(TopKTrainingSAE, 1), world, cfg) for cfg in (short, long)]
     together = train_together(
-        [Training(of_class(TopKTrainingSAE, 1), world, cfg) for cfg in (short, long)]
+        [TrainingRun(of_class(TopKTrainingSAE, 1), world, cfg) for cfg in (short, long)]
     )
     for one, other in zip(alone, together, strict=True):
         assert isinstance(other, TrainingResult)
@@ -168,8 +168,8 @@ def test_other_streams_are_refused(changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="of one model, seed and batch size"):
         train_together(
             [
-                Training(small_sae("topk"), world, config()),
-                Training(small_sae("topk"), world, config(**changes)),
+                TrainingRun(small_sae("topk"), world, config()),
+                TrainingRun(small_sae("topk"), world, config(**changes)),
             ]
         )
 
