@@ -38,5 +38,5 @@ class DenseTopK(nn.Module):
 class SparseTopK(DenseTopK):
     """The same with a decoder that reads only what is active."""
 
-    def decode_entries(self, latents: SparseActivations) -> torch.Tensor:
+    def decode_sparse(self, latents: SparseActivations) -> torch.Tensor:
         return engine.gather(latents, self.W_dec.detach(), self.b_dec.detach())

@@ -17,7 +17,7 @@ from synthkern import SyntheticModel, eval_sae_on_synthetic_data
 _PRESET, _LATENTS, _K = "synth-sae-bench-16k", 4096, 25
 _SAMPLES, _PEER_SAMPLES, _WHOLE = 32_768, 2048, 500_000
 _FACTOR, _GIB = 25.0, float(2**30)
-_DENSE, _ENTRIES, _PEER = "dense decode", "decode_entries", "peer"
+_DENSE, _ENTRIES, _PEER = "dense decode", "decode_sparse", "peer"
 _NONE = ", no samples"
 
 

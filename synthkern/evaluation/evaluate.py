@@ -75,7 +75,7 @@ def eval_sae_on_synthetic_data(
         sae: any object with ``encode`` ([B, D] to [B, M], dense or sparse COO), ``decode`` (back)
             and ``W_dec`` [M, D], the field's SAEs among them. Inputs come in ``W_dec``'s dtype
             and on its device; a module is in evaluation mode meanwhile. Where it has
-            ``encode_entries``, from [B, D] to SparseActivations [B, M], or ``decode_entries``,
+            ``encode_sparse``, from [B, D] to SparseActivations [B, M], or ``decode_sparse``,
             back, it is asked for these instead: what is not active then costs nothing.
         feature_dict: the dictionary, D wide: ours, SAELens' or any module with
             ``feature_vectors`` [N, D] that is called with activations [B, N].
@@ -159,13 +159,14 @@ def _through(
 ) -> tuple[Any, torch.Tensor]:
     """Latents in CSR form, and reconstructions [B, D] where the hidden activations are."""
     x = hidden if scaler is None else scaler.scale(hidden)
-    encode_entries = getattr(sae, "encode_entries", None)
-    decode_entries = getattr(sae, "decode_entries", None)
-    latents: Any = (encode_entries or sae.encode)(x.to(decoder.device, decoder.dtype))
+    # The names that end in "entries" are older.
+    encode_sparse = getattr(sae, "encode_sparse", getattr(sae, "encode_entries", None))
+    decode_sparse = getattr(sae, "decode_sparse", getattr(sae, "decode_entries", None))
+    latents: Any = (encode_sparse or sae.encode)(x.to(decoder.device, decoder.dtype))
     check_returned("sae.encode", latents, (len(hidden), len(decoder)))
     entries = entries_of("sae.encode's result", latents)
-    if decode_entries:
-        output: Any = decode_entries(entries)
+    if decode_sparse:
+        output: Any = decode_sparse(entries)
     else:
         dense = latents.to_dense() if isinstance(latents, SparseActivations) else latents
         output = sae.decode(dense)

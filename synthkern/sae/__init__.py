@@ -1,6 +1,6 @@
 """Sparse autoencoders: architectures of the field, with steps that cost what is active."""
 
-from synthkern.sae.base import EntriesTrainingSAE, TrainingSAE, make_sae
+from synthkern.sae.base import EntriesTrainingSAE, SparseTrainingSAE, TrainingSAE, make_sae
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
@@ -35,6 +35,7 @@ __all__ = [
     "MatchingPursuitTrainingSAEConfig",
     "MatryoshkaBatchTopKTrainingSAE",
     "MatryoshkaBatchTopKTrainingSAEConfig",
+    "SparseTrainingSAE",
     "SparsityController",
     "StandardTrainingSAE",
     "StandardTrainingSAEConfig",

@@ -13,8 +13,8 @@ from synthkern.sae.encoder import encoder, encoder_entries
 from synthkern.sae.normalization import check_trained_here
 from synthkern.sparse import SparseActivations
 
-#: The share of latents above their bounds below which a step is sparse. Time of a sparse step over
-#: a dense one at shares of 0.05, 0.1, 0.15, 0.2 and 0.3, two cores, B = 1,024, D = 768, M = 4,096:
+#: The share of latents above their thresholds below which a step is sparse. Time of a sparse step
+#: over a dense one at shares of 0.05, 0.1, 0.15, 0.2 and 0.3, two cores, B = 1,024, D = 768, M = 4,096:
 #: standard 0.46, 0.61, 0.74, 0.98, 1.48; JumpReLU 0.37, 0.52, 0.67, 0.88, 1.26; gated 0.37, 0.55,
 #: 0.76, 0.96, 1.32.
 SPARSE_BELOW = 0.18
@@ -114,28 +114,28 @@ def active(
     sae: TrainingSAE,
     x: torch.Tensor,
     b_enc: torch.Tensor | None,
-    bounds: torch.Tensor,
+    thresholds: torch.Tensor,
     *,
     may_be_sparse: bool = True,
 ) -> Active:
-    """The pre-activations ``(x - b_dec) @ W_enc + b_enc`` that count: those above their bounds.
+    """The pre-activations ``(x - b_dec) @ W_enc + b_enc`` that count: those above their thresholds.
 
     Args:
         sae: whose weights these are.
         x: [B, D].
         b_enc: [M] or None.
-        bounds: [M]; what is not above has no part in any loss, nor a gradient.
+        thresholds: [M]; what is not above has no part in any loss, nor a gradient.
         may_be_sparse: False keeps all, however few are above.
     """
     check_trained_here(sae.cfg)
     check_width("x", x, sae.cfg.d_in)
     x = x.to(sae.W_dec.dtype)
     pre = encoder(x, sae.W_enc, b_enc, sae.input_bias)
-    bounds = bounds.detach()
-    few = may_be_sparse and float((pre[::_ROWS] > bounds).float().mean()) < SPARSE_BELOW
+    thresholds = thresholds.detach()
+    few = may_be_sparse and float((pre[::_ROWS] > thresholds).float().mean()) < SPARSE_BELOW
     if not few:
         return DenseActive(pre)
     known = pre.detach()
-    chosen = engine.select_above(known, bounds)
+    chosen = engine.select_above(known, thresholds)
     entries = encoder_entries(x, sae.W_enc, b_enc, sae.input_bias, chosen)
     return SparseActive(known, entries)

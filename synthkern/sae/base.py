@@ -52,9 +52,9 @@ class TrainingSAE(nn.Module, ABC):
     #: SAELens' names for parameters [M] that are worth a histogram too, and ours.
     logged_vectors: ClassVar[tuple[tuple[str, str], ...]] = ()
     #: Whether this very class (not one derived from it, which must say so itself) heeds
-    #: ``TrainStepInput.dead_room``, so that its steps can be replayed as a CUDA graph: they then
+    #: ``TrainStepInput.max_dead``, so that its steps can be replayed as a CUDA graph: they then
     #: depend on ``sae_in`` and ``dead_neuron_mask`` alone, and only change tensors, in place. Its
-    #: ``most_dead`` is the number of dead latents beyond which more room is of no use.
+    #: ``k_aux`` is the number of dead latents beyond which more room is of no use.
     has_static_steps: ClassVar[bool] = False
 
     cfg: TrainingSAEConfig
@@ -398,18 +398,34 @@ class TrainingSAE(nn.Module, ABC):
         return {name: value for name, value in vars(self).items() if name != "_scaling"}
 
 
-class EntriesTrainingSAE(TrainingSAE):
+class SparseTrainingSAE(TrainingSAE):
     """One that finds its few active latents as entries; the dense ones are made of these."""
 
     @abstractmethod
-    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+    def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Activations of the latents [..., M] of inputs [..., D]."""
         check_width("x", x, self.cfg.d_in)
-        entries = self.encode_entries(x.reshape(-1, self.cfg.d_in))
+        entries = self.encode_sparse(x.reshape(-1, self.cfg.d_in))
         return entries.to_dense(self.W_dec.dtype).reshape(*x.shape[:-1], self.cfg.d_sae)
+
+    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+        """Deprecated name of :meth:`encode_sparse`."""
+        return self.encode_sparse(x)
+
+
+class EntriesTrainingSAE(SparseTrainingSAE):
+    """Deprecated name of :class:`SparseTrainingSAE`; subclasses have ``encode_entries``."""
+
+    def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
+        """What the subclass's ``encode_entries`` gives."""
+        return self.encode_entries(x)
+
+    @abstractmethod
+    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+        """Activations of the latents, in CSR form, of inputs [B, D]."""
 
 
 def make_sae(cfg: TrainingSAEConfig) -> TrainingSAE:

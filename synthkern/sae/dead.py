@@ -16,7 +16,7 @@ class DeadEntries(NamedTuple):
     Attributes:
         entries: [B, M], their values without gradients.
         padding: [nnz] bool, those that are of no dead latent and must not count; None for none.
-        share: how many are dead of those that would be enough, at most 1.
+        share: how many are dead of the ``k_aux`` that the loss takes, at most 1.
     """
 
     entries: SparseActivations
@@ -25,29 +25,29 @@ class DeadEntries(NamedTuple):
 
 
 def largest_dead(
-    pre: torch.Tensor, scale: torch.Tensor | None, mask: torch.Tensor, begin: int, enough: int
+    pre: torch.Tensor, scale: torch.Tensor | None, mask: torch.Tensor, begin: int, k_aux: int
 ) -> DeadEntries | None:
-    """The ``enough`` largest of each sample, or all where fewer latents are dead; None for none.
+    """The ``k_aux`` largest of each sample, or all where fewer latents are dead; None for none.
 
     Args:
         pre: pre-activations [B, M].
         scale: [M] that they compete by, or None.
         mask: [W] bool, which of the latents from ``begin`` on are dead.
         begin: the first latent that may be.
-        enough: at least 1.
+        k_aux: at least 1.
     """
     dead = mask.nonzero().flatten() + begin
     if not dead.numel():
         return None
     found = engine.select_topk(
         pre[:, dead],
-        min(enough, dead.numel()),
+        min(k_aux, dead.numel()),
         scale=None if scale is None else scale[dead],
         positive=False,
     )
     indices = dead.to(torch.int32)[found.indices]
     entries = SparseActivations(found.offsets, indices, found.values, pre.shape[1], validate=False)
-    return DeadEntries(entries, None, min(dead.numel() / enough, 1.0))
+    return DeadEntries(entries, None, min(dead.numel() / k_aux, 1.0))
 
 
 def largest_dead_of_room(
@@ -55,14 +55,14 @@ def largest_dead_of_room(
     scale: torch.Tensor | None,
     mask: torch.Tensor,
     begin: int,
-    enough: int,
+    k_aux: int,
     room: int,
 ) -> DeadEntries | None:
     """The same in ``room`` entries of each sample, padded, however many latents are dead.
 
-    No shape depends on the mask. All of the dead, or ``enough`` of them, must have room.
+    No shape depends on the mask. All of the dead, or ``k_aux`` of them, must have room.
     """
-    room = min(room, enough, mask.numel())
+    room = min(room, k_aux, mask.numel())
     if room == 0:
         return None
     keys = pre[:, begin : begin + mask.numel()]
@@ -73,5 +73,5 @@ def largest_dead_of_room(
     values = pre.gather(1, indices.long().view(len(pre), room)).flatten().to(found.dtype)
     entries = SparseActivations(found.offsets, indices, values, pre.shape[1], validate=False)
     # In float64 as Python divides.
-    share = (mask.sum().double() / enough).clamp(max=1).to(found.dtype)
+    share = (mask.sum().double() / k_aux).clamp(max=1).to(found.dtype)
     return DeadEntries(entries, ~mask[found.indices], share)

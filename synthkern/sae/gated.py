@@ -10,9 +10,9 @@ from torch import nn
 from synthkern._checks import as_float, as_int
 from synthkern.sae.active import active
 from synthkern.sae.base import reconstruction_loss, total
-from synthkern.sae.bounded import BoundedTrainingSAE
 from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig, coefficient
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sae.threshold import ThresholdTrainingSAE
 from synthkern.sparse import SparseActivations
 
 
@@ -45,7 +45,7 @@ class GatedTrainingSAEConfig(TrainingSAEConfig):
         return "gated"
 
 
-class GatedTrainingSAE(BoundedTrainingSAE):
+class GatedTrainingSAE(ThresholdTrainingSAE):
     """A gated SAE (Rajamanoharan et al. 2024, "Improving Dictionary Learning with Gated SAEs").
 
     The paths share the encoder: a gate is open where ``h + b_gate > 0`` and the magnitude is
@@ -85,7 +85,7 @@ class GatedTrainingSAE(BoundedTrainingSAE):
         return nn.functional.linear(self.centred(x), self.W_enc.T)
 
     @property
-    def bounds(self) -> torch.Tensor:
+    def thresholds(self) -> torch.Tensor:
         """[M], above which gates are open."""
         return -self.b_gate
 
@@ -94,9 +94,9 @@ class GatedTrainingSAE(BoundedTrainingSAE):
         """None: each path adds its own."""
         return None
 
-    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+    def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
-        shared = super().encode_entries(x)
+        shared = super().encode_sparse(x)
         scale = self.r_mag.exp().index_select(0, shared.indices)
         shift = self.b_mag.index_select(0, shared.indices)
         found = shared.with_values((shared.values * scale + shift).relu())
@@ -111,7 +111,7 @@ class GatedTrainingSAE(BoundedTrainingSAE):
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: two reconstructions and the gates' penalty."""
         sae_in = step_input.sae_in
-        found = active(self, sae_in, self.encoder_bias, self.bounds)
+        found = active(self, sae_in, self.encoder_bias, self.thresholds)
         gates = (found.values + found.of_latents(self.b_gate)).relu()
         scale = self.r_mag.exp()
         magnitudes = found.values * found.of_latents(scale) + found.of_latents(self.b_mag)

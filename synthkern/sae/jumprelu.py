@@ -12,7 +12,6 @@ from torch import nn
 from synthkern._checks import as_bool, as_float, as_int
 from synthkern.sae.active import Active, active
 from synthkern.sae.base import reconstruction_loss, total
-from synthkern.sae.bounded import BoundedTrainingSAE
 from synthkern.sae.config import (
     TARGET_L0,
     TrainCoefficientConfig,
@@ -22,6 +21,7 @@ from synthkern.sae.config import (
 )
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.straight_through import heaviside, jumprelu
+from synthkern.sae.threshold import ThresholdTrainingSAE
 
 _MODES = ("step", "tanh", "quadratic")
 
@@ -88,7 +88,7 @@ class JumpReLUTrainingSAEConfig(TrainingSAEConfig):
         return "jumprelu"
 
 
-class JumpReLUTrainingSAE(BoundedTrainingSAE):
+class JumpReLUTrainingSAE(ThresholdTrainingSAE):
     """A JumpReLU SAE (Rajamanoharan et al. 2024, "Jumping Ahead").
 
     A latent passes where it exceeds its threshold. The sparsity loss is the L0 as published
@@ -128,14 +128,14 @@ class JumpReLUTrainingSAE(BoundedTrainingSAE):
         return {"l0": coefficient(self.cfg.l0_coefficient, self.cfg.l0_warm_up_steps)}
 
     @property
-    def bounds(self) -> torch.Tensor:
+    def thresholds(self) -> torch.Tensor:
         """The thresholds [M], as the pre-activations are compared with them."""
         return self.threshold.to(self.W_dec.dtype)
 
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Activations and pre-activations, both [..., M], of inputs [..., D]."""
         pre = self.pre_activations(x)
-        return jumprelu(pre, self.bounds.expand_as(pre), *self._estimator), pre
+        return jumprelu(pre, self.thresholds.expand_as(pre), *self._estimator), pre
 
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: of the reconstruction, and of the sparsity.
@@ -145,8 +145,8 @@ class JumpReLUTrainingSAE(BoundedTrainingSAE):
         with torch.no_grad():
             self.threshold.clamp_(min=0)
         sae_in = step_input.sae_in
-        bounds = (self.threshold - self.cfg.jumprelu_bandwidth / 2).to(self.W_dec.dtype)
-        found = active(self, sae_in, self.b_enc, bounds)
+        thresholds = (self.threshold - self.cfg.jumprelu_bandwidth / 2).to(self.W_dec.dtype)
+        found = active(self, sae_in, self.b_enc, thresholds)
         threshold = found.of_latents(self.threshold.to(self.W_dec.dtype))
         acts = jumprelu(found.values, threshold, *self._estimator)
         sae_out = found.decode(acts, self.W_dec, self.b_dec)

@@ -9,7 +9,7 @@ import torch
 
 from synthkern._checks import as_bool, as_float, as_int
 from synthkern.engine.autograd import gather_entries
-from synthkern.sae.base import EntriesTrainingSAE, reconstruction_loss
+from synthkern.sae.base import SparseTrainingSAE, reconstruction_loss
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.pursuit import matching_pursuit
@@ -55,7 +55,7 @@ class MatchingPursuitTrainingSAEConfig(TrainingSAEConfig):
         return "matching_pursuit"
 
 
-class MatchingPursuitTrainingSAE(EntriesTrainingSAE):
+class MatchingPursuitTrainingSAE(SparseTrainingSAE):
     """A matching pursuit SAE (Costa et al. 2025, "From Flat to Hierarchical: Extracting Sparse
     Representations with Matching Pursuit").
 
@@ -91,7 +91,7 @@ class MatchingPursuitTrainingSAE(EntriesTrainingSAE):
             cfg.stop_on_duplicate_support,
         )
 
-    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+    def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
         return SparseActivations.from_sparse_coo(_summed(self.choose(x)))
 
@@ -110,7 +110,7 @@ class MatchingPursuitTrainingSAE(EntriesTrainingSAE):
         """Reconstructions [..., D] of activations [..., M]."""
         return self.scaled_back(feature_acts @ self.W_dec + self._output_bias)
 
-    def decode_entries(self, entries: SparseActivations) -> torch.Tensor:
+    def decode_sparse(self, entries: SparseActivations) -> torch.Tensor:
         """Reconstructions [B, D] of activations in CSR form."""
         return self.scaled_back(gather_entries(entries, self.W_dec, self._output_bias))
 
@@ -120,7 +120,7 @@ class MatchingPursuitTrainingSAE(EntriesTrainingSAE):
         check_trained_here(self.cfg)
         sae_in = step_input.sae_in
         choices = self.choose(sae_in)
-        sae_out = self.decode_entries(choices)
+        sae_out = self.decode_sparse(choices)
         loss = reconstruction_loss(sae_out, sae_in)
         known = choices.with_values(choices.values.detach())
         output = TrainStepOutput(

@@ -9,9 +9,9 @@ import torch
 from synthkern._checks import as_float, as_int
 from synthkern.sae.active import active
 from synthkern.sae.base import reconstruction_loss, total
-from synthkern.sae.bounded import BoundedTrainingSAE
 from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig, coefficient
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sae.threshold import ThresholdTrainingSAE
 
 
 @dataclass
@@ -47,7 +47,7 @@ class StandardTrainingSAEConfig(TrainingSAEConfig):
         return "standard"
 
 
-class StandardTrainingSAE(BoundedTrainingSAE):
+class StandardTrainingSAE(ThresholdTrainingSAE):
     """A ReLU SAE with an L1 penalty (Bricken et al. 2023, "Towards Monosemanticity").
 
     An activation counts in the penalty times the norm of its decoder row, so that shrinking one
@@ -65,7 +65,7 @@ class StandardTrainingSAE(BoundedTrainingSAE):
         return {"l1": coefficient(self.cfg.l1_coefficient, self.cfg.l1_warm_up_steps)}
 
     @property
-    def bounds(self) -> torch.Tensor:
+    def thresholds(self) -> torch.Tensor:
         """Zeros [M]."""
         return torch.zeros_like(self.b_enc)
 
@@ -77,7 +77,7 @@ class StandardTrainingSAE(BoundedTrainingSAE):
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: of the reconstruction, and the penalty."""
         sae_in, p = step_input.sae_in, self.cfg.lp_norm
-        found = active(self, sae_in, self.b_enc, self.bounds, may_be_sparse=p == 1)
+        found = active(self, sae_in, self.b_enc, self.thresholds, may_be_sparse=p == 1)
         acts = found.values.relu()
         sae_out = found.decode(acts, self.W_dec, self.b_dec)
         norms = torch.linalg.vector_norm(self.W_dec, dim=1)

@@ -20,7 +20,7 @@ class TrainStepInput:
         dead_neuron_mask: [M] bool, latents that have not fired for long; None for none.
         n_training_steps: steps before this one.
         is_logging_step: whether metrics will be looked at.
-        dead_room: None where shapes may follow the numbers. Else no shape depends on them and
+        max_dead: None where shapes may follow the numbers. Else no shape depends on them and
             nothing waits for the device: entries are padded with zeros, and the auxiliary loss has
             room for this many dead latents, which must be at least as many as there are (or as it
             takes at most).
@@ -31,12 +31,12 @@ class TrainStepInput:
     dead_neuron_mask: torch.Tensor | None = None
     n_training_steps: int = 0
     is_logging_step: bool = False
-    dead_room: int | None = None
+    max_dead: int | None = None
 
 
 def room_of(step_input: TrainStepInput) -> int | None:
-    """The input's ``dead_room``: SAELens' own inputs, which its trainer gives, have none."""
-    return getattr(step_input, "dead_room", None)
+    """The input's ``max_dead``: SAELens' own inputs, which its trainer gives, have none."""
+    return getattr(step_input, "max_dead", None)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from synthkern import engine
 from synthkern._checks import as_bool, as_float, as_int
 from synthkern.engine.autograd import gather_entries
-from synthkern.sae.base import EntriesTrainingSAE, reconstruction_loss, total
+from synthkern.sae.base import SparseTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
 from synthkern.sae.encoder import encoder_entries
@@ -81,7 +81,7 @@ class Level(NamedTuple):
     sae_out: torch.Tensor
 
 
-class TopKTrainingSAE(EntriesTrainingSAE):
+class TopKTrainingSAE(SparseTrainingSAE):
     """A TopK SAE (Gao et al. 2024, "Scaling and evaluating sparse autoencoders").
 
     Latents are the k largest pre-activations of a sample, those above 0; the AuxK loss lets dead
@@ -125,14 +125,14 @@ class TopKTrainingSAE(EntriesTrainingSAE):
             return None
         return torch.linalg.vector_norm(self.W_dec, dim=-1)
 
-    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+    def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
         entries, norms = self.choose(x).entries, self.decoder_norms
         if norms is not None:
             entries = entries.with_values(entries.values * norms.index_select(0, entries.indices))
         return entries
 
-    def decode_entries(self, entries: SparseActivations) -> torch.Tensor:
+    def decode_sparse(self, entries: SparseActivations) -> torch.Tensor:
         """Reconstructions [B, D] of activations in CSR form."""
         norms = self.decoder_norms
         if norms is not None:
@@ -222,14 +222,14 @@ class TopKTrainingSAE(EntriesTrainingSAE):
         if step_input.dead_neuron_mask is None:
             return None
         mask = step_input.dead_neuron_mask[level.begin : level.end]
-        where = chosen.pre, chosen.scale, mask, level.begin, self.most_dead
+        where = chosen.pre, chosen.scale, mask, level.begin, self.k_aux
         room = room_of(step_input)
         if room is None:
             return largest_dead(*where)
         return largest_dead_of_room(*where, room)
 
     @property
-    def most_dead(self) -> int:
+    def k_aux(self) -> int:
         """Dead latents that the auxiliary loss takes of a sample at most."""
         return max(self.cfg.d_in // 2, 1)
 

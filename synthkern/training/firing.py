@@ -43,7 +43,7 @@ class FiringRecord:
         """Latents [M] that have not fired for more than ``window`` steps."""
         return self.steps_since_fired > window
 
-    def most_dead_within(self, window: int, steps: int) -> int:
+    def max_dead_within(self, window: int, steps: int) -> int:
         """How many latents may be dead in one of the next ``steps`` steps; waits for a GPU."""
         return int(self.dead(window - (steps - 1)).sum())
 

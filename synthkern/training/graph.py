@@ -26,7 +26,7 @@ LOOK_EVERY = 64
 class Train(Protocol):
     """Trains on inputs [B, D]; with a room for dead latents, as :class:`TrainStepInput` has it."""
 
-    def __call__(self, sae_in: torch.Tensor, *, dead_room: int | None = None) -> Any:
+    def __call__(self, sae_in: torch.Tensor, *, max_dead: int | None = None) -> Any:
         """Gives a :class:`TrainStepOutput`."""
 
 
@@ -83,7 +83,7 @@ class StepGraphs:
     Args:
         train: does a step, and returns a :class:`TrainStepOutput`.
         may_be_dead: how many latents may be dead in one of that many steps from now on, at most.
-        most_dead: room that is enough for any number.
+        k_aux: room that is enough for any number.
         batch_size: of the steps that are captured; others are done eagerly.
         optimizer: that ``train`` uses.
         capture: captures work.
@@ -93,14 +93,14 @@ class StepGraphs:
         self,
         train: Train,
         may_be_dead: Callable[[int], int],
-        most_dead: int,
+        k_aux: int,
         batch_size: int,
         optimizer: torch.optim.Optimizer,
         capture: Callable[[Callable[[], Any]], Captured],
     ) -> None:
         self._train = train
         self._may_be_dead = may_be_dead
-        self._most_dead = most_dead
+        self._k_aux = k_aux
         self._batch_size = batch_size
         self._optimizer = optimizer
         self._capture = capture
@@ -148,10 +148,10 @@ class StepGraphs:
 
     def _room_for(self, count: int) -> int:
         """A power of two, so that few graphs do."""
-        return min(1 << (count - 1).bit_length(), self._most_dead) if count else 0
+        return min(1 << (count - 1).bit_length(), self._k_aux) if count else 0
 
     def _eager_step(self, sae_in: torch.Tensor, room: int | None = None) -> TrainStepOutput:
-        return _without_gradients(self._train(sae_in, dead_room=room))
+        return _without_gradients(self._train(sae_in, max_dead=room))
 
     def _captured_step(self, sae_in: torch.Tensor, room: int) -> Captured:
         if self._sae_in is None:

@@ -122,7 +122,7 @@ class SAETrainer(TrainerNames):
         sae_in: torch.Tensor,
         *,
         is_logging_step: bool = False,
-        dead_room: int | None = None,
+        max_dead: int | None = None,
     ) -> Any:
         """What a step does on the device; all of it, where there is no sparsity controller."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cfg.autocast):
@@ -133,7 +133,7 @@ class SAETrainer(TrainerNames):
                     dead_neuron_mask=self.dead_neurons,
                     n_training_steps=self.steps_done,
                     is_logging_step=is_logging_step,
-                    dead_room=dead_room,
+                    max_dead=max_dead,
                 )
             )
         if isinstance(output, TrainStepOutput):
@@ -246,8 +246,8 @@ class SAETrainer(TrainerNames):
             return None
         return StepGraphs(
             self._train,
-            partial(self.firing.most_dead_within, self.cfg.dead_feature_window),
-            self.sae.most_dead,
+            partial(self.firing.max_dead_within, self.cfg.dead_feature_window),
+            self.sae.k_aux,
             self.cfg.batch_size,
             self.optimizer,
             capture,

@@ -223,22 +223,29 @@ class Sparse(StubSAE):
 
 class FromEntries(StubSAE):
     def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
-        raise AssertionError("decode_entries is there")
+        raise AssertionError("decode_sparse is there")
 
-    def decode_entries(self, latents: SparseActivations) -> torch.Tensor:
+    def decode_sparse(self, latents: SparseActivations) -> torch.Tensor:
         return StubSAE.decode(self, latents.to_dense())
 
 
 class ToEntries(StubSAE):
-    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+    def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         return SparseActivations.from_dense(StubSAE.encode(self, x))
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        raise AssertionError("encode_entries is there")
+        raise AssertionError("encode_sparse is there")
 
 
 class BothEntries(ToEntries, FromEntries):
     pass
+
+
+class OldNames(BothEntries):
+    """As they were called before."""
+
+    encode_entries, decode_entries = ToEntries.encode_sparse, FromEntries.decode_sparse
+    encode_sparse = decode_sparse = property()  # type: ignore[assignment]
 
 
 class Plain:
@@ -255,6 +262,7 @@ class Plain:
         lambda sae: FromEntries(sae.W_enc.detach(), sae.W_dec.detach()),
         lambda sae: ToEntries(sae.W_enc.detach(), sae.W_dec.detach()),
         lambda sae: BothEntries(sae.W_enc.detach(), sae.W_dec.detach()),
+        lambda sae: OldNames(sae.W_enc.detach(), sae.W_dec.detach()),
         Plain,
     ],
 )

@@ -26,14 +26,14 @@ def test_entries_are_the_dense_activations(name: str, share: float, backend: str
         if name == "jumprelu":
             sae.threshold.mul_(0.1)
     dense = sae.encode(x)
-    entries = sae.encode_entries(x)
+    entries = sae.encode_sparse(x)
     found = entries.to_dense()
     assert torch.equal(found != 0, dense != 0)
     assert bool((entries.values != 0).all())
     torch.testing.assert_close(found, dense, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(sae.decode_entries(entries), sae.decode(dense), **CLOSE)
+    torch.testing.assert_close(sae.decode_sparse(entries), sae.decode(dense), **CLOSE)
     gradients = []
-    for out in (sae.decode_entries(entries), sae.decode(dense)):
+    for out in (sae.decode_sparse(entries), sae.decode(dense)):
         out.square().sum().backward()
         gradients.append({k: v.grad for k, v in sae.named_parameters() if k != "threshold"})
         sae.zero_grad()
@@ -49,8 +49,8 @@ def test_entries_are_the_dense_activations(name: str, share: float, backend: str
 @pytest.mark.parametrize("name", ["standard", "jumprelu", "gated"])
 def test_entries_of_nothing_and_of_a_wrong_width(name: str) -> None:
     sae = trained(name, {})
-    entries = sae.encode_entries(torch.empty(0, D))
+    entries = sae.encode_sparse(torch.empty(0, D))
     assert tuple(entries.shape) == (0, M)
-    assert sae.decode_entries(entries).shape == (0, D)
+    assert sae.decode_sparse(entries).shape == (0, D)
     with pytest.raises(ValueError, match=rf"x must have shape \[..., {D}\]"):
-        sae.encode_entries(torch.zeros(3, D + 1))
+        sae.encode_sparse(torch.zeros(3, D + 1))

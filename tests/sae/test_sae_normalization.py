@@ -60,9 +60,9 @@ def test_reconstructions_are_in_the_inputs_scale(architecture: str, kind: str) -
     torch.testing.assert_close(sae(x), expected)
     batched = x.view(3, 3, -1)
     torch.testing.assert_close(sae(batched), expected.view(3, 3, -1))
-    if hasattr(sae, "encode_entries"):
-        entries: SparseActivations = sae.encode_entries(x)
-        torch.testing.assert_close(sae.decode_entries(entries), expected)
+    if hasattr(sae, "encode_sparse"):
+        entries: SparseActivations = sae.encode_sparse(x)
+        torch.testing.assert_close(sae.decode_sparse(entries), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -36,7 +36,7 @@ def test_a_step_repeated_gives_the_same_gradients(architecture: str) -> None:
             bias = sae.b_gate if architecture == "gated" else sae.b_enc
             bias.fill_(-(sae.centred(x) @ sae.W_enc).quantile(0.86))
     found = [_gradients(sae, x) for _ in range(4)]
-    assert 40_000 < sae.encode_entries(x).nnz < 0.18 * B * M
+    assert 40_000 < sae.encode_sparse(x).nnz < 0.18 * B * M
     for again in found[1:]:
         for name, gradient in found[0].items():
             assert torch.equal(gradient, again[name]), name

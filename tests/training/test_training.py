@@ -252,7 +252,7 @@ def test_firings_are_counted_over_windows() -> None:
     record.samples = 8
     assert record.steps_since_fired.tolist() == [1, 0, 2]
     assert record.dead(1).tolist() == [False, False, True]
-    assert [record.most_dead_within(3, steps) for steps in (1, 2, 3, 4, 5)] == [0, 0, 1, 2, 3]
+    assert [record.max_dead_within(3, steps) for steps in (1, 2, 3, 4, 5)] == [0, 0, 1, 2, 3]
     assert record.rates.tolist() == [0.25, 0.125, 0.0]
     record.reset_window()
     assert record.rates.tolist() == [0.0, 0.0, 0.0]

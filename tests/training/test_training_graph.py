@@ -128,7 +128,7 @@ def test_no_step_waits(
     x, before = a_few(), state(sae)
     trainer._train(x)  # Adam's tensors
     with NothingWaits():
-        trainer._train(x, dead_room=room)
+        trainer._train(x, max_dead=room)
     assert not torch.equal(sae.W_dec, before["W_dec"])
     with NothingWaits(), pytest.raises(AssertionError, match="depends on numbers"):
         trainer._train(x)
@@ -144,7 +144,7 @@ def test_padding_changes_no_bit(
     found = []
     for room in (None, len(dead), 2 * len(dead) + 1):
         sae = quiet_sae(architecture, **changes)
-        output = sae.training_forward_pass(TrainStepInput(x, {}, mask, dead_room=room))
+        output = sae.training_forward_pass(TrainStepInput(x, {}, mask, max_dead=room))
         output.loss.backward()
         gradients = {name: p.grad.clone() for name, p in sae.named_parameters()}
         found.append((output, gradients, state(sae)))
@@ -170,7 +170,7 @@ def test_a_threshold_stays_where_a_batch_keeps_nothing() -> None:
         sae.b_enc -= 100
         sae.topk_threshold.fill_(0.5)
     for room in (None, 0):
-        sae.training_forward_pass(TrainStepInput(a_few(), dead_room=room))
+        sae.training_forward_pass(TrainStepInput(a_few(), max_dead=room))
         assert float(sae.topk_threshold) == 0.5
 
 

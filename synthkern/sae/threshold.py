@@ -1,4 +1,4 @@
-"""SAEs whose latents are active above bounds of their own, and inference that uses this."""
+"""SAEs whose latents are active above thresholds of their own, and inference that uses this."""
 
 from __future__ import annotations
 
@@ -19,29 +19,33 @@ from synthkern.sparse import SparseActivations
 _DECODE_SPARSE_BELOW = 0.25
 
 
-class BoundedTrainingSAE(TrainingSAE):
-    """One whose latents are active where their pre-activations exceed ``bounds``."""
+class ThresholdTrainingSAE(TrainingSAE):
+    """One whose latents are active where their pre-activations exceed ``thresholds``."""
 
     @property
     @abstractmethod
-    def bounds(self) -> torch.Tensor:
+    def thresholds(self) -> torch.Tensor:
         """[M], in the pre-activations' dtype."""
 
     @property
     def encoder_bias(self) -> nn.Parameter | None:
-        """What the encoder adds, [M] or None; of what is compared with the bounds."""
+        """What the encoder adds, [M] or None; of what is compared with the thresholds."""
         return self.b_enc
 
-    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+    def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
         check_width("x", x, self.cfg.d_in)
         x = self.scaled(x.to(self.W_dec.dtype))
         with torch.no_grad():
             pre = encoder(x, self.W_enc, self.encoder_bias, self.input_bias)
-            chosen = engine.select_above(pre, self.bounds)
+            chosen = engine.select_above(pre, self.thresholds)
         return encoder_entries(x, self.W_enc, self.encoder_bias, self.input_bias, chosen)
 
-    def decode_entries(self, entries: SparseActivations) -> torch.Tensor:
+    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+        """Deprecated name of :meth:`encode_sparse`."""
+        return self.encode_sparse(x)
+
+    def decode_sparse(self, entries: SparseActivations) -> torch.Tensor:
         """Reconstructions [B, D] of activations in CSR form."""
         if entries.nnz < _DECODE_SPARSE_BELOW * entries.batch_size * entries.num_features:
             return self.scaled_back(gather_entries(entries, self.W_dec, self.b_dec))
