@@ -13,6 +13,7 @@ import torch
 from synthkern.data.synthetic_stream import SyntheticStream
 from synthkern.evaluation import eval_sae_on_synthetic_data
 from synthkern.model.synthetic_model import SyntheticModel, as_model, is_foreign_model
+from synthkern.storage.paths import AnyPath, as_optional_path
 from synthkern.stream import fresh_seed
 from synthkern.training.batches import hidden_batches
 from synthkern.training.checkpoint import (
@@ -82,7 +83,7 @@ class Training:
         source: Source,
         cfg: TrainingConfig | None = None,
         *,
-        checkpoint_dir: Path | str | None = None,
+        checkpoint_dir: AnyPath | None = None,
         evaluator: Evaluator | None = None,
         snapshot_fn: Callable[[SAETrainer], None] | None = None,
         logger: Logger | None = None,
@@ -93,7 +94,7 @@ class Training:
             raise TypeError(f"cfg must be a TrainingConfig, got {cfg!r}")
         if cfg.n_snapshots and snapshot_fn is None:
             raise ValueError(f"snapshot_fn must be given with n_snapshots = {cfg.n_snapshots}")
-        directory = None if checkpoint_dir is None else Path(checkpoint_dir)
+        directory = as_optional_path("checkpoint_dir", checkpoint_dir)
         saved = None if directory is None else read_checkpoint(directory)
         if is_foreign_model(source):
             source = as_model("source", source)
