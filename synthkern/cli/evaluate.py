@@ -79,8 +79,8 @@ def world_of(directory: Path, name: str | None, device: str) -> SyntheticModel:
         source = data.get("synthetic_model") if isinstance(data, dict) else None
         if not isinstance(source, dict | str):
             raise ValueError(
-                "synthetic_model must be a mapping or a string, as the world that the SAE was "
-                f"trained on is not saved beside it, got {source!r}"
+                f"synthetic_model must be a mapping or a string, got {source!r}: the world that the "
+                f"SAE was trained on is neither named nor saved in {SYNTHETIC_MODEL_FOLDER}/"
             )
         if isinstance(source, dict):
             world = SyntheticModelConfig.from_dict(source)

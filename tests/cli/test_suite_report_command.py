@@ -82,7 +82,7 @@ def test_figures_are_beside_the_page(
 ) -> None:
     graph = importlib.import_module("plotly.graph_objects")
     monkeypatch.setattr(
-        graph.Figure, "write_image", lambda _, path, scale: path.write_bytes(b"drawn")
+        graph.Figure, "write_image", lambda _, path, format, scale: path.write_bytes(b"drawn")
     )
     find = importlib.util.find_spec
     monkeypatch.setattr(
