@@ -79,8 +79,8 @@ def world_of(directory: Path, name: str | None, device: str) -> SyntheticModel:
         source = data.get("synthetic_model") if isinstance(data, dict) else None
         if not isinstance(source, dict | str):
             raise ValueError(
-                f"synthetic_model must be a mapping or a string, got {source!r}: the world that the "
-                f"SAE was trained on is neither named nor saved in {SYNTHETIC_MODEL_FOLDER}/"
+                f"synthetic_model must be a mapping or a string, got {source!r}: the world of the "
+                f"run is neither named nor saved in {SYNTHETIC_MODEL_FOLDER}/"
             )
         if isinstance(source, dict):
             world = SyntheticModelConfig.from_dict(source)

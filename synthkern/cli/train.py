@@ -130,6 +130,8 @@ def _reader(kind: Any) -> Callable[[str], Any]:
 def _train(options: argparse.Namespace) -> int:
     cfg, model = described_run(options)
     assert cfg.seed is not None
+    assert cfg.output_path is not None
+    check_output_folder(Path(cfg.output_path))
     torch.manual_seed(cfg.seed)
     result = SyntheticSAERunner(cfg, model).run()
     print(f"{cfg.sae.architecture()} of {cfg.sae.d_sae:,} latents, written to {options.out}")
@@ -147,7 +149,6 @@ def described_run(
     """
     given = vars(options)
     out = as_path("--out", given["out"])
-    check_output_folder(out)
     data = _config_file(as_path("--config", given["config"])) if "config" in given else {}
     if given.get("world") is not None:
         world = world_or_source(given["world"])

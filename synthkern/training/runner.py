@@ -21,7 +21,7 @@ from synthkern.storage.files import save_tensors, write_json
 from synthkern.storage.paths import as_optional_path
 from synthkern.storage.saved_folder import check_writable_folder, saved_folder
 from synthkern.stream import fresh_seed
-from synthkern.training.checkpoint import remove_checkpoint
+from synthkern.training.checkpoint import check_checkpoint_folder, remove_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
 from synthkern.training.runner_config import SAEConfig, SyntheticSAERunnerConfig
@@ -299,8 +299,9 @@ def _as_any(value: Any) -> Any:
 
 
 def check_output_folder(path: Path) -> None:
-    """Raise an OSError where an outcome could not be saved, before a model is built for it."""
-    check_writable_folder(path, _OUTCOME)
+    """Raise an OSError where a run could not be saved, before a model is built for it."""
+    check_writable_folder(path, [*_OUTCOME, *_MODEL])
+    check_checkpoint_folder(path / CHECKPOINT_FOLDER)
 
 
 def _source_of(cfg: SyntheticSAERunnerConfig[Any]) -> dict[str, Any] | str:
