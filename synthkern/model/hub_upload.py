@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -55,6 +56,8 @@ def upload_synthetic_model_to_huggingface(
     branch = as_revision("hf_revision", hf_revision)
     as_bool("add_default_readme", add_default_readme)
     as_bool("private", private)
+    if not isinstance(model, SyntheticModel | str | os.PathLike):
+        raise TypeError(f"model must be a SyntheticModel or a directory, got {model!r}")
     given = None if isinstance(model, SyntheticModel) else as_path("model", model)
     require_client()
     with TemporaryDirectory() as temporary:

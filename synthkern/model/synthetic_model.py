@@ -260,10 +260,8 @@ class SyntheticModel(nn.Module):
         """Write the model to a directory, in the field's format.
 
         The config and the hierarchy as JSON; the parameters, base probabilities, magnitudes and
-        correlation as safetensors. Whenever the process dies, the directory is the old one or the
-        new one, whole. One that is there already is replaced in a single step: files and folders
-        of others in it stay, and this process follows where it works in it; another program that
-        does (a shell) is left in the old one, which is removed, until it changes to the new one.
+        correlation as safetensors. Whenever the process dies, what is read there are the old
+        files or the new ones, all of them; files and folders of others in the directory stay.
 
         Args:
             path: a directory, made where it does not exist; a symbolic link is followed.
@@ -272,7 +270,7 @@ class SyntheticModel(nn.Module):
             ValueError: where the generator holds what the format cannot: callables other than
                 the model's hierarchy, or a full correlation matrix; for parts that are not ours.
             NotADirectoryError: where there is something else.
-            OSError: where the directory is a mount point, or the system refuses.
+            OSError: where the system refuses.
 
         Warns where a generator or a dictionary runs code of its user's (a subclass, a patch, a
         hook), which is not saved.
