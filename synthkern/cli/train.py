@@ -130,8 +130,7 @@ def _reader(kind: Any) -> Callable[[str], Any]:
 def _train(options: argparse.Namespace) -> int:
     cfg, model = described_run(options)
     assert cfg.seed is not None
-    assert cfg.output_path is not None
-    check_output_folder(Path(cfg.output_path))
+    check_output_folder(cfg)
     torch.manual_seed(cfg.seed)
     result = SyntheticSAERunner(cfg, model).run()
     print(f"{cfg.sae.architecture()} of {cfg.sae.d_sae:,} latents, written to {options.out}")

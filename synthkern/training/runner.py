@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
@@ -56,8 +58,9 @@ _OUTCOME = (
 )
 _MODEL = tuple(f"{SYNTHETIC_MODEL_FOLDER}/{name}" for name in MODEL_FILENAMES)
 
-#: A copy of the SAE on the way, likewise.
+#: A copy of the SAE on the way, likewise, in a folder named by its number of samples.
 _COPY = (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME, RUNNER_CONFIG_FILENAME, SPARSITY_FILENAME)
+_COPY_NAME = re.compile(r"(final_)?[0-9]+")
 
 
 @dataclass
@@ -86,7 +89,7 @@ class SyntheticSAERunner(Generic[SAEConfig]):
     the outcome of a run before stays there, whole, beside the new one's "checkpoint". Of that
     outcome nothing is left then, its "synthetic_model" and pictures neither; files of others stay.
     TensorBoard's event files of a run before go when one that writes such begins, as they would be
-    drawn as one.
+    drawn as one; so do the copies in a ``checkpoint_path`` that is in there.
 
     A model that cannot be had again from the config, as that has no seed or another was given, is
     saved unasked where nothing of it is lost by that (see :meth:`SyntheticModel.save`).
@@ -202,10 +205,25 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         # A run that is there already may be of another config, and was then refused.
         if output is not None and continues:
             self._write_config(output / CHECKPOINT_FOLDER, self._source)
-        if output is not None and training.steps == 0 and self.cfg.logging.log_to_tensorboard:
+        if output is not None and training.steps == 0:
+            self._clear_earlier(output)
+        return training
+
+    def _clear_earlier(self, output: Path) -> None:
+        """Remove what a run before left there that this one adds to while it goes on."""
+        if self.cfg.logging.log_to_tensorboard:
             for name in _event_files(output):
                 (output / name).unlink()
-        return training
+        copies = self._copies
+        # Elsewhere, several runs may have theirs in one folder.
+        if copies is None or not copies.absolute().is_relative_to(output.absolute()):
+            return
+        for folder in copies.glob("*"):
+            if _COPY_NAME.fullmatch(folder.name) and _is_own_folder(folder):
+                with saved_folder(folder, _COPY):
+                    pass
+                with suppress(OSError):  # where files of others are in it
+                    folder.rmdir()
 
     def complete(self, trained: TrainingResult) -> SyntheticSAERunnerResult:
         """Evaluate and save what was trained."""
@@ -298,10 +316,12 @@ def _as_any(value: Any) -> Any:
     return value
 
 
-def check_output_folder(path: Path) -> None:
+def check_output_folder(cfg: SyntheticSAERunnerConfig[Any]) -> None:
     """Raise an OSError where a run could not be saved, before a model is built for it."""
-    check_writable_folder(path, [*_OUTCOME, *_MODEL])
-    check_checkpoint_folder(path / CHECKPOINT_FOLDER)
+    path = as_optional_path("output_path", cfg.output_path)
+    if path is not None:
+        check_writable_folder(path, [*_OUTCOME, *(_MODEL if cfg.save_synthetic_model else ())])
+        check_checkpoint_folder(path / CHECKPOINT_FOLDER)
 
 
 def _source_of(cfg: SyntheticSAERunnerConfig[Any]) -> dict[str, Any] | str:

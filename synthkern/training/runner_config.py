@@ -86,7 +86,8 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
         checkpoint_path: folder of these copies, which are named by the number of samples.
         save_final_checkpoint: whether another is made at the end, as "final_<samples>".
         output_path: folder of the outcome; None writes none, and the run cannot be continued.
-        save_synthetic_model: whether the model is saved there too, as "synthetic_model".
+        save_synthetic_model: whether the model is saved there too, as "synthetic_model"; see the
+            runner on one that the config does not give again.
         eval_frequency: steps between evaluations; 0 for none.
         eval_samples: samples of an evaluation; 0 for none at all.
         run_final_eval: whether the outcome is evaluated.

@@ -138,7 +138,7 @@ def commands(made: Path, folder: Path) -> dict[str, list[str | Path]]:
     """A command line each for a folder, which is one to read for some of them."""
     return {
         "sample": [*SAMPLE, folder],
-        "train": [*TRAIN, folder],
+        "train": [*TRAIN, folder, "--save-synthetic-model"],
         "eval": ["eval", folder, "--samples", "64"],
         "plot": ["plot", folder],
         "bench": ["bench", made / "of-bench" / "suite.yaml", "--out", folder],

@@ -83,11 +83,14 @@ def test_an_outcome_that_is_not_evaluated_has_no_evaluation_beside_it(tmp_path: 
 
 def earlier_outcome(out: Path) -> None:
     """What an earlier run and ``synthkern plot`` wrote, and a file of the user's in each folder."""
-    run(config(out, save_synthetic_model=True))
+    copies = {"checkpoint_path": out / "copies", "n_checkpoints": 1, "save_final_checkpoint": True}
+    run(config(out, save_synthetic_model=True, **copies))
+    assert len(list((out / "copies").iterdir())) == 2
     assert main(["plot", str(out)]) == 0
     (out / "tensorboard").mkdir()
     (out / "tensorboard" / "events.out.tfevents.1.here").write_text("old")
-    for folder in (out, out / "synthetic_model", out / "tensorboard"):
+    (out / "copies" / "0").mkdir()
+    for folder in (out, out / "synthetic_model", out / "tensorboard", out / "copies" / "0"):
         (folder / "notes.txt").write_text("mine")
 
 
@@ -95,7 +98,8 @@ def test_nothing_of_an_earlier_run_stays_beside_the_new_sae(tmp_path: Path) -> N
     earlier_outcome(tmp_path)
     assert {"similarity.html", "training_curves.html"} <= files(tmp_path).keys()
     other = replace(small_world().cfg, seed=9)
-    run(config(tmp_path, synthetic_model=other, run_final_eval=False))
+    copies = tmp_path / "copies"
+    run(config(tmp_path, synthetic_model=other, run_final_eval=False, checkpoint_path=copies))
     assert files(tmp_path).keys() == {
         "cfg.json",
         "notes.txt",
@@ -104,7 +108,8 @@ def test_nothing_of_an_earlier_run_stays_beside_the_new_sae(tmp_path: Path) -> N
         "sparsity.safetensors",
         "training_history.json",
     }
-    for folder in ("synthetic_model", "tensorboard"):
+    assert [path.name for path in copies.iterdir()] == ["0"]
+    for folder in ("synthetic_model", "tensorboard", "copies/0"):
         assert files(tmp_path / folder) == {"notes.txt": b"mine"}
 
 
