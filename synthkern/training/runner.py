@@ -167,8 +167,11 @@ class SyntheticSAERunner(Generic[SAEConfig]):
 
     def _outcome(self, output: Path) -> list[str]:
         """The files that are replaced: the new ones, and the old ones as far as they are ours."""
-        names = list(_OUTCOME)
-        if self._saves_model or _is_own_folder(output / SYNTHETIC_MODEL_FOLDER):
+        names, model = list(_OUTCOME), output / SYNTHETIC_MODEL_FOLDER
+        # It may be the one that this run is of.
+        used = (self._source, getattr(self.synthetic_model, "source", None))
+        is_earlier = _is_own_folder(model) and os.path.abspath(model) not in used
+        if self._saves_model or is_earlier:
             names += _MODEL
         if not self.cfg.logging.log_to_tensorboard:
             names += _event_files(output)

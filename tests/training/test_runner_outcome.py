@@ -153,8 +153,12 @@ def test_eval_and_plot_look_at_the_world_of_the_run(
     used = runner.synthetic_model
     assert torch.equal(found.sample(9, seed=3), used.sample(9, seed=3))
     assert main(words) == main(["plot", str(out)]) == 0
+    # Also after the same run again, which may be of the folder that is there.
+    config_file = str(out / "runner_config.json")
+    assert main(["train", "--config", config_file, "--out", str(out)]) == 0
+    assert torch.equal(world_of(out, None, "cpu").sample(9, seed=3), used.sample(9, seed=3))
     # The config names it as well, and a run that is asked for the same.
-    other = ["train", "--config", str(out / "runner_config.json"), "--out", "again"]
+    other = ["train", "--config", config_file, "--out", "again"]
     assert main([*other, "--samples", "64", "--eval-samples", "0"]) == 0
     again = world_of(Path("again"), None, "cpu")
     assert torch.equal(again.sample(9, seed=3), used.sample(9, seed=3))
