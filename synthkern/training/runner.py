@@ -124,7 +124,7 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         )
         self._model = as_model("override_synthetic_model", self.synthetic_model)
         self._source = _source_of(cfg)
-        self._is_told = _is_told(self._source, self.synthetic_model, override_synthetic_model)
+        self._is_told = _is_told(self._source, self._model, override_synthetic_model)
         self._is_saved_unasked = not self._is_told and _is_saved_whole(self._model)
         width, config = self._model.cfg.hidden_dim, _as_any(cfg.sae)
         if config.d_in != width:
@@ -339,14 +339,15 @@ def _source_of(cfg: SyntheticSAERunnerConfig[Any]) -> dict[str, Any] | str:
     return source if folder is None else os.path.abspath(folder)
 
 
-def _is_told(source: dict[str, Any] | str, model: Any, override: Any) -> bool:
+def _is_told(source: dict[str, Any] | str, model: SyntheticModel, override: Any) -> bool:
     """Whether a model can be had again from the source that the config names."""
     if isinstance(source, str):
-        return override is None or getattr(model, "source", None) == source
+        return override is None or model.source == source
     if source["seed"] is None:
         return False
-    is_same = isinstance(model, SyntheticModel) and model.cfg.to_dict() == source
-    return override is None or (is_same and _is_saved_whole(model))
+    # SAELens' of the same seed is the same world; a class that is made from it may be another.
+    is_plain = _is_saved_whole(model) or type(override).__module__.startswith("sae_lens.")
+    return override is None or (is_plain and model.cfg.to_dict() == source)
 
 
 def _is_saved_whole(model: SyntheticModel) -> bool:
