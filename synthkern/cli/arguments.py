@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 
 from synthkern.storage.files import errors_naming, read_json
+from synthkern.storage.paths import as_path
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import PRESETS
 from synthkern.world.translate import translate_config
@@ -19,7 +19,7 @@ def load_world(name: str) -> SyntheticModelConfig:
     """The world that a preset's name or a JSON file's path stands for."""
     if name in PRESETS:
         return SyntheticModelConfig.preset(name)
-    path = Path(name)
+    path = as_path("WORLD", name)
     if not path.is_file():
         raise ValueError(f"WORLD must be a JSON file or one of {', '.join(PRESETS)}, got {name!r}")
     data = read_json(path)
@@ -29,7 +29,7 @@ def load_world(name: str) -> SyntheticModelConfig:
 
 def world_or_source(name: str) -> SyntheticModelConfig | str:
     """A preset or a JSON file as its config; else a directory or REPO[:SUBFOLDER] as it is."""
-    return load_world(name) if name in PRESETS or Path(name).is_file() else name
+    return load_world(name) if name in PRESETS or as_path("WORLD", name).is_file() else name
 
 
 def as_count(text: str) -> int:

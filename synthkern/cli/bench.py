@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synthkern.cli.arguments import as_count
+from synthkern.storage.paths import as_optional_path, as_path
 from synthkern.suite.plan import parse_filter
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
@@ -28,9 +29,7 @@ def add_bench_command(commands: Any) -> None:
     bench.add_argument(
         "suite", metavar="SUITE", help=f"{', '.join(suite_names())}, or a .yaml or .py file"
     )
-    bench.add_argument(
-        "--out", type=Path, metavar="DIR", help="of the results; bench-SUITE where not given"
-    )
+    bench.add_argument("--out", metavar="DIR", help="of the results; bench-SUITE where not given")
     bench.add_argument(
         "--only",
         type=parse_filter,
@@ -41,7 +40,6 @@ def add_bench_command(commands: Any) -> None:
     )
     bench.add_argument(
         "--sae",
-        type=Path,
         action="append",
         default=[],
         metavar="FILE",
@@ -62,8 +60,10 @@ def add_bench_command(commands: Any) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    suite = _with_own_saes(load_suite(options.suite), options.sae)
-    directory = options.out or Path(f"bench-{suite.name}")
+    out = as_optional_path("--out", options.out)
+    files = [as_path("--sae", file) for file in options.sae]
+    suite = _with_own_saes(load_suite(options.suite), files)
+    directory = out or Path(f"bench-{suite.name}")
     runs = run_suite(
         suite,
         directory,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from synthkern._version import __version__
 from synthkern.cli.bench import add_bench_command
@@ -22,6 +23,10 @@ from synthkern.training.interrupt import termination_interrupts
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # What a terminal has no letter for must not fail a command whose work is done.
+            stream.reconfigure(errors="backslashreplace")
     with termination_interrupts():
         return _run(words)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from synthkern.storage.paths import as_path
 from synthkern.suite.comparison import compare_directories, compare_saes
 from synthkern.suite.comparison_text import comparison_text
 from synthkern.suite.database import Run, RunDatabase
@@ -27,9 +28,7 @@ def add_compare_command(commands: Any) -> None:
         "L0 the mean differences (the first's figures minus the second's), their 95% confidence "
         "intervals and a sentence on what can be told apart.",
     )
-    compare.add_argument(
-        "directories", type=Path, nargs="+", metavar="DIR", help="one with --saes, or two"
-    )
+    compare.add_argument("directories", nargs="+", metavar="DIR", help="one with --saes, or two")
     compare.add_argument(
         "--saes",
         nargs=2,
@@ -49,7 +48,7 @@ def add_compare_command(commands: Any) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    directories: list[Path] = options.directories
+    directories = [as_path("DIR", directory) for directory in options.directories]
     if len(directories) > 2:
         raise ValueError(f"DIR must be one directory or two, got {len(directories)}")
     sides = [_runs(directory, options.suite, options.only) for directory in directories]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from synthkern.cli.arguments import as_count, world_or_source
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
-from synthkern.evaluation.files import write_evaluation
-from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
+from synthkern.model.files import SYNTHETIC_MODEL_CONFIG_FILENAME
+from synthkern.model.synthetic_model import SyntheticModel, local_folder
 from synthkern.sae.saelens import load_sae
 from synthkern.storage.files import errors_naming, read_json
-from synthkern.storage.saved_folder import read_folder
+from synthkern.storage.paths import as_path
+from synthkern.storage.saved_folder import check_writable_folder, has_file, read_folder
 from synthkern.training.batch_source import EVALUATION_START
-from synthkern.training.runner import RUNNER_CONFIG_FILENAME
+from synthkern.training.runner import RUNNER_CONFIG_FILENAME, SYNTHETIC_MODEL_FOLDER
 from synthkern.world.config import SyntheticModelConfig
 
 
@@ -27,7 +31,7 @@ def add_eval_command(commands: Any) -> None:
         "and writes them, and a table of all latents, beside it.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    evaluate.add_argument("directory", type=Path, metavar="DIR", help="of the SAE")
+    evaluate.add_argument("directory", metavar="DIR", help="of the SAE")
     evaluate.add_argument("--samples", type=as_count, default=100_000, help="number of samples")
     evaluate.add_argument("--seed", type=as_count, default=0, help="of the samples' stream")
     evaluate.add_argument("--batch-size", type=as_count, help="samples encoded together")
@@ -37,8 +41,10 @@ def add_eval_command(commands: Any) -> None:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    sae = load_sae(options.directory, options.device)
-    model = world_of(options.directory, options.world, options.device)
+    directory = as_path("DIR", options.directory)
+    sae = load_sae(directory, options.device)
+    check_writable_folder(directory, EVALUATION_FILENAMES)
+    model = world_of(directory, options.world, options.device)
     result = eval_sae_on_synthetic_data(
         sae,
         model.feature_dict,
@@ -48,15 +54,21 @@ def _eval(options: argparse.Namespace) -> int:
         seed=options.seed,
         start=EVALUATION_START,
     )
-    write_evaluation(options.directory, result)
+    write_evaluation(directory, result)
     print(table(result))
     return 0
 
 
 def world_of(directory: Path, name: str | None, device: str) -> SyntheticModel:
-    """The world that an SAE was trained on, or another."""
+    """The world that an SAE was trained on, or another.
+
+    That is the one that the run saved beside the SAE; else what its config names.
+    """
     if name is not None:
         return SyntheticModel.load_from_source(world_or_source(name), device)
+    saved = directory / SYNTHETIC_MODEL_FOLDER
+    if has_file(saved, SYNTHETIC_MODEL_CONFIG_FILENAME):
+        return SyntheticModel.load_from_disk(saved, device)
     data = read_folder(
         directory,
         [RUNNER_CONFIG_FILENAME],
@@ -66,9 +78,31 @@ def world_of(directory: Path, name: str | None, device: str) -> SyntheticModel:
         # The world alone is asked for: whatever else the run was, it has been.
         source = data.get("synthetic_model") if isinstance(data, dict) else None
         if not isinstance(source, dict | str):
-            raise ValueError(f"synthetic_model must be a mapping or a string, got {source!r}")
-        world = source if isinstance(source, str) else SyntheticModelConfig.from_dict(source)
-    return SyntheticModel.load_from_source(world, device)
+            raise ValueError(
+                f"synthetic_model must be a mapping or a string, got {source!r}: the world of the "
+                f"run is neither named nor saved in {SYNTHETIC_MODEL_FOLDER}/"
+            )
+        if isinstance(source, dict):
+            world = SyntheticModelConfig.from_dict(source)
+            if world.seed is None:
+                raise ValueError(
+                    "synthetic_model must have a seed, or the world be saved beside the SAE: "
+                    "without, it would be another one than the SAE was trained on"
+                )
+    return SyntheticModel.load_from_source(
+        world if isinstance(source, dict) else source_beside(directory, source), device
+    )
+
+
+def source_beside(folder: Path, source: str) -> str:
+    """What a config in a folder names as its world: a relative path starts from there, or else
+    from the working directory.
+    """
+    with suppress(FileNotFoundError):
+        found = local_folder("synthetic_model", source, folder)
+        if found is not None:
+            return os.path.abspath(found)
+    return source
 
 
 def table(result: SyntheticDataEvalResult) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from synthkern.cli.evaluate import world_of
@@ -13,10 +12,12 @@ from synthkern.plots import (
     plot_sae_feature_similarity,
     plot_training_curves,
 )
+from synthkern.plots.figure import as_picture
 from synthkern.sae.saelens import load_sae
+from synthkern.storage.paths import as_path
 from synthkern.storage.saved_folder import has_file
 from synthkern.training import TrainingHistory
-from synthkern.training.runner import TRAINING_HISTORY_FILENAME
+from synthkern.training.runner import PICTURE_ENDINGS, PICTURES, TRAINING_HISTORY_FILENAME
 
 
 def add_plot_command(commands: Any) -> None:
@@ -28,21 +29,23 @@ def add_plot_command(commands: Any) -> None:
         "the extra 'plots', images the extra 'images'.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    plot.add_argument("directory", type=Path, metavar="DIR", help="of the SAE")
-    plot.add_argument("--format", default="html", choices=("html", "png", "svg", "pdf"))
+    plot.add_argument("directory", metavar="DIR", help="of the SAE")
+    plot.add_argument("--format", default="html", choices=PICTURE_ENDINGS)
     plot.set_defaults(run=_plot)
 
 
 def _plot(options: argparse.Namespace) -> int:
-    folder, ending = options.directory, options.format
+    folder, ending = as_path("DIR", options.directory), options.format
     sae = load_sae(folder, "cpu")
+    for name in PICTURES:
+        as_picture("DIR", folder / f"{name}.{ending}")
     drawn = []
 
     def place(name: str) -> dict[str, Any]:
         drawn.append(folder / f"{name}.{ending}")
         return {"save_path": drawn[-1], "show_plot": False}
 
-    if (folder / TRAINING_HISTORY_FILENAME).exists():
+    if has_file(folder, TRAINING_HISTORY_FILENAME):
         history = TrainingHistory.load(folder / TRAINING_HISTORY_FILENAME)
         if history.rows:
             plot_training_curves(history, **place("training_curves"))

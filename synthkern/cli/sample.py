@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from synthkern.cli.arguments import as_count, load_world
 from synthkern.data.shards import WHAT, SampleJob, write_samples
+from synthkern.storage.paths import as_path
 from synthkern.world.presets import PRESETS
 
 
@@ -25,7 +25,7 @@ def add_sample_command(commands: Any) -> None:
     )
     sample.add_argument("--samples", type=as_count, required=True, help="number of samples")
     sample.add_argument("--seed", type=as_count, required=True, help="of the samples' stream")
-    sample.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    sample.add_argument("--out", required=True, metavar="DIR", help="where to write")
     sample.add_argument("--batch-size", type=as_count, default=16384, help="samples in a shard")
     sample.add_argument("--what", choices=WHAT, default="hidden", help="what a shard holds")
     sample.add_argument("--start", type=as_count, default=0, help="index of the first sample")
@@ -33,6 +33,7 @@ def add_sample_command(commands: Any) -> None:
 
 
 def _sample(options: argparse.Namespace) -> int:
+    out = as_path("--out", options.out)
     job = SampleJob(
         cfg=load_world(options.world),
         samples=options.samples,
@@ -41,6 +42,6 @@ def _sample(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         what=options.what,
     )
-    written = write_samples(job, options.out)
-    print(f"{written:,} samples written to {options.out}, {job.samples - written:,} were there")
+    written = write_samples(job, out)
+    print(f"{written:,} samples written to {out}, {job.samples - written:,} were there")
     return 0

@@ -13,12 +13,14 @@ from typing import Any
 import torch
 
 from synthkern.cli.arguments import as_count, as_counts, as_number, world_or_source
-from synthkern.cli.evaluate import table
+from synthkern.cli.evaluate import source_beside, table
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae.registry import architecture_names, get_architecture
 from synthkern.sae.saelens import config_class_of
 from synthkern.storage.files import errors_naming, read_json
+from synthkern.storage.paths import as_path
 from synthkern.training import SyntheticSAERunner, SyntheticSAERunnerConfig
+from synthkern.training.runner import check_output_folder
 from synthkern.training.runner_config import flat, set_target_l0
 
 #: Fields of the runner's config that the command line says otherwise.
@@ -43,10 +45,10 @@ def named_architecture(arguments: Sequence[str]) -> str | None:
     """The architecture that a command line names, itself or in its --config."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--architecture")
-    parser.add_argument("--config", type=Path)
+    parser.add_argument("--config")
     given, _ = parser.parse_known_args(arguments)
     if given.architecture is None and given.config is not None:
-        return _architecture_in(read_json(given.config))
+        return _architecture_in(read_json(as_path("--config", given.config)))
     name: str | None = given.architecture
     return name
 
@@ -75,8 +77,8 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         help="a preset, a config's JSON file, a saved model's directory or REPO[:SUBFOLDER]; "
         "may be left out with --config",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a runner_config.json")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where to write")
+    parser.add_argument("--config", metavar="FILE", help="a runner_config.json")
     parser.add_argument("--architecture", choices=architecture_names(), help="of the SAE")
     parser.add_argument("--samples", type=as_count, help="to train on, such as 2e6")
     parser.add_argument(
@@ -128,6 +130,7 @@ def _reader(kind: Any) -> Callable[[str], Any]:
 def _train(options: argparse.Namespace) -> int:
     cfg, model = described_run(options)
     assert cfg.seed is not None
+    check_output_folder(cfg)
     torch.manual_seed(cfg.seed)
     result = SyntheticSAERunner(cfg, model).run()
     print(f"{cfg.sae.architecture()} of {cfg.sae.d_sae:,} latents, written to {options.out}")
@@ -144,11 +147,12 @@ def described_run(
     A world that is a saved model's is loaded, as the SAE's width follows from it.
     """
     given = vars(options)
-    data = _config_file(given["config"]) if "config" in given else {}
+    out = as_path("--out", given["out"])
+    data = _config_file(as_path("--config", given["config"])) if "config" in given else {}
     if given.get("world") is not None:
         world = world_or_source(given["world"])
         data["synthetic_model"] = world if isinstance(world, str) else world.to_dict()
-    if "synthetic_model" not in data:
+    if data.get("synthetic_model") is None:
         raise ValueError("WORLD must be given, or a --config that names one")
     data |= {name: value for name, value in given.items() if name in _RUNNER}
     if "samples" in given:
@@ -156,9 +160,9 @@ def described_run(
     # A seed, so that the same command goes on with the same samples and prints the same figures.
     if data.get("seed") is None:
         data["seed"] = 0
-    data["output_path"], data["resume"] = str(given["out"]), True
+    data["output_path"], data["resume"] = str(out), True
     if "checkpoint_path" not in given:
-        data["checkpoint_path"] = str(given["out"] / "copies")
+        data["checkpoint_path"] = str(out / "copies")
     if "log" in given:
         places = {f"log_to_{name}": name == given["log"] for name in ("wandb", "tensorboard")}
         data["logger"] = {**data.get("logger", {}), **places}
@@ -180,10 +184,12 @@ def _config_file(path: Path) -> dict[str, Any]:
         for name, kinds in (
             ("sae", dict | None),
             ("logger", dict | None),
-            ("synthetic_model", dict | str),
+            ("synthetic_model", dict | str | None),
         ):
             if not isinstance(data.get(name, {}), kinds):
                 raise ValueError(f"{name} must not be {data[name]!r}")
+        if isinstance(data.get("synthetic_model"), str):
+            data["synthetic_model"] = source_beside(path.parent, data["synthetic_model"])
         return flat(data)
 
 

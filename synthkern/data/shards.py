@@ -14,10 +14,18 @@ import torch
 from tqdm.auto import tqdm
 
 from synthkern._checks import as_int, as_seed, plain_fields
-from synthkern.model.files import SYNTHETIC_MODEL_CONFIG_FILENAME
+from synthkern.model.files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
 from synthkern.model.synthetic_model import SyntheticModel
-from synthkern.storage.files import errors_naming, file_hash, read_json, save_tensors, write_json
-from synthkern.storage.saved_folder import has_file
+from synthkern.storage.files import (
+    errors_naming,
+    file_hash,
+    make_folder,
+    read_json,
+    save_tensors,
+    write_json,
+)
+from synthkern.storage.paths import AnyPath, as_path
+from synthkern.storage.saved_folder import check_writable_folder, has_file
 from synthkern.stream import STREAM_VERSION
 from synthkern.world.config import SyntheticModelConfig
 
@@ -90,7 +98,7 @@ class SampleJob:
         }
 
 
-def write_samples(job: SampleJob, directory: Path | str, *, show_progress: bool = True) -> int:
+def write_samples(job: SampleJob, directory: AnyPath, *, show_progress: bool = True) -> int:
     """Write a job's shards to a directory, or those that are still missing there.
 
     The directory gets a manifest, the model (``model/``, as :meth:`SyntheticModel.save` writes
@@ -112,7 +120,7 @@ def write_samples(job: SampleJob, directory: Path | str, *, show_progress: bool 
         ValueError: where the directory holds the samples of another job.
         OSError: naming what cannot be read or written.
     """
-    folder = Path(directory)
+    folder = as_path("directory", directory)
     digests = _claim(folder, job)
     _clear_leftovers(folder)
     digests = {
@@ -122,6 +130,10 @@ def write_samples(job: SampleJob, directory: Path | str, *, show_progress: bool 
     count = sum(size for _, _, size in missing)
     if not missing:
         return 0
+    # Whatever cannot be written is better known before than after.
+    check_writable_folder(folder, [MANIFEST_FILENAME, *(name for name, _, _ in missing)])
+    if not has_file(folder / MODEL_DIRECTORY, SYNTHETIC_MODEL_CONFIG_FILENAME):
+        check_writable_folder(folder / MODEL_DIRECTORY, MODEL_FILENAMES)
     model = _model(folder / MODEL_DIRECTORY, job.cfg)
     with tqdm(
         total=job.samples,
@@ -180,7 +192,7 @@ def _claim(folder: Path, job: SampleJob) -> dict[str, str]:
                 f"another {', '.join(differing)}: {key} = {found.get(key)!r}, not {wanted[key]!r}"
             )
         return digests
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     present = next(folder.glob("shard-*.safetensors"), None)
     if present is not None:
         raise ValueError(

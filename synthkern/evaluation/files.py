@@ -21,6 +21,7 @@ from synthkern.storage.files import (
     write_atomically,
     write_json,
 )
+from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
 
 EVAL_STATS_FILENAME = "eval_stats.json"
@@ -35,12 +36,12 @@ _COLUMNS = ("matched_feature", "cosine", "precision", "recall", "f1_score", "rat
 _ERROR = "_standard_error"
 
 
-def write_evaluation(folder: Path, result: SyntheticDataEvalResult) -> None:
+def write_evaluation(folder: AnyPath, result: SyntheticDataEvalResult) -> None:
     """Write a result's figures, and a table of its latents where it has one.
 
     What is not a number in the result is null in the JSON, and "nan" in the CSV.
     """
-    with saved_folder(folder, EVALUATION_FILENAMES) as place:
+    with saved_folder(as_path("folder", folder), EVALUATION_FILENAMES) as place:
         write_json(place / EVAL_STATS_FILENAME, _without_nan(result.to_dict()))
         if result.per_latent is not None:
             _write_table(place / PER_LATENT_FILENAME, result.per_latent)
@@ -64,7 +65,7 @@ def _write_table(path: Path, latents: PerLatent) -> None:
     )
 
 
-def read_evaluation(folder: Path) -> SyntheticDataEvalResult:
+def read_evaluation(folder: AnyPath) -> SyntheticDataEvalResult:
     """The result that :func:`write_evaluation`, or SAELens' runner, wrote.
 
     The latter has no standard errors, and nothing of single latents.
@@ -73,7 +74,7 @@ def read_evaluation(folder: Path) -> SyntheticDataEvalResult:
         FileNotFoundError: where there is none.
         ValueError: naming the file that is something else.
     """
-    return read_folder(folder, EVALUATION_FILENAMES, _read)
+    return read_folder(as_path("folder", folder), EVALUATION_FILENAMES, _read)
 
 
 def _read(files: SavedFiles) -> SyntheticDataEvalResult:

@@ -18,6 +18,7 @@ from synthkern.model.feature_dictionary import FeatureDictionary
 from synthkern.model.hierarchy import Hierarchy
 from synthkern.model.weights import read_weights, write_weights
 from synthkern.storage.files import errors_naming, read_json, write_json
+from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -70,8 +71,9 @@ def check_parts(parts: ModelParts) -> None:
         )
 
 
-def write_model(directory: Path | str, parts: ModelParts) -> None:
+def write_model(directory: AnyPath, parts: ModelParts) -> None:
     """Write a model's files; see :meth:`synthkern.SyntheticModel.save`."""
+    target = as_path("path", directory)
     check_parts(parts)
     generator, hierarchy = parts.activation_generator, parts.hierarchy
     # The dtype of samples follows Module.to, the config's does not; and a part that was given may
@@ -84,7 +86,7 @@ def write_model(directory: Path | str, parts: ModelParts) -> None:
         # Of a correlation that was given, too.
         rank = generator.correlation.correlation_factor.shape[1]
         config["correlation"] = {**config["correlation"], "rank": rank}
-    with saved_folder(directory, MODEL_FILENAMES) as folder:
+    with saved_folder(target, MODEL_FILENAMES) as folder:
         write_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME, config)
         weights = folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME
         write_weights(weights, parts.feature_dict, generator)
@@ -95,9 +97,9 @@ def write_model(directory: Path | str, parts: ModelParts) -> None:
                 write_json(trees, hierarchy.to_dict(), indent=None)
 
 
-def read_model(directory: Path | str) -> ModelParts:
+def read_model(directory: AnyPath) -> ModelParts:
     """Read a model's files; see :meth:`synthkern.SyntheticModel.load_from_disk`."""
-    return read_folder(directory, MODEL_FILENAMES, _read)
+    return read_folder(as_path("path", directory), MODEL_FILENAMES, _read)
 
 
 def asks_for_hierarchy(folder: Path) -> bool:

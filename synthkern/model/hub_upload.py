@@ -15,13 +15,14 @@ from synthkern.model.files import (
 )
 from synthkern.model.hub import as_folder, as_repo_id, as_revision, hub_errors, require_client
 from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.storage.paths import AnyPath, as_path
 from synthkern.world.config import SyntheticModelConfig
 
 _CARD = "README.md"
 
 
 def upload_synthetic_model_to_huggingface(
-    model: SyntheticModel | Path | str,
+    model: SyntheticModel | AnyPath,
     hf_repo_id: str,
     hf_path: str | None = None,
     hf_revision: str = "main",
@@ -55,8 +56,9 @@ def upload_synthetic_model_to_huggingface(
     branch = as_revision("hf_revision", hf_revision)
     as_bool("add_default_readme", add_default_readme)
     as_bool("private", private)
-    if not isinstance(model, (SyntheticModel, Path, str)):
+    if not isinstance(model, SyntheticModel | str | os.PathLike):
         raise TypeError(f"model must be a SyntheticModel or a directory, got {model!r}")
+    given = None if isinstance(model, SyntheticModel) else as_path("model", model)
     require_client()
     with TemporaryDirectory() as temporary:
         if isinstance(model, SyntheticModel):
@@ -64,7 +66,8 @@ def upload_synthetic_model_to_huggingface(
             model.save(directory)
         else:
             # What cannot be loaded is not sent.
-            directory = Path(os.path.expanduser(model))
+            assert given is not None
+            directory = given
             cfg = SyntheticModel.load_from_disk(directory).cfg
         card = _card(cfg, repo_id, folder) if add_default_readme else None
         with hub_errors(f"the model could not be uploaded to {repo_id}"):

@@ -38,6 +38,7 @@ from synthkern.model.hierarchy import Hierarchy, as_hierarchy
 from synthkern.model.hub import as_folder, as_repo_id, as_revision, download_files
 from synthkern.model.ownership import draw_from, has_positions, own, runs_own, sampler_of
 from synthkern.sparse import SparseActivations
+from synthkern.storage.paths import AnyPath, as_path
 from synthkern.world.config import SyntheticModelConfig, as_model_config
 from synthkern.world.correlation import LowRankCorrelationMatrix
 from synthkern.world.foreign import is_foreign
@@ -75,6 +76,10 @@ class SyntheticModel(nn.Module):
         correlation_matrix: used in place of one generated.
         device: where samples are made.
 
+    Attributes:
+        source: the folder, by its whole path, or the "repo_id[:model_path]" that it was loaded
+            from; None for one that was built.
+
     Raises:
         ValueError: where a given part has another size than the config.
     """
@@ -90,6 +95,7 @@ class SyntheticModel(nn.Module):
     ) -> None:
         super().__init__()
         self.cfg = cfg = as_model_config("cfg", cfg)
+        self.source: str | None = None
         if hierarchy is not None:
             hierarchy = as_hierarchy("hierarchy", hierarchy)
         if correlation_matrix is not None and not isinstance(correlation_matrix, tuple):
@@ -250,14 +256,12 @@ class SyntheticModel(nn.Module):
             )
         return describe_world(self.cfg, generator)
 
-    def save(self, path: Path | str) -> None:
+    def save(self, path: AnyPath) -> None:
         """Write the model to a directory, in the field's format.
 
         The config and the hierarchy as JSON; the parameters, base probabilities, magnitudes and
-        correlation as safetensors. Whenever the process dies, the directory is the old one or the
-        new one, whole. One that is there already is replaced in a single step: files and folders
-        of others in it stay, and this process follows where it works in it; another program that
-        does (a shell) is left in the old one, which is removed, until it changes to the new one.
+        correlation as safetensors. Whenever the process dies, what is read there are the old
+        files or the new ones, all of them; files and folders of others in the directory stay.
 
         Args:
             path: a directory, made where it does not exist; a symbolic link is followed.
@@ -266,7 +270,7 @@ class SyntheticModel(nn.Module):
             ValueError: where the generator holds what the format cannot: callables other than
                 the model's hierarchy, or a full correlation matrix; for parts that are not ours.
             NotADirectoryError: where there is something else.
-            OSError: where the directory is a mount point, or the system refuses.
+            OSError: where the system refuses.
 
         Warns where a generator or a dictionary runs code of its user's (a subclass, a patch, a
         hook), which is not saved.
@@ -305,7 +309,7 @@ class SyntheticModel(nn.Module):
         return parts
 
     @classmethod
-    def load_from_disk(cls, path: Path | str, device: torch.device | str = "cpu") -> SyntheticModel:
+    def load_from_disk(cls, path: AnyPath, device: torch.device | str = "cpu") -> SyntheticModel:
         """The model that :meth:`save` wrote: it samples the same bits.
 
         Directories that SAELens saved are read too. It saves no magnitudes: they
@@ -322,13 +326,15 @@ class SyntheticModel(nn.Module):
                 what was expected.
         """
         parts = read_model(path)
-        return cls(
+        model = cls(
             parts.cfg,
             parts.feature_dict,
             parts.activation_generator,
             parts.hierarchy,
             device=device,
         )
+        model.source = os.path.abspath(as_path("path", path))
+        return model
 
     @classmethod
     def from_pretrained(
@@ -373,7 +379,7 @@ class SyntheticModel(nn.Module):
 
     @classmethod
     def load_from_source(
-        cls, source: SyntheticModelConfig | Path | str, device: torch.device | str = "cpu"
+        cls, source: SyntheticModelConfig | AnyPath, device: torch.device | str = "cpu"
     ) -> SyntheticModel:
         """A model built from a config, loaded from a directory or from the Hugging Face Hub.
 
@@ -388,20 +394,38 @@ class SyntheticModel(nn.Module):
         """
         if isinstance(source, SyntheticModelConfig) or is_foreign(source, SyntheticModelConfig):
             return cls(as_model_config("source", source), device=device)
-        if not isinstance(source, (str, Path)):
-            raise TypeError(f"source must be a config, a directory or a repo_id, got {source!r}")
-        if source == "":
-            raise ValueError("source must be a config, a directory or a repo_id, got ''")
-        folder = Path(os.path.expanduser(source))
-        local = isinstance(source, Path) or source.startswith(("/", "./", "../", "~"))
-        if local or folder.exists():
-            if not folder.is_dir():
-                raise FileNotFoundError(f"source must be a directory, got {source!r}")
+        folder = local_folder("source", source)
+        if folder is not None:
             return cls.load_from_disk(folder, device)
         repo_id, colon, model_path = str(source).partition(":")
         if ":" in model_path:
             raise ValueError(f"source must be 'repo_id' or 'repo_id:model_path', got {source!r}")
-        return cls.from_pretrained(repo_id, model_path if colon else None, device)
+        model = cls.from_pretrained(repo_id, model_path if colon else None, device)
+        model.source = str(source)
+        return model
+
+
+def local_folder(name: str, source: Any, base: Path | None = None) -> Path | None:
+    """The folder that a model's source names; None where it is a repository's name.
+
+    Args:
+        name: of the argument.
+        source: as :meth:`SyntheticModel.load_from_source` takes it, but no config.
+        base: that a relative path starts from; None is the working directory.
+
+    Raises:
+        TypeError: for what is neither a string nor a path.
+        FileNotFoundError: where there is no such folder.
+    """
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"{name} must be a config, a directory or a repo_id, got {source!r}")
+    folder = (base or Path()) / as_path(name, source)
+    is_marked = not isinstance(source, str) or source.startswith(("/", "./", "../", "~"))
+    if not is_marked and not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{name} must be a directory, got {source!r}")
+    return folder
 
 
 class _Adopted(SyntheticModel):
@@ -422,8 +446,8 @@ class _Adopted(SyntheticModel):
     def check_savable(self, *, stacklevel: int = 2) -> Any:
         """Nothing that could be known before: SAELens' model saves itself."""
 
-    def save(self, path: Path | str) -> None:
-        self._model[0].save(path)
+    def save(self, path: AnyPath) -> None:
+        self._model[0].save(as_path("path", path))
 
 
 def is_foreign_model(value: Any) -> bool:

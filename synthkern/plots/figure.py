@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from synthkern._checks import as_bool, as_float, as_int
+from synthkern.storage.files import check_writable_file, write_atomically
+from synthkern.storage.paths import as_path
 
 #: Endings of files that plotly draws through kaleido; ".html" needs nothing more.
 IMAGES = (".jpeg", ".jpg", ".pdf", ".png", ".svg", ".webp")
@@ -48,34 +50,50 @@ def check_arguments(
     as_int("width", width, low=10)
     as_bool("show_plot", show_plot)
     as_float("scale", scale, low=0, open_low=True)
-    if save_path is None:
-        return None
-    if not isinstance(save_path, str | Path):
-        raise TypeError(f"save_path must be a path or None, got {save_path!r}")
-    path = Path(save_path)
+    return None if save_path is None else as_picture("save_path", save_path)
+
+
+def as_picture(name: str, value: Any) -> Path:
+    """Return ``value`` as the path of a picture that can be drawn and written there.
+
+    Raises:
+        ImportError: where the file is an image and kaleido is not installed.
+        ValueError: for another ending.
+        OSError: where it cannot be written.
+    """
+    path = as_path(name, value)
+    check_ending(name, path)
+    check_writable_file(path)
+    return path
+
+
+def check_ending(name: str, path: Path) -> None:
+    """Raise unless files with a path's ending can be drawn; see :func:`as_picture`."""
     ending = path.suffix.lower()
     if ending not in (".html", *IMAGES):
-        raise ValueError(
-            f"save_path must end in {', '.join(('.html', *IMAGES))}, got {str(save_path)!r}"
-        )
+        raise ValueError(f"{name} must end in {', '.join(('.html', *IMAGES))}, got {str(path)!r}")
     if ending != ".html" and importlib.util.find_spec("kaleido") is None:
         raise ImportError(
             f"{ending} files need kaleido, which the extra 'images' brings: "
             "pip install 'synthkern[images]'; .html needs nothing more"
         )
-    return path
 
 
 def finish(figure: Any, path: Path | None, show_plot: bool, scale: float) -> None:
     """Write and show a figure as it was asked for."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() == ".html":
-            figure.write_html(path)
-        else:
-            try:
-                figure.write_image(path, scale=scale)
-            except RuntimeError as error:
-                raise OSError(f"{path} could not be drawn: {error}") from error
+        write_atomically(path, lambda to: _draw(figure, path, to, scale))
     if show_plot:
         figure.show()
+
+
+def _draw(figure: Any, path: Path, to: Path, scale: float) -> None:
+    """Write a figure as the ending of ``path`` says, under another name."""
+    ending = path.suffix.lower()
+    if ending == ".html":
+        figure.write_html(to)
+        return
+    try:
+        figure.write_image(to, format=ending.removeprefix("."), scale=scale)
+    except RuntimeError as error:
+        raise OSError(f"{path} could not be drawn: {error}") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from synthkern.evaluation.result import SyntheticDataEvalResult
 from synthkern.plots.figure import check_arguments, finish, plotly
+from synthkern.storage.paths import AnyPath
 
 #: Latents above which points are drawn by the graphics card, where an HTML file is looked at.
 _MANY = 2000
@@ -19,7 +19,7 @@ def plot_precision_recall(
     title: str | None = None,
     height: int = 500,
     width: int = 700,
-    save_path: str | Path | None = None,
+    save_path: AnyPath | None = None,
     show_plot: bool = True,
     scale: float = 1.0,
 ) -> Any:

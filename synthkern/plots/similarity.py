@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from synthkern.evaluation.ordering import as_ordering, find_best_feature_orderin
 from synthkern.evaluation.sae_interface import weight
 from synthkern.model.draw_hidden import feature_vectors_of
 from synthkern.plots.figure import check_arguments, finish, plotly
+from synthkern.storage.paths import AnyPath
 
 #: Pixels that titles and axes take from the height, and the colours' bar from the width too.
 _ABOVE_AND_BELOW, _BESIDE = 180, 172
@@ -33,7 +33,7 @@ def plot_sae_feature_similarity(
     show_values: bool = False,
     height: int = 400,
     width: int = 800,
-    save_path: str | Path | None = None,
+    save_path: AnyPath | None = None,
     show_plot: bool = True,
     dtick: int | None = 1,
     scale: float = 1.0,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from synthkern.plots.figure import check_arguments, finish, plotly
+from synthkern.storage.paths import AnyPath
 from synthkern.training.history import TrainingHistory
 
 #: Panels in reading order: what each shows, the figures in it, and whether its axis is a logarithm
@@ -29,7 +29,7 @@ def plot_training_curves(
     title: str | None = None,
     height: int = 800,
     width: int = 1000,
-    save_path: str | Path | None = None,
+    save_path: AnyPath | None = None,
     show_plot: bool = True,
     scale: float = 1.0,
 ) -> Any:

@@ -14,9 +14,9 @@ from synthkern.sae.normalization import check_trained_here
 from synthkern.sparse import SparseActivations
 
 #: The share of latents above their thresholds below which a step is sparse. Time of a sparse step
-#: over a dense one at shares of 0.05, 0.1, 0.15, 0.2 and 0.3, two cores, B = 1,024, D = 768, M = 4,096:
-#: standard 0.46, 0.61, 0.74, 0.98, 1.48; JumpReLU 0.37, 0.52, 0.67, 0.88, 1.26; gated 0.37, 0.55,
-#: 0.76, 0.96, 1.32.
+#: over a dense one at shares of 0.05, 0.1, 0.15, 0.2 and 0.3, two cores, B = 1,024, D = 768,
+#: M = 4,096: standard 0.46, 0.61, 0.74, 0.98, 1.48; JumpReLU 0.37, 0.52, 0.67, 0.88, 1.26; gated
+#: 0.37, 0.55, 0.76, 0.96, 1.32.
 SPARSE_BELOW = 0.18
 
 _ROWS = 16  # every so many samples are looked at for the share

@@ -24,6 +24,7 @@ from synthkern.sae.normalization import EACH, Scaling, check_trained_here, scali
 from synthkern.sae.registry import get_architecture
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
+from synthkern.storage.paths import AnyPath, as_path
 
 _SAE = TypeVar("_SAE", bound="TrainingSAE")
 
@@ -193,7 +194,7 @@ class TrainingSAE(nn.Module, ABC):
             pre=hidden_pre,
         )
 
-    def save_model(self, path: Path | str) -> tuple[Path, Path]:
+    def save_model(self, path: AnyPath) -> tuple[Path, Path]:
         """Save as the field's ``cfg.json`` and ``sae_weights.safetensors``, to train on.
 
         All parameters and buffers with the whole config. The two files appear together, replacing
@@ -209,7 +210,7 @@ class TrainingSAE(nn.Module, ABC):
         self.process_state_dict_for_saving(state)
         return write_sae(path, config, state)
 
-    def save_inference_model(self, path: Path | str) -> tuple[Path, Path]:
+    def save_inference_model(self, path: AnyPath) -> tuple[Path, Path]:
         """Save as :meth:`save_model` does, for inference by the field's ``SAE.load_from_disk``.
 
         BatchTopK and Matryoshka BatchTopK become JumpReLU SAEs, whose thresholds are the learnt
@@ -233,7 +234,7 @@ class TrainingSAE(nn.Module, ABC):
     @classmethod
     def load_from_disk(
         cls: type[_SAE],
-        path: Path | str,
+        path: AnyPath,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | str | None = None,
         *,
@@ -262,13 +263,14 @@ class TrainingSAE(nn.Module, ABC):
             sae.fold_W_dec_norm()
         return sae
 
-    def load_weights_from_checkpoint(self, checkpoint_path: Path | str) -> None:
+    def load_weights_from_checkpoint(self, checkpoint_path: AnyPath) -> None:
         """Take the weights of an SAE of the same kind and sizes that :meth:`save_model` wrote.
 
         Raises:
             ValueError: as :meth:`load_from_disk`, and for other sizes, naming them.
         """
-        other = type(self).load_from_disk(checkpoint_path, dtype=self.dtype)
+        folder = as_path("checkpoint_path", checkpoint_path)
+        other = type(self).load_from_disk(folder, dtype=self.dtype)
         for name in ("d_in", "d_sae"):
             expected, got = getattr(self.cfg, name), getattr(other.cfg, name)
             if expected != got:

@@ -12,6 +12,7 @@ from synthkern._checks import as_device, as_dtype, check_finite
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.config_file import config_of, is_inference_config
 from synthkern.storage.files import errors_naming, read_json, save_tensors, write_json
+from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
 from synthkern.storage.tensor_file import StoredTensor, TensorFile, open_tensors
 
@@ -22,10 +23,10 @@ _FILENAMES = (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME)
 
 
 def write_sae(
-    directory: Path | str, config: dict[str, Any], state: Mapping[str, torch.Tensor]
+    directory: AnyPath, config: dict[str, Any], state: Mapping[str, torch.Tensor]
 ) -> tuple[Path, Path]:
     """Write the two files of an SAE, together or not at all; gives (weights path, cfg path)."""
-    target = Path(directory)
+    target = as_path("path", directory)
     with saved_folder(target, _FILENAMES) as folder:
         save_tensors(folder / SAE_WEIGHTS_FILENAME, state)
         write_json(folder / SAE_CFG_FILENAME, config)
@@ -33,7 +34,7 @@ def write_sae(
 
 
 def read_sae(
-    directory: Path | str,
+    directory: AnyPath,
     owner: type[Any],
     device: torch.device | str,
     dtype: Any,
@@ -43,10 +44,10 @@ def read_sae(
 
     ``unprocessed`` is the ``process_state_dict_for_loading`` of a class that has none of its own.
     """
-    place = as_device("device", device)
+    folder, place = as_path("path", directory), as_device("device", device)
     kind = None if dtype is None else as_dtype("dtype", dtype)
     return read_folder(
-        directory, _FILENAMES, lambda files: _read(files, owner, place, kind, unprocessed)
+        folder, _FILENAMES, lambda files: _read(files, owner, place, kind, unprocessed)
     )
 
 

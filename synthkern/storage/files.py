@@ -21,26 +21,79 @@ import safetensors.torch
 import torch
 
 
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and those above it; gives those that were missing, the innermost first.
+
+    A symbolic link to a folder that is not there yet leads to where it is made.
+
+    Raises:
+        NotADirectoryError: where there is something else.
+        OSError: naming what cannot be made.
+    """
+    target = Path(os.path.realpath(path))
+    missing = [parent for parent in (target, *target.parents) if not parent.exists()]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target)) from error
+    for made in missing:
+        fsync(made.parent)
+    return missing
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` make a file under a temporary name beside ``path``, then rename it.
 
-    Errors of the system that name no file, such as of a full disk, name ``path``.
+    A symbolic link stays, and the file that it leads to is replaced. Errors of the system that
+    name no file, such as of a full disk, name ``path``.
+
+    Raises:
+        ValueError: where there is a device or a pipe.
+        OSError: where the file cannot be written.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
-    try:
-        os.close(handle)
+    with _temporary(path) as (temporary, final):
         write(temporary)
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         # mkstemp makes files that only their owner may read.
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        temporary.replace(final)
+
+
+def check_writable_file(path: Path) -> None:
+    """See whether :func:`write_atomically` would work, and make the folders that are missing.
+
+    Raises:
+        OSError: what it would raise.
+        ValueError: likewise.
+    """
+    make_folder(path.parent)
+    with _temporary(path):
+        pass
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[tuple[Path, Path]]:
+    """A temporary file beside where ``path`` leads, which is removed unless it was renamed."""
+    final = Path(os.path.realpath(path))
+    if final.exists():
+        _refuse_special(final, final.stat().st_mode)
+    # Short enough whatever the name: it has at most 255 bytes, a character up to four.
+    start = final.parent / f".{final.name[:50]}."
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=start.name, suffix=".tmp", dir=start.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary, final
+    except OSError as error:
+        is_own = error.filename is None or str(error.filename).startswith(str(start))
+        if error.errno is not None and is_own:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def save_tensors(
@@ -186,6 +239,18 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems have none of folders
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

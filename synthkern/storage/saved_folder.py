@@ -6,6 +6,9 @@ new ones are. Then each is renamed to its place. Who is killed leaves the hidden
 without a journal, the next save removes it; with one, whoever comes next finishes it, or reads
 through it where it may not write. The folder itself is never moved, so that it may be a mount
 point, or lie in one that cannot be written, and files of others in it are not touched.
+
+Files may lie in folders within the folder, such as "model/weights": who reads or writes such an
+inner folder looks for the journal in the one above as well.
 """
 
 from __future__ import annotations
@@ -20,7 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from synthkern.storage.files import errors_naming, open_regular, read_json, write_json
+from synthkern.storage.files import (
+    errors_naming,
+    fsync,
+    make_folder,
+    open_regular,
+    read_json,
+    write_json,
+)
 
 _Read = TypeVar("_Read")
 
@@ -59,7 +69,7 @@ class SavedFiles:
 
 
 @contextmanager
-def saved_folder(path: Path | str, names: Collection[str]) -> Iterator[Path]:
+def saved_folder(path: Path, names: Collection[str]) -> Iterator[Path]:
     """A temporary folder whose files take their places in ``path`` when the block ends well.
 
     Whenever the process dies, :func:`read_folder` finds the old files or the new ones, all of
@@ -67,17 +77,21 @@ def saved_folder(path: Path | str, names: Collection[str]) -> Iterator[Path]:
 
     Args:
         path: a folder, or a symbolic link to one, or nothing yet; missing parents are made.
-        names: of all files that belong together: those that are not written are removed.
+        names: of all files that belong together, with "/" between an inner folder and its file:
+            those that are not written are removed.
 
     Raises:
-        NotADirectoryError: where ``path`` is something else.
+        NotADirectoryError: where ``path`` or an inner folder is something else, or the latter a
+            symbolic link.
         IsADirectoryError: where one of the files' names is a folder's.
         OSError: naming the folder or the file, where it cannot be written.
     """
     target = Path(os.path.realpath(path))
-    made = _make(target)
+    for folder in (target.parent, *(target / inner for inner in _inner_folders(names))):
+        _finish_if_allowed(folder)  # or it would be finished over what is saved here
+    made = make_folder(target)
     try:
-        _refuse_folders(target, names)
+        _refuse_misplaced(target, names)
         with _locked(target):
             _finish(target)
             staged = target / _STAGED
@@ -97,7 +111,7 @@ def saved_folder(path: Path | str, names: Collection[str]) -> Iterator[Path]:
         raise
 
 
-def check_writable_folder(path: Path | str, names: Collection[str] = ()) -> None:
+def check_writable_folder(path: Path, names: Collection[str] = ()) -> None:
     """Save nothing to a folder, which is made where it is missing, to see whether that works.
 
     Args:
@@ -107,19 +121,23 @@ def check_writable_folder(path: Path | str, names: Collection[str] = ()) -> None
     Raises:
         OSError: what :func:`saved_folder` would raise.
     """
-    _refuse_folders(Path(path), names)
+    _refuse_misplaced(path, names)
     with saved_folder(path, [_PROBE]) as staged:
         (staged / _PROBE).touch()
-    (Path(path) / _PROBE).unlink(missing_ok=True)
+        for inner in _inner_folders(names):
+            # A mount point is another file system: nothing can be renamed into it.
+            if (path / inner).exists():
+                (staged / inner).touch()
+                os.replace(staged / inner, path / inner / _PROBE)
+                (path / inner / _PROBE).unlink()
+    (path / _PROBE).unlink(missing_ok=True)
 
 
-def read_folder(
-    path: Path | str, names: Collection[str], read: Callable[[SavedFiles], _Read]
-) -> _Read:
+def read_folder(folder: Path, names: Collection[str], read: Callable[[SavedFiles], _Read]) -> _Read:
     """What ``read`` makes of the files of one save, whoever may save others meanwhile.
 
     Args:
-        path: the folder.
+        folder: which they are in.
         names: of the files that belong together.
         read: is given where they are; called again where they were replaced meanwhile.
 
@@ -128,10 +146,10 @@ def read_folder(
         ValueError: naming the file, where one is no regular file or the journal is damaged; and
             whatever ``read`` raises about files that stayed.
     """
-    folder = Path(path)
     os.listdir(folder)  # raises where it is none
     for _ in range(_ATTEMPTS):
-        _finish_if_allowed(folder)
+        for place in (_above(folder), folder):
+            _finish_if_allowed(place)
         with ExitStack() as stack:
             try:
                 files, seen = _look(folder, names), {}
@@ -151,9 +169,9 @@ def read_folder(
     raise OSError(errno.EAGAIN, "other processes keep replacing its files", str(folder))
 
 
-def has_file(path: Path | str, name: str) -> bool:
+def has_file(folder: Path, name: str) -> bool:
     """Whether a folder is there and holds a file, or will when its save has been finished."""
-    return Path(path).is_dir() and _look(Path(path), [name]).has(name)
+    return folder.is_dir() and _look(folder, [name]).has(name)
 
 
 def lock(descriptor: int, *, wait: bool = False) -> bool | None:
@@ -175,19 +193,22 @@ def unlock(descriptor: int) -> None:
     os.close(descriptor)
 
 
-def _make(target: Path) -> list[Path]:
-    """Make a folder and its parents; gives those that were missing, the innermost first."""
-    missing = [parent for parent in (target, *target.parents) if not parent.exists()]
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target)) from error
-    for made in missing:
-        _fsync(made.parent)
-    return missing
+def _above(folder: Path) -> Path:
+    return Path(os.path.realpath(folder)).parent
 
 
-def _refuse_folders(target: Path, names: Collection[str]) -> None:
+def _inner_folders(names: Collection[str]) -> list[str]:
+    """The folders within the folder that files are in."""
+    return sorted({name.rpartition("/")[0] for name in names} - {""})
+
+
+def _refuse_misplaced(target: Path, names: Collection[str]) -> None:
+    """Raise where a folder has a file's name, or what is no folder has a folder's."""
+    for inner in _inner_folders(names):
+        # Where a link leads, nothing can be moved to and nothing is for us to remove.
+        place = target / inner
+        if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
     for name in names:
         if (target / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target / name))
@@ -227,18 +248,23 @@ def _lock_file(target: Path, *, wait: bool) -> int | None:
 
 def _write_journal(staged: Path, names: Collection[str]) -> None:
     """Say what the new files are, when they are on the disk."""
-    written = sorted(os.listdir(staged))
-    for name in written:
-        _fsync(staged / name)
-    removed = sorted(set(names) - set(written))
-    write_json(staged / _JOURNAL, {"written": written, "removed": removed})
-    _fsync(staged)
-    _fsync(staged.parent)
+    for path in staged.rglob("*"):
+        fsync(path)
+    written = [str(path.relative_to(staged)) for path in staged.rglob("*") if path.is_file()]
+    for inner in _inner_folders(written):
+        # Who reads there then finds the journal.
+        (staged.parent / inner).mkdir(exist_ok=True)
+    removed = set(names) - set(written)
+    write_json(staged / _JOURNAL, {"written": sorted(written), "removed": sorted(removed)})
+    fsync(staged)
+    fsync(staged.parent)
 
 
 def _read_journal(staged: Path) -> tuple[list[str], list[str]] | None:
     """Names of the files that are new, and of those that are gone; None where none counts."""
     path = staged / _JOURNAL
+    if not os.path.exists(path):  # also where the folder above may not be looked into
+        return None
     try:
         data = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -255,8 +281,10 @@ def _read_journal(staged: Path) -> tuple[list[str], list[str]] | None:
 
 
 def _is_name(name: object) -> bool:
-    """Whether it is a file's in a folder, and leads nowhere else."""
-    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & {"/", "\0"}
+    """Whether it is a file's in a folder or an inner one, and leads nowhere else."""
+    if not isinstance(name, str) or "\0" in name:
+        return False
+    return name.count("/") <= 1 and not set(name.split("/")) & {"", ".", ".."}
 
 
 def _finish(target: Path) -> None:
@@ -265,12 +293,17 @@ def _finish(target: Path) -> None:
     journal = _read_journal(staged)
     if journal is not None:
         written, removed = journal
+        _refuse_misplaced(target, [*written, *removed])
         for name in written:
             with suppress(FileNotFoundError):  # in its place already
                 os.replace(staged / name, target / name)
         for name in removed:
             (target / name).unlink(missing_ok=True)
-        _fsync(target)
+        for inner in _inner_folders(removed):
+            with suppress(OSError):  # where nothing is left in it
+                (target / inner).rmdir()
+        for folder in (*_inner_folders(written), ""):
+            fsync(target / folder)
         (staged / _JOURNAL).unlink()
     if os.path.lexists(staged):
         shutil.rmtree(staged)
@@ -278,7 +311,7 @@ def _finish(target: Path) -> None:
 
 def _finish_if_allowed(folder: Path) -> None:
     """Finish a save that was killed, where this process may write and nobody else does it."""
-    if not (folder / _STAGED / _JOURNAL).exists() or not os.access(folder, os.W_OK):
+    if not os.path.exists(folder / _STAGED / _JOURNAL) or not os.access(folder, os.W_OK):
         return
     with suppress(OSError):
         opened = _lock_file(folder, wait=False)
@@ -294,14 +327,23 @@ def _finish_if_allowed(folder: Path) -> None:
 
 
 def _look(folder: Path, names: Collection[str]) -> SavedFiles:
-    staged = folder / _STAGED
-    written, removed = _read_journal(staged) or ([], [])
+    above = _above(folder)
+    inner = os.path.basename(os.path.realpath(folder))
+    saves = []
+    for staged, prefix in ((folder / _STAGED, ""), (above / _STAGED, f"{inner}/")):
+        journal = _read_journal(staged)
+        if journal is not None:
+            saves.append((staged, prefix, *journal))
     places = {}
     for name in names:
-        if name in written and (staged / name).exists():
-            places[name] = staged / name
-        elif name not in removed and (folder / name).exists():
-            places[name] = folder / name
+        found: Path | None = folder / name
+        for staged, prefix, written, removed in saves:
+            if prefix + name in written and (staged / prefix / name).exists():
+                found = staged / prefix / name
+            elif prefix + name in removed:
+                found = None
+        if found is not None and found.exists():
+            places[name] = found
     return SavedFiles(folder, places)
 
 
@@ -325,15 +367,3 @@ def _blame_final(error: BaseException, staged: Path, target: Path) -> None:
         name = Path(error.filename)
         if name.is_relative_to(staged):
             error.filename = str(target / name.relative_to(staged))
-
-
-def _fsync(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems have none of folders
-            raise
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from synthkern._checks import is_number
 from synthkern.storage.files import errors_naming, parse_json
+from synthkern.storage.paths import AnyPath, as_path
+from synthkern.storage.saved_folder import check_writable_folder
 from synthkern.suite.disk import database_error
 from synthkern.training.history import TrainingHistory, check_rows
 
@@ -158,10 +160,10 @@ class RunDatabase:
         ValueError: naming it, where a row is damaged, as all that read do.
     """
 
-    def __init__(self, directory: Path | str, *, create: bool = False) -> None:
-        self.path = Path(directory) / DATABASE_FILENAME
+    def __init__(self, directory: AnyPath, *, create: bool = False) -> None:
+        self.path = as_path("directory", directory) / DATABASE_FILENAME
         if create:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            check_writable_folder(self.path.parent)
             with self._changes() as connection:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)

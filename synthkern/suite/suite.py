@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from synthkern._checks import as_float, as_int, check_keys
+from synthkern.model.synthetic_model import local_folder
 from synthkern.storage.files import errors_naming, read_json
+from synthkern.storage.paths import AnyPath, as_optional_path, as_path
 from synthkern.suite.plugins import load_python_file
 from synthkern.suite.published import Published, read_published
 from synthkern.suite.yaml_file import parse_yaml, read_yaml
@@ -38,6 +40,9 @@ class SuiteSAE:
     file: Path | None = None
     sae: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", as_optional_path("file", self.file))
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Suite:
             )
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], folder: Path | None = None) -> Suite:
+    def from_dict(cls, data: Mapping[str, Any], folder: AnyPath | None = None) -> Suite:
         """The suite that a mapping describes.
 
         Args:
@@ -100,13 +105,13 @@ class Suite:
         missing = {"name", "worlds", "saes", "seeds"} - data.keys()
         if missing:
             raise ValueError(f"data must have {', '.join(sorted(missing))}, got {sorted(data)}")
-        folder = Path() if folder is None else folder
+        base = Path() if folder is None else as_path("folder", folder)
         return cls(
             name=data["name"],
             about=str(data.get("about", "")),
-            worlds=_worlds(data["worlds"], folder),
+            worlds=_worlds(data["worlds"], base),
             saes={
-                str(name): _sae(f"saes[{name!r}]", given, folder)
+                str(name): _sae(f"saes[{name!r}]", given, base)
                 for name, given in _filled_mapping("saes", data["saes"]).items()
             },
             l0=[_l0(value) for value in _list("l0", data.get("l0", []))],
@@ -138,7 +143,7 @@ def suite_names() -> list[str]:
     return ["quick", "laptop", "synth-sae-bench-16k"]
 
 
-def load_suite(source: str | Path) -> Suite:
+def load_suite(source: AnyPath) -> Suite:
     """The suite that a name, or the path of a YAML or Python file, stands for.
 
     Raises:
@@ -146,9 +151,11 @@ def load_suite(source: str | Path) -> Suite:
         FileNotFoundError: where there is no such file.
     """
     if isinstance(source, str) and source in suite_names():
-        text = resources.files("synthkern.suite.suites").joinpath(f"{source}.yaml").read_text()
+        text = (
+            resources.files("synthkern.suite.suites").joinpath(f"{source}.yaml").read_text("utf-8")
+        )
         return Suite.from_dict(parse_yaml(text))
-    path = Path(source)
+    path = as_path("SUITE", source)
     if path.suffix not in (".yaml", ".yml", ".py"):
         raise ValueError(
             f"SUITE must be one of {', '.join(suite_names())} or a .yaml or .py file, got "
@@ -186,10 +193,11 @@ def _world(name: str, data: Any, folder: Path) -> dict[str, Any] | str:
         raise ValueError(f"{name} must be a preset, a path or a mapping, got {data!r}")
     if data in PRESETS:
         return PRESETS[data]
-    path = folder / data
+    path = folder / as_path(name, data)
     if path.is_file():
         return _config(f"{name} in {path}", read_json(path))
-    return str(path.resolve()) if path.is_dir() else data
+    saved = local_folder(name, data, folder)
+    return data if saved is None else str(saved.resolve())
 
 
 def _config(name: str, data: Any) -> dict[str, Any]:
@@ -207,11 +215,9 @@ def _sae(name: str, data: Any, folder: Path) -> SuiteSAE:
     if not isinstance(data.get("architecture"), str):
         raise ValueError(f"{name} must have architecture, a name, got {dict(data)!r}")
     file = data.get("file")
-    if file is not None and not isinstance(file, str):
-        raise ValueError(f"{name}.file must be a path, got {file!r}")
     return SuiteSAE(
         data["architecture"],
-        None if file is None else folder / file,
+        None if file is None else folder / as_path(f"{name}.file", file),
         _mapping(f"{name}.sae", data.get("sae", {})),
         _mapping(f"{name}.training", data.get("training", {})),
     )

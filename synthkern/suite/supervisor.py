@@ -12,18 +12,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from synthkern._checks import as_bool, as_device, as_int
+from synthkern.storage.paths import AnyPath, as_path
+from synthkern.storage.saved_folder import check_writable_folder
 from synthkern.suite.bars import Bars
 from synthkern.suite.database import PlannedRun, Run, RunDatabase
 from synthkern.suite.plan import only as chosen_by
 from synthkern.suite.plan import plan_runs
 from synthkern.suite.suite import Suite, load_suite
-from synthkern.suite.worker import STOP, Job
+from synthkern.suite.worker import RUNS_FOLDER, STOP, Job
+from synthkern.suite.worlds import WORLDS_FOLDER
 
 #: The bars are drawn here.
 _NO_BARS = {"TQDM_DISABLE": "1"}
@@ -45,8 +47,8 @@ _PROGRAM = (
 
 
 def run_suite(
-    suite: Suite | str | Path,
-    directory: Path | str,
+    suite: Suite | AnyPath,
+    directory: AnyPath,
     *,
     only: Iterable[str] = (),
     jobs: int = 1,
@@ -79,6 +81,7 @@ def run_suite(
         ChildProcessError: where worker processes die before they can do anything.
         KeyboardInterrupt: on Ctrl-C, when the workers have written their checkpoints.
     """
+    folder = as_path("directory", directory)
     suite = suite if isinstance(suite, Suite) else load_suite(suite)
     jobs = as_int("jobs", jobs, low=1)
     _check_device(device)
@@ -86,8 +89,7 @@ def run_suite(
     as_bool("retry_failed", retry_failed)
     planned = plan_runs(suite)
     chosen = chosen_by(planned, only)
-    directory = Path(directory)
-    database = RunDatabase(directory, create=True)
+    database = RunDatabase(folder, create=True)
     database.add(suite.name, suite.to_dict(), planned)
     keys = {run.key for run in chosen}
     states = {run.key: run.state for run in database.runs(suite.name)}
@@ -98,11 +100,13 @@ def run_suite(
                 states[key] = "pending"
     todo = [run for run in chosen if states[run.key] in ("pending", "running")]
     if todo:
+        for used in (RUNS_FOLDER, WORLDS_FOLDER):
+            check_writable_folder(folder / used)
         units = _units(todo, share_batches)
         files = sorted({sae.file.resolve() for sae in suite.saes.values() if sae.file is not None})
         # However few runs are left: with other threads sums are rounded in another way.
         threads = max(1, torch.get_num_threads() // jobs)
-        job = Job(directory.resolve(), files, str(device), threads)
+        job = Job(folder.resolve(), files, str(device), threads)
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
             _Supervisor(job, units, jobs, database, bars).run()
     return [run for run in database.runs(suite.name) if run.key in keys]

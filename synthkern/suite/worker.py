@@ -38,7 +38,8 @@ from synthkern.training.runner import CHECKPOINT_FOLDER, SyntheticSAERunner
 from synthkern.training.runner_config import SyntheticSAERunnerConfig
 from synthkern.training.together import train_together
 
-_RUNS = "runs"
+#: Of the runs, in the directory.
+RUNS_FOLDER = "runs"
 
 #: Seconds between two reports of a run's progress.
 _REPORT_SECONDS = 0.2
@@ -66,7 +67,7 @@ class Job:
 
 def run_folder(directory: Path, key: str) -> Path:
     """Where a run's SAE, figures and checkpoint are."""
-    return directory / _RUNS / key
+    return directory / RUNS_FOLDER / key
 
 
 def main() -> None:
@@ -152,7 +153,7 @@ class Worker:
         self._job = job
         self._reports = reports
         self._database = RunDatabase(job.directory)
-        (job.directory / _RUNS).mkdir(exist_ok=True)
+        (job.directory / RUNS_FOLDER).mkdir(exist_ok=True)
         self._hardware = hardware(job.device)
         self._world: tuple[str, SyntheticModel] | None = None
 

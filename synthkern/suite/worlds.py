@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from synthkern.model.files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
-from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.model.synthetic_model import SyntheticModel, local_folder
 from synthkern.storage.files import file_hash
 from synthkern.storage.saved_folder import has_file
 from synthkern.training.runner import SYNTHETIC_MODEL_FOLDER
 from synthkern.world.config import SyntheticModelConfig
 
-_FOLDER = "worlds"
+#: Of the worlds, in the directory.
+WORLDS_FOLDER = "worlds"
 
 
 def world_identity(source: dict[str, Any] | str) -> str:
     """A text that tells a world from others: a saved model by what its files hold."""
-    if isinstance(source, str) and Path(source).is_dir():
-        files = [Path(source) / name for name in MODEL_FILENAMES]
+    folder = local_folder("source", source) if isinstance(source, str) else None
+    if folder is not None:
+        files = [folder / name for name in MODEL_FILENAMES]
         return "\n".join(f"{file_hash(file)} {file.name}" for file in files if file.exists())
     return json.dumps(source, sort_keys=True)
 
@@ -34,7 +36,7 @@ def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> S
     depends on the machine and its threads.
     """
     identity = hashlib.sha256(world_identity(source).encode()).hexdigest()[:16]
-    place = directory / _FOLDER / identity
+    place = directory / WORLDS_FOLDER / identity
     place.mkdir(parents=True, exist_ok=True)
     saved = place / SYNTHETIC_MODEL_FOLDER
     if not has_file(saved, SYNTHETIC_MODEL_CONFIG_FILENAME):
@@ -45,7 +47,10 @@ def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> S
                 _build(source).save(saved)
         finally:
             os.close(opened)
-    return SyntheticModel.load_from_disk(saved, device)
+    model = SyntheticModel.load_from_disk(saved, device)
+    if isinstance(source, str):
+        model.source = source
+    return model
 
 
 def _build(source: dict[str, Any] | str) -> SyntheticModel:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from synthkern.storage.files import errors_naming, read_json, write_json
+from synthkern.storage.paths import AnyPath, as_path
 
 #: One row: ``step`` and ``samples`` trained before it was taken, and figures by name.
 Row = dict[str, float]
@@ -44,19 +44,20 @@ class TrainingHistory:
         names = dict.fromkeys(name for row in self.rows for name in row)
         return [name for name in names if name not in ("step", "samples")]
 
-    def save(self, path: Path | str) -> None:
+    def save(self, path: AnyPath) -> None:
         """Write the rows as JSON."""
-        write_json(Path(path), {"rows": self.rows})
+        write_json(as_path("path", path), {"rows": self.rows})
 
     @classmethod
-    def load(cls, path: Path | str) -> TrainingHistory:
+    def load(cls, path: AnyPath) -> TrainingHistory:
         """The rows that :meth:`save` wrote.
 
         Raises:
             ValueError: naming the file, where it is something else.
         """
-        data: Any = read_json(Path(path))
-        with errors_naming(Path(path)):
+        file = as_path("path", path)
+        data: Any = read_json(file)
+        with errors_naming(file):
             return cls(check_rows(data.get("rows") if isinstance(data, dict) else data))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
+
+from synthkern.storage.paths import AnyPath, as_path
+from synthkern.storage.saved_folder import check_writable_folder
 
 
 class Logger(Protocol):
@@ -22,24 +24,30 @@ class TensorBoardLogger:
     """Writes event files for TensorBoard.
 
     Args:
-        directory: of the event files.
+        directory: of the event files, made where it is missing.
 
     Raises:
         ImportError: where tensorboard is not installed.
+        OSError: where the directory cannot be written.
     """
 
-    def __init__(self, directory: Path | str) -> None:
-        board = _installed("torch.utils.tensorboard", "tensorboard")
-        self._writer: Any = board.SummaryWriter(str(directory))
+    def __init__(self, directory: AnyPath) -> None:
+        self._board = _installed("torch.utils.tensorboard", "tensorboard")
+        self._directory = as_path("directory", directory)
+        check_writable_folder(self._directory)
+        self._writer: Any = None
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Take in the figures of a step."""
+        """Take in the figures of a step; the first makes a new event file."""
+        if self._writer is None:
+            self._writer = self._board.SummaryWriter(str(self._directory))
         for name, value in figures.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Write what is left."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 #: Names of figures that SAELens gives to Weights & Biases under others.

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
 from synthkern.sae.module_modes import keeping_modes
+from synthkern.storage.paths import AnyPath, as_optional_path
 from synthkern.stream import fresh_seed
 from synthkern.training.batch_source import BatchSource, Evaluator, Source
 from synthkern.training.checkpoint import (
@@ -84,7 +84,7 @@ class TrainingRun:
         source: Source,
         cfg: TrainingConfig | None = None,
         *,
-        checkpoint_dir: Path | str | None = None,
+        checkpoint_dir: AnyPath | None = None,
         evaluator: Evaluator | None = None,
         snapshot_fn: Callable[[SAETrainer], None] | None = None,
         logger: Logger | None = None,
@@ -96,7 +96,7 @@ class TrainingRun:
             raise TypeError(f"cfg must be a TrainingConfig, got {cfg!r}")
         if cfg.n_snapshots and snapshot_fn is None:
             raise ValueError(f"snapshot_fn must be given with n_snapshots = {cfg.n_snapshots}")
-        directory = None if checkpoint_dir is None else Path(checkpoint_dir)
+        directory = as_optional_path("checkpoint_dir", checkpoint_dir)
         saved = None if directory is None else read_checkpoint(directory)
         cfg = _with_seed(cfg, saved)
         trainer = SAETrainer(sae, cfg)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
@@ -10,14 +14,17 @@ from typing import Any, Generic
 from synthkern._warnings import warn
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
-from synthkern.model.synthetic_model import SyntheticModel, as_model
+from synthkern.model.files import MODEL_FILENAMES
+from synthkern.model.ownership import runs_own
+from synthkern.model.synthetic_model import SyntheticModel, as_model, local_folder
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.saelens import sae_of
 from synthkern.storage.files import save_tensors, write_json
+from synthkern.storage.paths import as_optional_path
 from synthkern.storage.saved_folder import check_writable_folder, saved_folder
 from synthkern.stream import fresh_seed
 from synthkern.training.batch_source import EVALUATION_START
-from synthkern.training.checkpoint import remove_checkpoint
+from synthkern.training.checkpoint import check_checkpoint_folder, remove_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
 from synthkern.training.run import TrainingResult, TrainingRun
@@ -29,7 +36,18 @@ RUNNER_CONFIG_FILENAME = "runner_config.json"
 SPARSITY_FILENAME = "sparsity.safetensors"
 TRAINING_HISTORY_FILENAME = "training_history.json"
 
-#: The outcome of a run: files of one folder that are replaced together.
+#: Where, in the folder of outputs, a run can be continued from, the model may be saved, and
+#: TensorBoard's event files are.
+CHECKPOINT_FOLDER = "checkpoint"
+SYNTHETIC_MODEL_FOLDER = "synthetic_model"
+_BOARD_FOLDER, _EVENT_FILES = "tensorboard", "events.out.tfevents.*"
+
+#: What ``synthkern plot`` may draw there, and the endings that it offers.
+PICTURES = ("training_curves", "precision_recall", "similarity")
+PICTURE_ENDINGS = ("html", "png", "svg", "pdf")
+
+#: The outcome of a run: files of one folder that are replaced together. Pictures are of the
+#: outcome before.
 _OUTCOME = (
     SAE_CFG_FILENAME,
     SAE_WEIGHTS_FILENAME,
@@ -37,14 +55,13 @@ _OUTCOME = (
     SPARSITY_FILENAME,
     TRAINING_HISTORY_FILENAME,
     *EVALUATION_FILENAMES,
+    *(f"{name}.{ending}" for name in PICTURES for ending in PICTURE_ENDINGS),
 )
+_MODEL = tuple(f"{SYNTHETIC_MODEL_FOLDER}/{name}" for name in MODEL_FILENAMES)
 
-#: A copy of the SAE on the way, likewise.
+#: A copy of the SAE on the way, likewise, in a folder named by its number of samples.
 _COPY = (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME, RUNNER_CONFIG_FILENAME, SPARSITY_FILENAME)
-
-#: Where, in the folder of outputs, a run can be continued from, and the model may be saved.
-CHECKPOINT_FOLDER = "checkpoint"
-SYNTHETIC_MODEL_FOLDER = "synthetic_model"
+_COPY_NAME = re.compile(r"(final_)?[0-9]+")
 
 
 @dataclass
@@ -70,7 +87,13 @@ class SyntheticSAERunner(Generic[SAEConfig]):
     """Trains, evaluates and saves an SAE.
 
     What is saved in ``output_path`` is replaced in one step when the run has ended: until then
-    the outcome of a run before stays there, whole, beside the new one's "checkpoint".
+    the outcome of a run before stays there, whole, beside the new one's "checkpoint". Of that
+    outcome nothing is left then, its "synthetic_model" and pictures neither; files of others stay.
+    TensorBoard's event files of a run before go when one that writes such begins, as they would be
+    drawn as one; so do the copies in a ``checkpoint_path`` that is in there.
+
+    A model that cannot be had again from the config, as that has no seed or another was given, is
+    saved unasked where nothing of it is lost by that (see :meth:`SyntheticModel.save`).
 
     Args:
         cfg: what is to be done. An SAE's config of another width than the model's gets that, with
@@ -101,6 +124,9 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             else override_synthetic_model
         )
         self._model = as_model("override_synthetic_model", self.synthetic_model)
+        self._source = _source_of(cfg)
+        self._is_told = _is_told(self._source, self._model, override_synthetic_model)
+        self._is_saved_unasked = not self._is_told and _is_saved_whole(self._model)
         width, config = self._model.cfg.hidden_dim, _as_any(cfg.sae)
         if config.d_in != width:
             warn(
@@ -130,21 +156,40 @@ class SyntheticSAERunner(Generic[SAEConfig]):
     @property
     def _output(self) -> Path | None:
         """The config's folder as it is now: sweeps change the config between runs."""
-        return None if self.cfg.output_path is None else Path(self.cfg.output_path)
+        return as_optional_path("output_path", self.cfg.output_path)
+
+    @property
+    def _copies(self) -> Path | None:
+        return as_optional_path("checkpoint_path", self.cfg.checkpoint_path)
+
+    @property
+    def _saves_model(self) -> bool:
+        return self.cfg.save_synthetic_model or self._is_saved_unasked
+
+    def _outcome(self, output: Path) -> list[str]:
+        """The files that are replaced: the new ones, and the old ones as far as they are ours."""
+        names, model = list(_OUTCOME), output / SYNTHETIC_MODEL_FOLDER
+        # It may be the one that this run is of.
+        used = (self._source, getattr(self.synthetic_model, "source", None))
+        is_earlier = _is_own_folder(model) and os.path.abspath(model) not in used
+        if self._saves_model or is_earlier:
+            names += _MODEL
+        if not self.cfg.logging.log_to_tensorboard:
+            names += _event_files(output)
+        return names
 
     def begin(self, bar: Mapping[str, Any] | None = None) -> TrainingRun:
         """The run, from its checkpoint where it is to be resumed; ``bar``: its bar's arguments."""
         cfg, output = self.cfg, self._output
         if output is not None:
             # Whatever cannot be written is better known before than after.
-            check_writable_folder(output, _OUTCOME)
+            check_writable_folder(output, self._outcome(output))
             if cfg.save_synthetic_model:
                 self._model.check_savable()
-                check_writable_folder(output / SYNTHETIC_MODEL_FOLDER)
             if not cfg.resume:
                 remove_checkpoint(output / CHECKPOINT_FOLDER)
-        if cfg.checkpoint_path is not None and (cfg.n_checkpoints or cfg.save_final_checkpoint):
-            check_writable_folder(cfg.checkpoint_path)
+        if self._copies is not None and (cfg.n_checkpoints or cfg.save_final_checkpoint):
+            check_writable_folder(self._copies)
         continues = output is not None and self._model.has_positions
         if cfg.resume and not continues:
             raise ValueError(
@@ -161,10 +206,28 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             logger=self._logger,
             **(bar or {}),
         )
+        # A run that is there already may be of another config, and was then refused.
         if output is not None and continues:
-            # A run that is there already may be of another config, and was then refused.
-            self._write_config(output / CHECKPOINT_FOLDER)
+            self._write_config(output / CHECKPOINT_FOLDER, self._source)
+        if output is not None and run.steps == 0:
+            self._clear_earlier(output)
         return run
+
+    def _clear_earlier(self, output: Path) -> None:
+        """Remove what a run before left there that this one adds to while it goes on."""
+        if self.cfg.logging.log_to_tensorboard:
+            for name in _event_files(output):
+                (output / name).unlink()
+        copies = self._copies
+        # Elsewhere, several runs may have theirs in one folder.
+        if copies is None or not copies.absolute().is_relative_to(output.absolute()):
+            return
+        for folder in copies.glob("*"):
+            if _COPY_NAME.fullmatch(folder.name) and _is_own_folder(folder):
+                with saved_folder(folder, _COPY):
+                    pass
+                with suppress(OSError):  # where files of others are in it
+                    folder.rmdir()
 
     def complete(self, trained: TrainingResult) -> SyntheticSAERunnerResult:
         """Evaluate and save what was trained."""
@@ -207,30 +270,35 @@ class SyntheticSAERunner(Generic[SAEConfig]):
     def _save(
         self, output: Path, trained: TrainingResult, result: SyntheticDataEvalResult | None
     ) -> None:
-        with saved_folder(output, _OUTCOME) as folder:
-            self._write_config(folder)
+        model = output / SYNTHETIC_MODEL_FOLDER
+        named = self._source if self._is_told else None
+        with saved_folder(output, self._outcome(output)) as folder:
+            if self._saves_model:
+                self.synthetic_model.save(folder / SYNTHETIC_MODEL_FOLDER)
+                named = named or os.path.abspath(model)
+            self._write_config(folder, named)
             self.sae.save_inference_model(folder)
             save_tensors(folder / SPARSITY_FILENAME, {"sparsity": trained.log_feature_sparsity})
             trained.history.save(folder / TRAINING_HISTORY_FILENAME)
             if result is not None:
                 write_evaluation(folder, result)
-        if self.cfg.save_synthetic_model:
-            self.synthetic_model.save(output / SYNTHETIC_MODEL_FOLDER)
 
     def _save_checkpoint(self, trainer: SAETrainer) -> None:
         self._save_sae(str(trainer.n_training_samples), trainer.sae_to_keep(), trainer)
 
     def _save_sae(self, name: str, sae: Any, trainer: SAETrainer | None = None) -> None:
-        assert self.cfg.checkpoint_path is not None
-        with saved_folder(Path(self.cfg.checkpoint_path) / name, _COPY) as folder:
+        assert self._copies is not None
+        with saved_folder(self._copies / name, _COPY) as folder:
             sae.save_model(folder)
-            self._write_config(folder)
+            self._write_config(folder, self._source if self._is_told else None)
             if trainer is not None:
                 sparsity = {"sparsity": trainer.log_feature_sparsity}
                 save_tensors(folder / SPARSITY_FILENAME, sparsity)
 
-    def _write_config(self, folder: Path) -> None:
-        write_json(folder / RUNNER_CONFIG_FILENAME, self.cfg.to_file_dict())
+    def _write_config(self, folder: Path, source: dict[str, Any] | str | None) -> None:
+        """Write the config with a model's source; None where no file says what the model was."""
+        data = {**self.cfg.to_file_dict(), "synthetic_model": source}
+        write_json(folder / RUNNER_CONFIG_FILENAME, data)
 
     def _make_logger(self) -> Logger | None:
         settings = self.cfg.logging
@@ -243,10 +311,65 @@ class SyntheticSAERunner(Generic[SAEConfig]):
                 config=self.cfg.to_dict(),
             )
         if settings.log_to_tensorboard:
-            return TensorBoardLogger((self._output or Path()) / "tensorboard")
+            return TensorBoardLogger((self._output or Path()) / _BOARD_FOLDER)
         return None
 
 
 def _as_any(value: Any) -> Any:
     """The value, of which type parameters say nothing."""
     return value
+
+
+def check_output_folder(cfg: SyntheticSAERunnerConfig[Any]) -> None:
+    """Raise an OSError where a run could not be saved, before a model is built for it."""
+    path = as_optional_path("output_path", cfg.output_path)
+    if path is not None:
+        check_writable_folder(path, [*_OUTCOME, *(_MODEL if cfg.save_synthetic_model else ())])
+        check_checkpoint_folder(path / CHECKPOINT_FOLDER)
+
+
+def _source_of(cfg: SyntheticSAERunnerConfig[Any]) -> dict[str, Any] | str:
+    """A config's model as a file says it wherever it is read: folders by their whole path."""
+    source = cfg.synthetic_model
+    if not isinstance(source, str):
+        return source.to_dict()
+    try:
+        folder = local_folder("synthetic_model", source)
+    except FileNotFoundError:  # another model may be given in place of it
+        return source
+    return source if folder is None else os.path.abspath(folder)
+
+
+def _is_told(source: dict[str, Any] | str, model: SyntheticModel, override: Any) -> bool:
+    """Whether a model can be had again from the source that the config names."""
+    if isinstance(source, str):
+        return override is None or model.source == source
+    if source["seed"] is None:
+        return False
+    # SAELens' of the same seed is the same world; a class that is made from it may be another.
+    is_plain = _is_saved_whole(model) or type(override).__module__.startswith("sae_lens.")
+    return override is None or (is_plain and model.cfg.to_dict() == source)
+
+
+def _is_saved_whole(model: SyntheticModel) -> bool:
+    """Whether what is saved of a model is all of it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.check_savable()
+    except (ValueError, UserWarning):
+        return False
+    return runs_own(model, "sample", "forward")
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Whether it is a folder and no link: these are a user's, who may have others' files there."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def _event_files(output: Path) -> list[str]:
+    """TensorBoard's files of the runs so far."""
+    folder = output / _BOARD_FOLDER
+    if not _is_own_folder(folder):
+        return []
+    return [str(path.relative_to(output)) for path in sorted(folder.glob(_EVENT_FILES))]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from synthkern._checks import as_bool, as_device, as_int, check_keys, plain_fields
@@ -15,6 +15,7 @@ from synthkern.sae.config import SAELENS_RELEASE, TARGET_L0, TrainingSAEConfig
 from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.registry import get_architecture
 from synthkern.sae.saelens import sae_config_from_dict
+from synthkern.storage.paths import as_optional_path, as_path
 from synthkern.training.config import TrainingConfig
 from synthkern.training.trainer_config import SAETrainerConfig
 from synthkern.world.config import SyntheticModelConfig, as_model_config
@@ -85,7 +86,8 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
         checkpoint_path: folder of these copies, which are named by the number of samples.
         save_final_checkpoint: whether another is made at the end, as "final_<samples>".
         output_path: folder of the outcome; None writes none, and the run cannot be continued.
-        save_synthetic_model: whether the model is saved there too, as "synthetic_model".
+        save_synthetic_model: whether the model is saved there too, as "synthetic_model"; see the
+            runner on one that the config does not give again.
         eval_frequency: steps between evaluations; 0 for none.
         eval_samples: samples of an evaluation; 0 for none at all.
         run_final_eval: whether the outcome is evaluated.
@@ -140,8 +142,10 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
 
     def __post_init__(self) -> None:
         plain_fields(self)
-        if isinstance(self.synthetic_model, Path):
-            self.synthetic_model = str(self.synthetic_model)
+        if isinstance(self.synthetic_model, os.PathLike):
+            # Absolute, or it could be read as the name of a repository.
+            folder = as_path("synthetic_model", self.synthetic_model)
+            self.synthetic_model = os.path.abspath(folder)
         if not isinstance(self.synthetic_model, str):
             self.synthetic_model = as_model_config("synthetic_model", self.synthetic_model)
         for name in ("architecture", "d_in", "d_sae"):
@@ -167,10 +171,8 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
         if self.resume and self.output_path is None:
             raise ValueError("output_path must be a folder with resume, got None")
         for name in ("checkpoint_path", "output_path"):
-            if not isinstance(getattr(self, name), str | Path | None):
-                raise TypeError(
-                    f"{name} must be a string, a path or None, got {getattr(self, name)!r}"
-                )
+            path = as_optional_path(name, getattr(self, name))
+            setattr(self, name, None if path is None else str(path))
         self.logger = _with_run_name(self.logger, self._run_name())
         self._normalize()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from synthkern.storage.paths import AnyPath
 from synthkern.training.batch_source import Evaluator, Source
 from synthkern.training.config import TrainingConfig
 from synthkern.training.loggers import Logger
@@ -19,7 +19,7 @@ def train_sae(
     source: Source,
     cfg: TrainingConfig | None = None,
     *,
-    checkpoint_dir: Path | str | None = None,
+    checkpoint_dir: AnyPath | None = None,
     evaluator: Evaluator | None = None,
     snapshot_fn: Callable[[SAETrainer], None] | None = None,
     logger: Logger | None = None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from synthkern.storage.paths import as_optional_path
+
 
 @dataclass
 class SAETrainerConfig:
@@ -40,6 +42,10 @@ class SAETrainerConfig:
     save_final_checkpoint: bool = False
     logger: Any = None
     n_batches_for_norm_estimate: int = 1000
+
+    def __post_init__(self) -> None:
+        path = as_optional_path("checkpoint_path", self.checkpoint_path)
+        self.checkpoint_path = None if path is None else str(path)
 
     @property
     def total_training_steps(self) -> int:

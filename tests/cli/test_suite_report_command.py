@@ -82,7 +82,7 @@ def test_figures_are_beside_the_page(
 ) -> None:
     graph = importlib.import_module("plotly.graph_objects")
     monkeypatch.setattr(
-        graph.Figure, "write_image", lambda _, path, scale: path.write_bytes(b"drawn")
+        graph.Figure, "write_image", lambda _, path, format, scale: path.write_bytes(b"drawn")
     )
     find = importlib.util.find_spec
     monkeypatch.setattr(
@@ -155,10 +155,13 @@ def test_the_old_page_stays_where_no_new_one_can_be_written(
     assert files("a") == ["report.html", "suite.sqlite"]
 
 
-def test_a_page_in_the_place_of_a_directory_is_refused(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_folder_to_write_to_gets_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     fill(Path("a"))
     Path("b").mkdir()
-    assert "'b'" in refusal(capsys, "a", "--out", "b")
-    assert files(".") == ["a", "b", "suite.sqlite"]
+    for folder in ("b", "new/", "of/new/"):
+        page = str(Path(folder, "report.html"))
+        assert printed(capsys, "a", "--out", folder) == [page]
+        assert Path(page).is_file()
+    Path("b/report.html").unlink()
+    Path("b/report.html").mkdir()
+    assert "b/report.html" in refusal(capsys, "a", "--out", "b")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import synthkern as synthetic
+from synthkern.cli.evaluate import world_of
 from synthkern.sae import BatchTopKTrainingSAEConfig, make_sae
 
 with warnings.catch_warnings():
@@ -139,6 +141,27 @@ def test_a_model_of_saelens_is_trained_on_evaluated_and_saved(tmp_path: Path) ->
     run.resume = True
     with pytest.raises(ValueError, match="resume must be False for a model that takes no seed"):
         synthetic.SyntheticSAERunner(run, override_synthetic_model=model).run()
+
+
+def test_a_model_of_saelens_is_evaluated_again_by_its_config(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        run = synthetic.SyntheticSAERunnerConfig(
+            replace(recipe(peer), seed=1),
+            BatchTopKTrainingSAEConfig(d_in=D, d_sae=16, k=3),
+            training_samples=100,
+            batch_size=100,
+            eval_samples=100,
+            output_path=str(tmp_path),
+            checkpoint_path=None,
+        )
+        model = peer.SyntheticModel(replace(recipe(peer), seed=seed))
+        synthetic.SyntheticSAERunner(run, override_synthetic_model=model).run()
+        if seed == 1:
+            ours = world_of(tmp_path, None, "cpu").feature_dict.feature_vectors
+            torch.testing.assert_close(ours, model.feature_dict.feature_vectors)
+        else:
+            with pytest.raises(ValueError, match="neither named nor saved"):
+                world_of(tmp_path, None, "cpu")
 
 
 class Ones(synthetic.ActivationGenerator):

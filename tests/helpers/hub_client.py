@@ -126,6 +126,19 @@ def from_source(source: Any) -> str:
     return bits(synthetic.SyntheticModel.load_from_source(source))
 
 
+def snapshot(repo_id: str, revision: str | None = None) -> str:
+    """Where the client keeps a whole commit, in folders that nobody may write any more."""
+    from huggingface_hub import snapshot_download
+
+    folder = Path(snapshot_download(repo_id, revision=revision))
+    for place in (folder, *folder.rglob("*")):
+        if place.is_dir():
+            place.chmod(0o555)
+        else:
+            assert place.is_symlink(), "the client's cache holds links to its blobs"
+    return str(folder)
+
+
 def upload(directory: Path, *arguments: Any, as_model: bool = False, **options: Any) -> None:
     """Upload a directory, or the model in it."""
     model = synthetic.SyntheticModel.load_from_disk(directory) if as_model else directory

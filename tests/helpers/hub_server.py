@@ -142,6 +142,21 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": name} for name in sorted(repo.commits[sha])]
         self.send_json({"id": repo_id, "sha": sha, "siblings": siblings})
 
+    def tree(self, repo_id: str, revision: str) -> None:
+        repo = self.repo(repo_id)
+        files = repo.commits[self.commit_of(repo, revision)]
+        self.send_json(
+            [
+                {
+                    "type": "file",
+                    "path": path,
+                    "size": len(data),
+                    "oid": hashlib.sha1(data).hexdigest(),
+                }
+                for path, data in sorted(files.items())
+            ]
+        )
+
     def resolve(self, repo_id: str, revision: str, path: str) -> None:
         repo = self.repo(repo_id)
         sha = self.commit_of(repo, revision)
@@ -250,6 +265,7 @@ _ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("POST", rf"/api/models/{_REPO}/preupload/(?P<revision>[^/]+)", _Handler.preupload),
     ("POST", rf"/api/models/{_REPO}/commit/(?P<revision>[^/]+)", _Handler.commit),
     ("GET", rf"/api/models/{_REPO}/revision/(?P<revision>[^/]+)", _Handler.info),
+    ("GET", rf"/api/models/{_REPO}/tree/(?P<revision>[^/]+)", _Handler.tree),
     ("GET", rf"/api/models/{_REPO}", _Handler.info),
     ("POST", rf"/{_REPO}\.git/info/lfs/objects/batch", _Handler.batch),
     ("PUT", r"/objects/(?P<oid>\w+)", _Handler.put),

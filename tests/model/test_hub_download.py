@@ -8,7 +8,15 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from hub_client import Client, ClientError, bits, from_source, open_a_connection, pretrained
+from hub_client import (
+    Client,
+    ClientError,
+    bits,
+    from_source,
+    open_a_connection,
+    pretrained,
+    snapshot,
+)
 from hub_repos import AnswerError, Files, Request
 from hub_server import Hub
 
@@ -245,6 +253,26 @@ def test_a_snapshot_without_a_hierarchy(
     for path in markers:
         path.unlink()
     assert offline(pretrained, repo_id) == bits(model)
+
+
+@pytest.mark.parametrize("hierarchy", [True, False])
+def test_a_snapshot_by_its_commit(
+    hub: Hub, client: Client, offline: Client, tmp_path: Path, hierarchy: bool
+) -> None:
+    """Links to blobs, in folders that are read-only, and no branch that leads there."""
+    model = world(1, hierarchy=hierarchy)
+    repo_id = f"me/commit-{tmp_path.name}"
+    files = files_of(model, tmp_path / "model", "small/") | files_of(model, tmp_path / "model")
+    commit = hub.add(repo_id, {**files, **OTHERS}).branches["main"]
+    folder = client(snapshot, repo_id, commit)
+    assert Path(folder).name == commit
+    assert offline(pretrained, repo_id, revision=commit) == bits(model)
+    assert offline(pretrained, repo_id, "small", revision=commit) == bits(model)
+    for source in (folder, f"{folder}/small", Path(folder)):
+        assert offline(from_source, source) == bits(model)
+    (tmp_path / "link").symlink_to(folder)
+    assert offline(from_source, tmp_path / "link") == bits(model)
+    assert not [path.name for path in Path(folder).iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, TREES])

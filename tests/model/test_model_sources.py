@@ -107,7 +107,7 @@ REFUSED: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: load(None), TypeError, f"{SOURCE}, got None"),
     (lambda: load(b"a/b"), TypeError, f"{SOURCE}, got b'a/b'"),
     (lambda: load({"num_features": 4}), TypeError, f"{SOURCE}, got {{'num_features': 4}}"),
-    (lambda: load(""), ValueError, f"{SOURCE}, got ''"),
+    (lambda: load(""), ValueError, "source must be a path, not empty and without NUL, got ''"),
     (
         lambda: load("a/b:c:d"),
         ValueError,

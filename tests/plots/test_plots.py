@@ -112,13 +112,14 @@ def test_an_image_is_kaleidos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     written: list[Any] = []
     graph = importlib.import_module("plotly.graph_objects")
     monkeypatch.setattr(
-        graph.Figure, "write_image", lambda _, path, scale: written.append((path, scale))
+        graph.Figure, "write_image", lambda _, path, format, scale: written.append((format, scale))
     )
     find = importlib.util.find_spec
     here: dict[str, Any] = {"kaleido": object()}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: here.get(name) or find(name))
     draw(random_sae(3, D), 4, save_path=str(tmp_path / "a.PNG"), scale=2.0)
-    assert written == [(tmp_path / "a.PNG", 2.0)]
+    assert written == [("png", 2.0)]
+    assert (tmp_path / "a.PNG").is_file()
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "kaleido" else find(name)
     )

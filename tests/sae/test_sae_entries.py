@@ -1,10 +1,13 @@
-"""Activations as entries, of the SAEs whose latents are active above bounds."""
+"""Activations as entries, of the SAEs whose latents are active above thresholds."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from trained_saes import D, M, inputs, trained
+
+from synthkern.sae import EntriesTrainingSAE, StandardTrainingSAEConfig
+from synthkern.sparse import SparseActivations
 
 #: Of what goes through float32 sums of some ten products of numbers around 1.
 CLOSE: dict[str, float] = {"rtol": 1e-5, "atol": 1e-5}
@@ -54,3 +57,21 @@ def test_entries_of_nothing_and_of_a_wrong_width(name: str) -> None:
     assert sae.decode_sparse(entries).shape == (0, D)
     with pytest.raises(ValueError, match=rf"x must have shape \[..., {D}\]"):
         sae.encode_sparse(torch.zeros(3, D + 1))
+
+
+class OldNames(EntriesTrainingSAE):
+    """As SAEs were written before the names changed."""
+
+    config_class = StandardTrainingSAEConfig
+
+    def encode_entries(self, x: torch.Tensor) -> SparseActivations:
+        return SparseActivations.from_dense(self.pre_activations(x).relu())
+
+
+def test_old_names_still_do() -> None:
+    x = inputs()
+    for sae in (trained("topk", {}), trained("gated", {})):
+        assert torch.equal(sae.encode_entries(x).to_dense(), sae.encode_sparse(x).to_dense())
+    old = OldNames(StandardTrainingSAEConfig(D, M, decoder_init_norm=1.0))
+    assert torch.equal(old.encode(x), old.pre_activations(x).relu())
+    assert torch.equal(old.encode_sparse(x).to_dense(), old.encode(x))

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from synthkern.storage import saved_folder as module
 from synthkern.storage.saved_folder import (
     SavedFiles,
     check_writable_folder,
+    has_file,
     read_folder,
     saved_folder,
 )
@@ -192,8 +194,9 @@ def test_a_folder_that_cannot_be_renamed(target: Path, monkeypatch: pytest.Monke
 MOUNT = """
 mount -t tmpfs none {0} && mkdir {0}/out && mount -t tmpfs none {0}/out &&
 mount -o remount,ro {0} && exec {1} -c '
-import sys, synthkern as s
+import subprocess, sys, synthkern as s
 from pathlib import Path
+from synthkern.storage.saved_folder import check_writable_folder
 m = s.SyntheticModel(s.SyntheticModelConfig(6, 4, seed=1))
 out = Path(sys.argv[1]) / "out"
 for _ in range(2):
@@ -203,6 +206,14 @@ try:
     m.save(out.parent)
 except OSError as error:
     assert error.filename == str(out.parent), error
+else:
+    raise AssertionError
+(out / "inner").mkdir()
+subprocess.run(["mount", "-t", "tmpfs", "none", out / "inner"], check=True)
+try:
+    check_writable_folder(out, ["inner/a.json"])
+except OSError as error:
+    assert error.filename == str(out / "inner"), error
 else:
     raise AssertionError
 ' {0}
@@ -290,8 +301,82 @@ def test_files_without_a_journal_do_not_count(target: Path) -> None:
     assert not (target / LOCK).exists()
 
 
+@pytest.mark.parametrize("renames", range(5))
+def test_who_is_killed_among_inner_folders_leaves_old_or_new_files(
+    tmp_path: Path, renames: int
+) -> None:
+    target, inner = tmp_path / "out", ("inner/a.json", "inner/b.json")
+    names = ("a.json", *inner)
+
+    def save(text: str, written: Collection[str]) -> None:
+        with saved_folder(target, names) as folder:
+            (folder / "inner").mkdir(exist_ok=True)
+            for name in written:
+                (folder / name).write_text(text)
+
+    def die() -> None:
+        real, left = os.replace, [renames]
+
+        def replace(source: object, final: object) -> None:
+            if not left[0]:
+                os._exit(0)
+            left[0] -= 1
+            real(source, final)  # type: ignore[arg-type]
+
+        os.replace = replace  # type: ignore[assignment]
+        save("2", ["a.json", "inner/a.json"])
+
+    def texts(files: SavedFiles) -> dict[str, str]:
+        return {name: files.path(name).read_text() for name in OWN if files.has(name)}
+
+    save("1", names)
+    assert os.waitpid(forked(die), 0)[1] == 0
+    # The first rename is the journal's. The inner folder is read first, and finishes the save.
+    new = renames > 0
+    assert has_file(target / "inner", "b.json") is not new
+    expected = {"a.json": "2"} if new else {"a.json": "1", "b.json": "1"}
+    assert read_folder(target / "inner", OWN, texts) == expected
+    assert read(target) == {"a.json": "2" if new else "1"}
+    save("3", [])
+    assert contents(target) == {}
+
+
+def test_a_link_or_a_file_in_the_place_of_an_inner_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.json").write_text("mine")
+    (tmp_path / "out").mkdir()
+    place = tmp_path / "out" / "inner"
+    for kind in ("link", "file"):
+        if kind == "link":
+            place.symlink_to("../elsewhere")
+        else:
+            place.unlink()
+            place.touch()
+        names = ("a.json", "inner/b.json")
+        with pytest.raises(NotADirectoryError, match=re.escape(str(place))):
+            check_writable_folder(tmp_path / "out", names)
+        with pytest.raises(NotADirectoryError), saved_folder(tmp_path / "out", names):
+            pass
+        # Nor by a journal of somebody's.
+        leave(tmp_path / "out", journal=True)
+        journal = tmp_path / "out" / STAGED / JOURNAL
+        journal.write_text(json.dumps({"written": [], "removed": ["inner/b.json"]}))
+        with suppress(NotADirectoryError):
+            read(tmp_path / "out")
+        shutil.rmtree(tmp_path / "out" / STAGED)
+    assert (tmp_path / "elsewhere" / "b.json").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
-    "text", ["", "5", "{}", '{"written": ["../x"], "removed": []}', '{"written": [], "removed": 1}']
+    "text",
+    [
+        "",
+        "5",
+        "{}",
+        '{"written": ["../x"], "removed": []}',
+        '{"written": ["a/b/c"], "removed": []}',
+        '{"written": [], "removed": 1}',
+    ],
 )
 def test_a_journal_that_is_none_is_named(target: Path, text: str) -> None:
     leave(target, journal=True)

@@ -56,8 +56,14 @@ def test_a_worker_that_dies_when_all_is_done(
     assert_as_alone(tmp_path, run_suite(suite, tmp_path))
 
 
-def test_an_error_that_ends_all_comes_as_it_is(tmp_path: Path) -> None:
+def test_an_error_that_ends_all_comes_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "runs").write_text("no folder")
+    with pytest.raises(NotADirectoryError, match="runs"):
+        run_suite(small_suite(), tmp_path)
+    # In the workers, too.
+    monkeypatch.setattr("synthkern.suite.supervisor.check_writable_folder", lambda _: None)
     with pytest.raises(FileExistsError) as found:
         run_suite(small_suite(), tmp_path)
     assert found.value.filename == str(tmp_path / "runs")

@@ -117,7 +117,7 @@ def test_a_python_file(tmp_path: Path) -> None:
         ({"saes": {"A": 3}}, r"saes\['A'\] must be a mapping, got 3"),
         (
             {"saes": {"A": {"architecture": "topk", "file": 3}}},
-            r"saes\['A'\].file must be a path, got 3",
+            r"saes\['A'\].file must be a path, a string or an os.PathLike of one, got 3",
         ),
         (
             {"saes": {"A": {"architecture": "topk", "sae": 3}}},

@@ -170,7 +170,7 @@ def test_runs_that_cannot_be_are_refused(changes: dict[str, Any], message: str) 
 
 def test_worlds_and_files_that_are_missing_are_named(tmp_path: Path) -> None:
     missing = str(tmp_path / "world")
-    with pytest.raises(FileNotFoundError, match=r"^worlds\['w'\]: source must be a directory, got"):
+    with pytest.raises(FileNotFoundError, match=r"^worlds\['w'\] must be a directory, got"):
         plan_runs(small_suite(worlds={"w": missing}))
     world = small_world().cfg.to_dict()
     with pytest.raises(ValueError, match="'TopK' on 'a' and 'TopK' on 'b' make the same run"):

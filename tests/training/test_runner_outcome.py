@@ -17,6 +17,7 @@ from small_training import BATCH, D, M, assert_same_state, small_config, small_w
 
 import synthkern as synthetic
 from synthkern.cli import main
+from synthkern.cli.evaluate import world_of
 from synthkern.evaluation.files import read_evaluation
 from synthkern.sae import TrainingSAE, TrainingSAEConfig
 from synthkern.training.runner_config import flat
@@ -78,6 +79,101 @@ def test_an_outcome_that_is_not_evaluated_has_no_evaluation_beside_it(tmp_path: 
         "sparsity.safetensors",
         "training_history.json",
     }
+
+
+def earlier_outcome(out: Path) -> None:
+    """What an earlier run and ``synthkern plot`` wrote, and a file of the user's in each folder."""
+    copies = {"checkpoint_path": out / "copies", "n_checkpoints": 1, "save_final_checkpoint": True}
+    run(config(out, save_synthetic_model=True, **copies))
+    assert len(list((out / "copies").iterdir())) == 2
+    assert main(["plot", str(out)]) == 0
+    (out / "tensorboard").mkdir()
+    (out / "tensorboard" / "events.out.tfevents.1.here").write_text("old")
+    (out / "copies" / "0").mkdir()
+    for folder in (out, out / "synthetic_model", out / "tensorboard", out / "copies" / "0"):
+        (folder / "notes.txt").write_text("mine")
+
+
+def test_nothing_of_an_earlier_run_stays_beside_the_new_sae(tmp_path: Path) -> None:
+    earlier_outcome(tmp_path)
+    assert {"similarity.html", "training_curves.html"} <= files(tmp_path).keys()
+    other = replace(small_world().cfg, seed=9)
+    copies = tmp_path / "copies"
+    run(config(tmp_path, synthetic_model=other, run_final_eval=False, checkpoint_path=copies))
+    assert files(tmp_path).keys() == {
+        "cfg.json",
+        "notes.txt",
+        "runner_config.json",
+        "sae_weights.safetensors",
+        "sparsity.safetensors",
+        "training_history.json",
+    }
+    assert [path.name for path in copies.iterdir()] == ["0"]
+    for folder in ("synthetic_model", "tensorboard", "copies/0"):
+        assert files(tmp_path / folder) == {"notes.txt": b"mine"}
+
+
+class Shifted(synthetic.ActivationGenerator):
+    def sample(self, *args: Any, **more: Any) -> Any:
+        return super().sample(*args, **more) * 2
+
+
+@pytest.mark.parametrize("kind", ["another config", "no seed", "a folder", "code of the user's"])
+def test_eval_and_plot_look_at_the_world_of_the_run(
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    world, model = small_world().cfg, None
+    if kind == "another config":
+        model = synthetic.SyntheticModel(replace(world, seed=9))
+    elif kind == "no seed":
+        world = replace(world, seed=None)
+    elif kind == "a folder":
+        small_world().save(tmp_path / "world")
+    else:
+        generator = Shifted(world.num_features, 0.3)
+        model = synthetic.SyntheticModel(world, activation_generator=generator)
+    cfg = config("out", synthetic_model="world" if kind == "a folder" else world)
+    torch.manual_seed(1)
+    runner = synthetic.SyntheticSAERunner(cfg, override_synthetic_model=model)
+    runner.run()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    out = tmp_path / "out"
+    words = ["eval", str(out), "--samples", "50"]
+    assert (out / "synthetic_model").exists() is (kind in ("another config", "no seed"))
+    if kind == "code of the user's":
+        assert main(words) == 2
+        assert "neither named nor saved" in capsys.readouterr().err
+        return
+    found = world_of(out, None, "cpu")
+    used = runner.synthetic_model
+    assert torch.equal(found.sample(9, seed=3), used.sample(9, seed=3))
+    assert main(words) == main(["plot", str(out)]) == 0
+    # Also after the same run again, which may be of the folder that is there.
+    config_file = str(out / "runner_config.json")
+    assert main(["train", "--config", config_file, "--out", str(out)]) == 0
+    assert torch.equal(world_of(out, None, "cpu").sample(9, seed=3), used.sample(9, seed=3))
+    # The config names it as well, and a run that is asked for the same.
+    other = ["train", "--config", config_file, "--out", "again"]
+    assert main([*other, "--samples", "64", "--eval-samples", "0"]) == 0
+    again = world_of(Path("again"), None, "cpu")
+    assert torch.equal(again.sample(9, seed=3), used.sample(9, seed=3))
+
+
+def test_a_config_without_a_seed_is_no_world_to_evaluate_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another run's, or SAELens': what was trained on is lost."""
+    run(config(tmp_path))
+    data = json.loads((tmp_path / "runner_config.json").read_text())
+    data["synthetic_model"]["seed"] = None
+    (tmp_path / "runner_config.json").write_text(json.dumps(data))
+    assert main(["eval", str(tmp_path), "--samples", "50"]) == 2
+    assert "synthetic_model must have a seed" in capsys.readouterr().err
 
 
 def test_no_run_that_is_refused_costs_the_outcome_there(tmp_path: Path) -> None:

@@ -128,6 +128,32 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept.closed
 
 
+def test_event_files_of_an_earlier_run_go_when_another_writes_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def writer(directory: str) -> Writer:
+        made.append(Path(directory) / f"events.out.tfevents.{len(made)}")
+        made[-1].touch()
+        return Writer()
+
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = writer  # type: ignore[attr-defined]
+    missing_is_there(monkeypatch, module)
+    place = tmp_path / "out" / "tensorboard"
+    runner(tmp_path, log_to_tensorboard=True).run()
+    (place / "notes.txt").touch()
+    resumed = runner(tmp_path, log_to_tensorboard=True)
+    resumed.cfg.resume = True
+    resumed.run()
+    assert sorted(place.iterdir()) == [*made, place / "notes.txt"]
+    runner(tmp_path, log_to_tensorboard=True).run()
+    assert sorted(place.iterdir()) == [made[-1], place / "notes.txt"]
+    runner(tmp_path).run()
+    assert list(place.iterdir()) == [place / "notes.txt"]
+
+
 @pytest.mark.parametrize(
     ("package", "field"), [("wandb", "log_to_wandb"), ("tensorboard", "log_to_tensorboard")]
 )

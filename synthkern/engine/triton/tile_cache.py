@@ -12,7 +12,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from synthkern.storage.files import read_json, write_json
+from synthkern.storage.files import make_folder, read_json, write_json
+from synthkern.storage.paths import as_path
 
 #: Of what the file says; another format is not read.
 _FORMAT = 1
@@ -26,7 +27,7 @@ def path() -> Path:
     """Where the file is, or would be."""
     folder = os.environ.get("SYNTHKERN_CACHE")
     if folder:
-        return Path(folder) / "tiles.json"
+        return as_path("SYNTHKERN_CACHE", folder) / "tiles.json"
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "synthkern" / "tiles.json"
 
@@ -47,7 +48,7 @@ def store(key: str, numbers: Numbers) -> Path:
     """
     global _entries
     file = path()
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     known = {**_read(file), key: numbers}
     write_json(file, {"format": _FORMAT, "tiles": known})
     _entries = known

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synthkern.storage.paths import AnyPath
 from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.summary import Group, published_values, summarize
 
@@ -45,7 +46,7 @@ class ReportData:
         return found
 
 
-def read_report_data(directory: Path | str) -> ReportData:
+def read_report_data(directory: AnyPath) -> ReportData:
     """The runs of a directory.
 
     Raises:
@@ -61,7 +62,7 @@ def read_report_data(directory: Path | str) -> ReportData:
         )
     ]
     return ReportData(
-        directory=Path(directory),
+        directory=database.path.parent,
         database=database,
         suites=suites,
         runs=runs,

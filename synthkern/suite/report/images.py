@@ -9,7 +9,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from synthkern.plots.figure import check_arguments, finish, plotly
+from synthkern.plots.figure import check_ending, finish, plotly
+from synthkern.storage.files import make_folder
+from synthkern.storage.paths import AnyPath, as_path
 from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.figure import LOGARITHM, Figure, label, style, trace
 from synthkern.suite.report.figures import figures
@@ -35,17 +37,10 @@ def check_images(ending: str) -> None:
         ImportError: where plotly or kaleido is not installed; it names the extra.
     """
     plotly("subplots")
-    check_arguments(
-        title=None,
-        height=_HEIGHT,
-        width=_WIDTH,
-        save_path=f"figure.{ending}",
-        show_plot=False,
-        scale=_SCALE,
-    )
+    check_ending("ending", Path(f"figure.{ending}"))
 
 
-def write_images(contents: ReportData, folder: Path, ending: str) -> list[Path]:
+def write_images(contents: ReportData, folder: AnyPath, ending: str) -> list[Path]:
     """Draw each figure of a report into a file of its own; gives the files.
 
     Args:
@@ -58,11 +53,13 @@ def write_images(contents: ReportData, folder: Path, ending: str) -> list[Path]:
         OSError: naming the file that could not be drawn.
     """
     check_images(ending)
+    place = as_path("folder", folder)
+    make_folder(place)
     written: dict[Path, None] = {}
     for each in figures(contents):
         # The same name again next time, so that a newer image takes the place of an older one.
         names = chain([""], (f"-{number}" for number in count(2)))
-        paths = (folder / f"{_name(each)}{more}.{ending}" for more in names)
+        paths = (place / f"{_name(each)}{more}.{ending}" for more in names)
         path = next(path for path in paths if path not in written)
         finish(drawn(contents, each), path, False, _SCALE)
         written[path] = None

@@ -7,7 +7,8 @@ from importlib import resources
 from pathlib import Path
 
 from synthkern.plots.figure import plotly
-from synthkern.storage.files import write_atomically
+from synthkern.storage.files import check_writable_file, write_atomically
+from synthkern.storage.paths import AnyPath, as_path
 from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.embedded import as_script, embedded
 
@@ -15,20 +16,21 @@ from synthkern.suite.report.embedded import as_script, embedded
 _SCRIPTS = ("elements.js", "tables.js", "results.js", "figures.js", "runs.js", "start.js")
 
 
-def write_page(contents: ReportData, path: Path) -> None:
+def write_page(contents: ReportData, path: AnyPath) -> None:
     """Write the page; it needs nothing besides itself.
 
     Raises:
         ImportError: where plotly is not installed; it names the extra.
         OSError: where the file cannot be written.
     """
+    file = as_path("path", path)
+    check_writable_file(file)
     text = page(contents)
 
     def write(to: Path) -> None:
         to.write_text(text, encoding="utf-8")
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, write)
+    write_atomically(file, write)
 
 
 def page(contents: ReportData) -> str:
