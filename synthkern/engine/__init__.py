@@ -224,8 +224,10 @@ def apply_forest_sparse(
     start: int,
     ordinal: int,
 ) -> SparseActivations:
-    """The same for activations in CSR form; entries that became zero are dropped."""
-    check_entries("activations", activations)
+    """The same for activations in CSR form, whose indices ascend within a sample; entries that
+    became zero are dropped.
+    """
+    check_entries("activations", activations, ascending=True)
     check_forest(forest, activations.num_features, means)
     seed, start, ordinal = *as_place(seed, start), as_ordinal(ordinal)
     check_finite("activations", activations.values)
