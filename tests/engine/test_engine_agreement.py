@@ -52,3 +52,19 @@ def test_a_forest_takes_ascending_entries_alone(backend: str, indices: list[int]
     forest = hierarchy_modifier(HierarchyNode(0, [HierarchyNode(1)])).forest
     with pytest.raises(ValueError, match="indices must ascend within a sample"):
         engine.apply_forest_sparse(forest, entries, None, seed=0, start=0, ordinal=0)
+
+
+def test_what_is_selected_has_no_gradient(backend: str) -> None:
+    pre = torch.eye(3).requires_grad_()
+    entries = SparseActivations.from_dense(torch.eye(3))
+    found = (
+        engine.select_topk(pre, 1).values,
+        engine.select_batch_topk(pre, 1).values,
+        engine.compress(pre).values,
+        engine.select_above(pre, torch.zeros(3)).values,
+        engine.pursue(pre, pre, **STEPS).values,
+        engine.gather(entries, pre, torch.zeros(3)),
+        engine.gather_grad_vectors(entries, pre),
+        engine.gather_grad_values(entries, pre, pre),
+    )
+    assert not any(value.requires_grad for value in found)
