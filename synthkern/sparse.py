@@ -237,14 +237,17 @@ class SparseActivations:
             f"dtype={self.dtype}, device='{self.device}')"
         )
 
-    def check_places(self) -> None:
+    def check_places(self, *, ascending: bool = False) -> None:
         """Raise unless the three arrays have the right shapes and dtypes and, on the CPU, offsets
-        ascend and indices are in range: nothing that follows them then leaves its arrays.
+        ascend and indices are in range: nothing that follows them then leaves its arrays. With
+        ``ascending`` indices must ascend within a sample there too.
         """
         self._validate_arrays()
         if self.device.type == "cpu":
             self._validate_offsets()
             self._validate_range()
+            if ascending:
+                self._validate_ascent()
 
     def _validate(self) -> None:
         self._validate_arrays()

@@ -9,6 +9,9 @@ variable ``SYNTHKERN_BACKEND`` forces one by name.
 Every function here checks its arguments, and raises ValueError or TypeError that names the one that
 is wrong. The one exception: what offsets and indices on a GPU hold is the caller's to know, as a
 look would wait for the device; :class:`SparseActivations` checks them where it is made.
+
+Results have no gradient, whatever the arguments ask for, except dense or sparse forests;
+:mod:`synthkern.engine.autograd` and the SAEs differentiate the others.
 """
 
 from __future__ import annotations
@@ -126,6 +129,7 @@ def _interprets(device: torch.device) -> bool:
     return INTERPRETED and device.type == "cpu"
 
 
+@torch.no_grad()
 def sample(
     plan: Plan,
     *,
@@ -158,6 +162,7 @@ def sample(
     return backend.sample(plan, seed, start, count, features, vectors, bias)
 
 
+@torch.no_grad()
 def sample_hidden_at(
     plan: Plan, position: torch.Tensor, count: int, vectors: torch.Tensor, bias: torch.Tensor
 ) -> torch.Tensor:
@@ -224,8 +229,10 @@ def apply_forest_sparse(
     start: int,
     ordinal: int,
 ) -> SparseActivations:
-    """The same for activations in CSR form; entries that became zero are dropped."""
-    check_entries("activations", activations)
+    """The same for activations in CSR form, whose indices ascend within a sample; entries that
+    became zero are dropped.
+    """
+    check_entries("activations", activations, ascending=True)
     check_forest(forest, activations.num_features, means)
     seed, start, ordinal = *as_place(seed, start), as_ordinal(ordinal)
     check_finite("activations", activations.values)
@@ -243,6 +250,7 @@ def apply_forest_sparse(
     return backend.apply_forest_sparse(forest, activations, means, seed, start, ordinal)
 
 
+@torch.no_grad()
 def compress(activations: torch.Tensor) -> SparseActivations:
     """The entries of dense activations [B, N] that are not zero, in CSR form."""
     check_matrix("activations", activations, columns="N")
@@ -251,6 +259,7 @@ def compress(activations: torch.Tensor) -> SparseActivations:
     return backend_for(activations.device).compress(activations)
 
 
+@torch.no_grad()
 def gather(
     activations: SparseActivations | torch.Tensor,
     vectors: torch.Tensor,
@@ -295,6 +304,7 @@ def gather(
     return backend.gather(activations, vectors, bias.to(vectors.dtype), mode=mode)
 
 
+@torch.no_grad()
 def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor) -> torch.Tensor:
     """Gradient [N, D] of the feature vectors from that of the hidden activations [B, D].
 
@@ -307,6 +317,7 @@ def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor) -> t
     return backend_for(grad.device).gather_grad_vectors(activations, grad)
 
 
+@torch.no_grad()
 def gather_grad_values(
     activations: SparseActivations, vectors: torch.Tensor, grad: torch.Tensor
 ) -> torch.Tensor:
@@ -325,6 +336,7 @@ def gather_grad_values(
     return backend_for(grad.device).gather_grad_values(activations, vectors, grad)
 
 
+@torch.no_grad()
 def select_topk(
     pre: torch.Tensor, k: int, *, scale: torch.Tensor | None = None, positive: bool = True
 ) -> SparseActivations:
@@ -351,6 +363,7 @@ def select_topk(
     return backend.select_topk(pre, scale, min(k, pre.shape[1]), as_bool("positive", positive))
 
 
+@torch.no_grad()
 def select_batch_topk(
     pre: torch.Tensor, count: int, *, scale: torch.Tensor | None = None, positive: bool = True
 ) -> SparseActivations:
@@ -368,6 +381,7 @@ def select_batch_topk(
     return backend.select_batch_topk(pre, scale, count, as_bool("positive", positive))
 
 
+@torch.no_grad()
 def select_above(pre: torch.Tensor, bounds: torch.Tensor) -> SparseActivations:
     """All pre-activations [B, M] above their latent's bound [M], and NaN."""
     check_matrix("pre", pre)
@@ -376,6 +390,7 @@ def select_above(pre: torch.Tensor, bounds: torch.Tensor) -> SparseActivations:
     return backend_for(pre.device).select_above(pre, bounds)
 
 
+@torch.no_grad()
 def pursue(
     inputs: torch.Tensor,
     vectors: torch.Tensor,
@@ -412,6 +427,7 @@ def pursue(
     return backend.pursue(inputs, vectors, threshold, iterations, stop_on_repeat)
 
 
+@torch.no_grad()
 def pursue_grad(
     inputs: torch.Tensor, vectors: torch.Tensor, choices: SparseActivations, grad: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -49,11 +49,16 @@ def check_together(name: str, value: torch.Tensor, other: str, than: torch.Tenso
 
 
 def check_entries(
-    name: str, value: Any, batch: int | None = None, width: int | None = None
+    name: str,
+    value: Any,
+    batch: int | None = None,
+    width: int | None = None,
+    *,
+    ascending: bool = False,
 ) -> None:
     """Raise unless ``value`` are SparseActivations of such a batch and width that hold together.
 
-    Indices need not ascend within a sample.
+    Indices need not ascend within a sample, unless ``ascending`` says so.
     """
     if not isinstance(value, SparseActivations):
         raise TypeError(f"{name} must be SparseActivations, got {type(value).__name__}")
@@ -61,7 +66,7 @@ def check_entries(
     wanted = (got[0] if batch is None else batch, got[1] if width is None else width)
     if got != wanted:
         raise ValueError(f"{name} must have shape {list(wanted)}, got {list(got)}")
-    value.check_places()
+    value.check_places(ascending=ascending)
 
 
 def check_plan(plan: Any) -> None:

@@ -22,8 +22,9 @@ def pursue(
 ) -> SparseActivations:
     """What every sample chooses, one after the other."""
     gram = _gram(vectors)
-    if not bool(torch.isfinite(gram.diagonal().sum())):
-        # There NaN is chosen first, so that it shows.
+    # Above the square of every first product: where it is finite, so are those. Else the reference
+    # chooses NaN first, so that it shows.
+    if not bool(torch.isfinite(inputs.square().sum() * gram.diagonal().sum())):
         return reference.BACKEND.pursue(
             inputs, vectors, residual_threshold, iterations, stop_on_repeat
         )

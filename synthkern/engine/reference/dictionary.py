@@ -46,7 +46,10 @@ def _add_entries(
 
 def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor, /) -> torch.Tensor:
     """Gradient [N, D] of the feature vectors."""
-    return activations.to_dense(grad.dtype).T @ grad
+    parts = activations.values.to(grad.dtype)[:, None] * grad[activations.row_indices()]
+    # A feature may come again in a sample, as matching pursuit chooses it.
+    vectors = grad.new_zeros(activations.num_features, grad.shape[1])
+    return vectors.index_add_(0, activations.indices, parts)
 
 
 def gather_grad_values(

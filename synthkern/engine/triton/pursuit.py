@@ -94,7 +94,7 @@ def pursue(
 ) -> SparseActivations:
     """What every sample chooses, one after the other; waits for the device once, for how many."""
     (batch, dim), width = inputs.shape, len(vectors)
-    if inputs.dtype != torch.float32 or not 0 < width <= _MOST or iterations == 0:
+    if inputs.dtype != torch.float32 or not 0 < width <= _MOST or not dim or iterations == 0:
         return reference.pursue(inputs, vectors, residual_threshold, iterations, stop_on_repeat)
     inputs, vectors = inputs.detach().contiguous(), vectors.detach().contiguous()
     device, room = inputs.device, batch * iterations
