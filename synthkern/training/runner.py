@@ -99,8 +99,8 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             if override_synthetic_model is None
             else override_synthetic_model
         )
-        self._model = as_model("override_synthetic_model", self.synthetic_model)
-        width, config = self._model.cfg.hidden_dim, _as_any(cfg.sae)
+        model, config = as_model("override_synthetic_model", self.synthetic_model), _as_any(cfg.sae)
+        width = model.cfg.hidden_dim
         if config.d_in != width:
             warn(
                 f"sae.d_in is set to the model's hidden_dim {width}, it was {config.d_in}",
@@ -127,24 +127,29 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             self.close()
 
     @property
+    def _model(self) -> SyntheticModel:
+        """The model as one of ours; another may be assigned until the run begins."""
+        return as_model("synthetic_model", self.synthetic_model)
+
+    @property
     def _output(self) -> Path | None:
         """The config's folder as it is now: sweeps change the config between runs."""
         return None if self.cfg.output_path is None else Path(self.cfg.output_path)
 
     def begin(self, bar: Mapping[str, Any] | None = None) -> Training:
         """The training, from its checkpoint where it is to be resumed; ``bar`` as its own."""
-        cfg, output = self.cfg, self._output
+        cfg, output, model = self.cfg, self._output, self._model
         if output is not None:
             # Whatever cannot be written is better known before than after.
             check_writable_folder(output, _OUTCOME)
             if cfg.save_synthetic_model:
-                self._model.check_savable()
+                model.check_savable()
                 check_writable_folder(output / SYNTHETIC_MODEL_FOLDER)
             if not cfg.resume:
                 remove_checkpoint(output / CHECKPOINT_FOLDER)
         if cfg.checkpoint_path is not None and (cfg.n_checkpoints or cfg.save_final_checkpoint):
             check_writable_folder(cfg.checkpoint_path)
-        continues = output is not None and self._model.has_positions
+        continues = output is not None and model.has_positions
         if cfg.resume and not continues:
             raise ValueError(
                 "resume must be False for a model that takes no seed and start, as its samples "
@@ -153,7 +158,7 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         self._logger = self._make_logger()
         training = Training(
             self.sae,
-            self._model,
+            model,
             cfg.training,
             checkpoint_dir=output / CHECKPOINT_FOLDER if output and continues else None,
             snapshot_fn=self._save_checkpoint,
