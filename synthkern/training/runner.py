@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
+import torch
+
 from synthkern._warnings import warn
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
@@ -110,6 +112,7 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         self.sae: Any = sae_of(config) if override_sae is None else override_sae
         self.sae.to(cfg.device)
         self._logger: Logger | None = None
+        self._history = TrainingHistory()
 
     def run(self) -> SyntheticSAERunnerResult:
         """Train, evaluate, save.
@@ -161,7 +164,7 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             model,
             cfg.training,
             checkpoint_dir=output / CHECKPOINT_FOLDER if output and continues else None,
-            snapshot_fn=self._save_checkpoint,
+            snapshot_fn=self._keep_copy,
             logger=self._logger,
             bar=bar,
         )
@@ -177,9 +180,11 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         if self._logger is not None and result is not None:
             self._logger.log(result.to_log_dict("final/"), training.training_steps)
         if self.cfg.save_final_checkpoint:
-            self._save_sae(f"final_{training.training_steps * training.batch_size}", self.sae)
+            name = f"final_{training.training_steps * training.batch_size}"
+            self._save_sae(name, self.sae, trained.log_feature_sparsity)
         if output is not None:
-            self._save(output, trained, result)
+            self._history = trained.history
+            self._save_outputs(output, self.sae, trained.log_feature_sparsity, result)
         return SyntheticSAERunnerResult(
             self.sae, self.synthetic_model, result, output, trained.history
         )
@@ -208,30 +213,39 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             **place,
         )
 
-    def _save(
-        self, output: Path, trained: TrainingResult, result: SyntheticDataEvalResult | None
+    def _save_outputs(
+        self,
+        output_path: Path,
+        sae: Any,
+        log_feature_sparsity: torch.Tensor,
+        eval_stats: SyntheticDataEvalResult | None,
     ) -> None:
-        with saved_folder(output, _OUTCOME) as folder:
+        """Write the outcome; under SAELens' name, for subclasses that override it."""
+        with saved_folder(output_path, _OUTCOME) as folder:
             self._write_config(folder)
-            self.sae.save_inference_model(folder)
-            save_tensors(folder / SPARSITY_FILENAME, {"sparsity": trained.log_feature_sparsity})
-            trained.history.save(folder / TRAINING_HISTORY_FILENAME)
-            if result is not None:
-                write_evaluation(folder, result)
+            sae.save_inference_model(folder)
+            save_tensors(folder / SPARSITY_FILENAME, {"sparsity": log_feature_sparsity})
+            self._history.save(folder / TRAINING_HISTORY_FILENAME)
+            if eval_stats is not None:
+                write_evaluation(folder, eval_stats)
         if self.cfg.save_synthetic_model:
-            self.synthetic_model.save(output / SYNTHETIC_MODEL_FOLDER)
+            self.synthetic_model.save(output_path / SYNTHETIC_MODEL_FOLDER)
 
-    def _save_checkpoint(self, trainer: SAETrainer) -> None:
-        self._save_sae(str(trainer.n_training_samples), trainer.sae_to_keep(), trainer)
+    def _save_checkpoint(self, checkpoint_path: Path) -> None:
+        """For subclasses, under SAELens' name: a copy of the SAE is there, whole."""
 
-    def _save_sae(self, name: str, sae: Any, trainer: SAETrainer | None = None) -> None:
+    def _keep_copy(self, trainer: SAETrainer) -> None:
+        name = str(trainer.n_training_samples)
+        self._save_sae(name, trainer.sae_to_keep(), trainer.log_feature_sparsity)
+
+    def _save_sae(self, name: str, sae: Any, log_feature_sparsity: torch.Tensor) -> None:
         assert self.cfg.checkpoint_path is not None
-        with saved_folder(Path(self.cfg.checkpoint_path) / name, _COPY) as folder:
+        path = Path(self.cfg.checkpoint_path) / name
+        with saved_folder(path, _COPY) as folder:
             sae.save_model(folder)
             self._write_config(folder)
-            if trainer is not None:
-                sparsity = {"sparsity": trainer.log_feature_sparsity}
-                save_tensors(folder / SPARSITY_FILENAME, sparsity)
+            save_tensors(folder / SPARSITY_FILENAME, {"sparsity": log_feature_sparsity})
+        self._save_checkpoint(path)
 
     def _write_config(self, folder: Path) -> None:
         write_json(folder / RUNNER_CONFIG_FILENAME, self.cfg.to_file_dict())
