@@ -45,7 +45,7 @@ def build_correlation(cfg: SyntheticModelConfig) -> LowRankCorrelationMatrix | N
     seed = _seed(cfg, 4) if recipe.seed is None else recipe.seed
     dtype = as_dtype("dtype", cfg.dtype)
     factor, diag = draw_low_rank(
-        cfg.num_features, recipe.rank, recipe.correlation_scale, seed, dtype, stacklevel=4
+        cfg.num_features, recipe.rank, recipe.correlation_scale, seed, dtype, stacklevel=5
     )
     # The loadings that SAELens draws for this dtype, kept with what float32 has beyond it.
     held = torch.promote_types(dtype, torch.float32)
@@ -97,7 +97,7 @@ def _compensated(probabilities: torch.Tensor, hierarchy: Hierarchy) -> torch.Ten
             f"compensate_probabilities asks for base probabilities above 1 of {int(over.sum())} "
             f"of {over.numel()} features (at most {float(wanted.max()):.3g}), which were set to 1: "
             "they fire more rarely than requested",
-            stacklevel=4,
+            stacklevel=5,
         )
     return wanted.clamp(max=1.0)
 

@@ -109,22 +109,52 @@ class SyntheticModel(nn.Module):
             sampler_of("activation_generator", activation_generator)
             size = (getattr(activation_generator, "num_features", cfg.num_features),)
             _check_size("activation_generator", size, (cfg.num_features,))
-        if hierarchy is None:
-            hierarchy = build_hierarchy(cfg)
+        # What the methods below, which subclasses may override, see while there are no parts yet.
+        self._asked_device = as_device("device", device)
+        self._correlation: LowRankCorrelationMatrix | None = None
+        self.hierarchy = self._create_hierarchy() if hierarchy is None else hierarchy
         if activation_generator is None:
-            correlation = correlation_matrix or build_correlation(cfg)
-            activation_generator = build_generator(cfg, hierarchy, correlation)
-        self.hierarchy = hierarchy
-        self.activation_generator: Any = activation_generator
-        self.feature_dict: Any = build_dictionary(cfg) if feature_dict is None else feature_dict
-        self.to(as_device("device", device))
+            self._correlation = correlation_matrix or self._create_correlation_matrix()
+        # In SAELens' order, of which draws from torch's global generator depend.
+        self.feature_dict: Any = (
+            self._create_feature_dict() if feature_dict is None else feature_dict
+        )
+        self.activation_generator: Any = (
+            self._create_activation_generator()
+            if activation_generator is None
+            else activation_generator
+        )
+        self._correlation = None
+        self.to(self._asked_device)
+
+    def _create_hierarchy(self) -> Hierarchy | None:
+        """The forest, where none is given; under SAELens' name, as the next three, for subclasses
+        that override it.
+        """
+        return build_hierarchy(self.cfg)
+
+    def _create_correlation_matrix(self) -> LowRankCorrelationMatrix | None:
+        """The copula, where neither one nor a generator is given."""
+        return build_correlation(self.cfg)
+
+    def _create_feature_dict(self) -> Any:
+        """The dictionary, where none is given."""
+        return build_dictionary(self.cfg)
+
+    def _create_activation_generator(self, use_sparse_tensors: bool = False) -> Any:
+        """The generator, where none is given, of :attr:`hierarchy` and the correlation."""
+        generator = build_generator(self.cfg, self.hierarchy, self.correlation_matrix)
+        generator.use_sparse_tensors = use_sparse_tensors
+        return generator
 
     @property
     def correlation_matrix(self) -> LowRankCorrelationMatrix | None:
         """The low-rank correlation of the features, on the model's device; assigning gives the
         generator another, or with None independent features.
         """
-        generator = self.activation_generator
+        generator = getattr(self, "activation_generator", None)
+        if generator is None:
+            return self._correlation
         return generator.correlation if isinstance(generator, ActivationGenerator) else None
 
     @correlation_matrix.setter
@@ -142,7 +172,9 @@ class SyntheticModel(nn.Module):
         """Where samples are made: a string as in SAELens, with a torch.device's ``type`` and
         ``index``, equal to either. Assigning moves the model there.
         """
-        generator = self.activation_generator
+        if getattr(self, "feature_dict", None) is None:
+            return DeviceName(self._asked_device)
+        generator = getattr(self, "activation_generator", None)
         if isinstance(generator, ActivationGenerator) and "_plan" in vars(generator):
             return DeviceName(generator.device)
         return DeviceName(self.feature_dict.feature_vectors.device)

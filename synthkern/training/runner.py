@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
+import torch
+
 from synthkern._warnings import warn
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
@@ -123,11 +125,12 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             if override_synthetic_model is None
             else override_synthetic_model
         )
-        self._model = as_model("override_synthetic_model", self.synthetic_model)
         self._source = _source_of(cfg)
-        self._is_told = _is_told(self._source, self._model, override_synthetic_model)
-        self._is_saved_unasked = not self._is_told and _is_saved_whole(self._model)
-        width, config = self._model.cfg.hidden_dim, _as_any(cfg.sae)
+        self._built = self.synthetic_model if override_synthetic_model is None else None
+        # Known when the run begins.
+        self._is_told, self._is_saved_unasked = True, False
+        model, config = as_model("override_synthetic_model", self.synthetic_model), _as_any(cfg.sae)
+        width = model.cfg.hidden_dim
         if config.d_in != width:
             warn(
                 f"sae.d_in is set to the model's hidden_dim {width}, it was {config.d_in}",
@@ -137,6 +140,7 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         self.sae: Any = sae_of(config) if override_sae is None else override_sae
         self.sae.to(cfg.device)
         self._logger: Logger | None = None
+        self._history = TrainingHistory()
 
     def run(self) -> SyntheticSAERunnerResult:
         """Train, evaluate, save.
@@ -152,6 +156,11 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             return self.complete(outcome)
         finally:
             self.close()
+
+    @property
+    def _model(self) -> SyntheticModel:
+        """The model as one of ours; another may be assigned until the run begins."""
+        return as_model("synthetic_model", self.synthetic_model)
 
     @property
     def _output(self) -> Path | None:
@@ -180,17 +189,20 @@ class SyntheticSAERunner(Generic[SAEConfig]):
 
     def begin(self, bar: Mapping[str, Any] | None = None) -> TrainingRun:
         """The run, from its checkpoint where it is to be resumed; ``bar``: its bar's arguments."""
-        cfg, output = self.cfg, self._output
+        cfg, output, model = self.cfg, self._output, self._model
+        given = None if self.synthetic_model is self._built else self.synthetic_model
+        self._is_told = _is_told(self._source, model, given)
+        self._is_saved_unasked = not self._is_told and _is_saved_whole(model)
         if output is not None:
             # Whatever cannot be written is better known before than after.
             check_writable_folder(output, self._outcome(output))
             if cfg.save_synthetic_model:
-                self._model.check_savable()
+                model.check_savable()
             if not cfg.resume:
                 remove_checkpoint(output / CHECKPOINT_FOLDER)
         if self._copies is not None and (cfg.n_checkpoints or cfg.save_final_checkpoint):
             check_writable_folder(self._copies)
-        continues = output is not None and self._model.has_positions
+        continues = output is not None and model.has_positions
         if cfg.resume and not continues:
             raise ValueError(
                 "resume must be False for a model that takes no seed and start, as its samples "
@@ -199,10 +211,10 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         self._logger = self._make_logger()
         run = TrainingRun(
             self.sae,
-            self._model,
+            model,
             cfg.training,
             checkpoint_dir=output / CHECKPOINT_FOLDER if output and continues else None,
-            snapshot_fn=self._save_checkpoint,
+            snapshot_fn=self._keep_copy,
             logger=self._logger,
             **(bar or {}),
         )
@@ -236,9 +248,11 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         if self._logger is not None and result is not None:
             self._logger.log(result.to_log_dict("final/"), training.training_steps)
         if self.cfg.save_final_checkpoint:
-            self._save_sae(f"final_{training.training_steps * training.batch_size}", self.sae)
+            name = f"final_{training.training_steps * training.batch_size}"
+            self._save_sae(name, self.sae, trained.log_feature_sparsity)
         if output is not None:
-            self._save(output, trained, result)
+            self._history = trained.history
+            self._save_outputs(output, self.sae, trained.log_feature_sparsity, result)
         return SyntheticSAERunnerResult(
             self.sae, self.synthetic_model, result, output, trained.history
         )
@@ -267,33 +281,40 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             **place,
         )
 
-    def _save(
-        self, output: Path, trained: TrainingResult, result: SyntheticDataEvalResult | None
+    def _save_outputs(
+        self,
+        output_path: Path,
+        sae: Any,
+        log_feature_sparsity: torch.Tensor,
+        eval_stats: SyntheticDataEvalResult | None,
     ) -> None:
-        model = output / SYNTHETIC_MODEL_FOLDER
+        """Write the outcome; under SAELens' name, for subclasses that override it."""
         named = self._source if self._is_told else None
-        with saved_folder(output, self._outcome(output)) as folder:
+        with saved_folder(output_path, self._outcome(output_path)) as folder:
             if self._saves_model:
                 self.synthetic_model.save(folder / SYNTHETIC_MODEL_FOLDER)
-                named = named or os.path.abspath(model)
+                named = named or os.path.abspath(output_path / SYNTHETIC_MODEL_FOLDER)
             self._write_config(folder, named)
-            self.sae.save_inference_model(folder)
-            save_tensors(folder / SPARSITY_FILENAME, {"sparsity": trained.log_feature_sparsity})
-            trained.history.save(folder / TRAINING_HISTORY_FILENAME)
-            if result is not None:
-                write_evaluation(folder, result)
+            sae.save_inference_model(folder)
+            save_tensors(folder / SPARSITY_FILENAME, {"sparsity": log_feature_sparsity})
+            self._history.save(folder / TRAINING_HISTORY_FILENAME)
+            if eval_stats is not None:
+                write_evaluation(folder, eval_stats)
 
-    def _save_checkpoint(self, trainer: SAETrainer) -> None:
-        self._save_sae(str(trainer.n_training_samples), trainer.sae_to_keep(), trainer)
+    def _save_checkpoint(self, checkpoint_path: Path) -> None:
+        """For subclasses, under SAELens' name: a copy of the SAE is there, whole."""
 
-    def _save_sae(self, name: str, sae: Any, trainer: SAETrainer | None = None) -> None:
+    def _keep_copy(self, trainer: SAETrainer) -> None:
+        name = str(trainer.n_training_samples)
+        self._save_sae(name, trainer.sae_to_keep(), trainer.log_feature_sparsity)
+
+    def _save_sae(self, name: str, sae: Any, log_feature_sparsity: torch.Tensor) -> None:
         assert self._copies is not None
         with saved_folder(self._copies / name, _COPY) as folder:
             sae.save_model(folder)
             self._write_config(folder, self._source if self._is_told else None)
-            if trainer is not None:
-                sparsity = {"sparsity": trainer.log_feature_sparsity}
-                save_tensors(folder / SPARSITY_FILENAME, sparsity)
+            save_tensors(folder / SPARSITY_FILENAME, {"sparsity": log_feature_sparsity})
+        self._save_checkpoint(self._copies / name)
 
     def _write_config(self, folder: Path, source: dict[str, Any] | str | None) -> None:
         """Write the config with a model's source; None where no file says what the model was."""

@@ -334,3 +334,32 @@ def test_a_model_of_the_users_parts_is_trained_on() -> None:
     result = runner.run()
     assert result.final_eval is not None
     assert result.final_eval.true_l0 == 2.0
+
+
+def test_a_subclass_that_makes_its_parts_itself() -> None:
+    """By the methods that SAELens' model makes them with."""
+
+    class Own(synthetic.SyntheticModel):
+        def _create_hierarchy(self) -> None:
+            return None
+
+        def _create_correlation_matrix(self) -> Any:
+            return synthetic.generate_random_low_rank_correlation_matrix(N, 3, 0.1, seed=1)
+
+        def _create_feature_dict(self) -> Any:
+            dictionary = synthetic.FeatureDictionary(N, D, device=self.device)
+            dictionary.feature_vectors.data.fill_(1.0)
+            return dictionary
+
+        def _create_activation_generator(self, use_sparse_tensors: bool = False) -> Any:
+            assert self.correlation_matrix is not None
+            generator = super()._create_activation_generator(use_sparse_tensors)
+            generator.firing_probabilities = 1.0
+            return generator
+
+    trees = synthetic.HierarchyConfig(2, 2, 1)
+    model = Own(synthetic.SyntheticModelConfig(N, D, hierarchy=trees, bias=False, seed=1))
+    assert model.hierarchy is None
+    assert model.correlation_matrix is not None
+    assert model.correlation_matrix.correlation_factor.shape == (N, 3)
+    assert model.sample(2).tolist() == [[float(N)] * D] * 2

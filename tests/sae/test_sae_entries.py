@@ -70,7 +70,7 @@ class OldNames(EntriesTrainingSAE):
 
 def test_old_names_still_do() -> None:
     x = inputs()
-    for sae in (trained("topk", {}), trained("gated", {})):
+    for sae in (trained("topk", {"k": 5}), trained("gated", {})):
         assert torch.equal(sae.encode_entries(x).to_dense(), sae.encode_sparse(x).to_dense())
     old = OldNames(StandardTrainingSAEConfig(D, M, decoder_init_norm=1.0))
     assert torch.equal(old.encode(x), old.pre_activations(x).relu())
