@@ -116,8 +116,8 @@ def _variants(brief: bool) -> dict[Job, str]:
 
 
 def _compile(jobs: list[Job], processes: int) -> dict[Job, Compiled]:
-    # The walk takes longest and so comes first; nothing that was compiled before is used again.
-    ordered = sorted(jobs, key=lambda job: job.kernel != "walk_kernel")
+    # The drawing takes longest and so comes first; nothing that was compiled before is used again.
+    ordered = sorted(jobs, key=lambda job: job.kernel != "sample_kernel")
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TRITON_CACHE_DIR"] = cache
         spawned = multiprocessing.get_context("spawn")

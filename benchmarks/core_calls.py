@@ -67,29 +67,29 @@ def load(path: Path) -> Any:
 def forest_arrays(n: int, nodes: int, rng: np.random.Generator) -> tuple[Any, ...]:
     """A random forest of about so many nodes, level by level."""
     nodes = max(nodes, 1)
-    tops = min(max(1, nodes // 4), n)
-    gate, begin, end, group = [-1] * tops, [], [], [-1] * tops
+    roots = min(max(1, nodes // 4), n)
+    parent, begin, children, group = [-1] * roots, [], [], [-1] * roots
     groups = 0
     for k in range(nodes):
-        if k == len(gate):
+        if k == len(parent):
             break
-        size = min(int(rng.integers(0, 5)), nodes - len(gate))
-        begin.append(len(gate))
-        gate += [k] * size
+        size = min(int(rng.integers(0, 5)), nodes - len(parent))
+        begin.append(len(parent))
+        children.append(size)
+        parent += [k] * size
         exclusive = size > 1 and rng.random() < 0.6
         group += [groups if exclusive else -1] * size
         groups += exclusive
-        end.append(len(gate))
-    if tops > 1 and rng.random() < 0.5:  # groups are numbered from the top down
-        group = [0] * tops + [g + (g >= 0) for g in group[tops:]]
-    count = len(gate)
-    scaled = (rng.random(count) < 0.5) & (np.array(gate) >= 0)
-    ints = [np.array(x, np.int32) for x in (gate, begin, end, group)]
-    feature = rng.permutation(n)[:count].astype(np.int32)
-    return (n, feature, ints[0], ints[1], ints[2], scaled.astype(np.uint8), ints[3])
+    if roots > 1 and rng.random() < 0.5:  # groups are numbered from the top down
+        group = [0] * roots + [g + (g >= 0) for g in group[roots:]]
+    count = len(parent)
+    scaled = (rng.random(count) < 0.5) & (np.array(parent) >= 0)
+    feature = rng.permutation(n)[:count]
+    packed = [feature, begin, children, 2 * np.array(group) + scaled]
+    return (n, np.stack(packed, axis=1).astype(np.int32), np.array(parent, np.int32))
 
 
-_FOREST = ("num_features", "feature", "gate", "child_begin", "child_end", "scaled", "group")
+_FOREST = ("num_features", "nodes", "parent")
 
 
 def plan_arguments(
@@ -102,15 +102,20 @@ def plan_arguments(
     factor[:, :rank] = rng.normal(size=(n, rank)) * 0.3
     if kind == "full":
         factor = np.tril(factor)
+    mean, std = rng.random((2, n), np.float32)
+    mean += 0.5
+    if kind == "independent":
+        first, second = rng.integers(0, 2**8, n, np.int32), rng.integers(0, 2**32, n, np.uint32)
+    else:
+        first, second = (rng.normal(size=(2, n)) + 0.5).astype(np.float32)
+        second = abs(second)
+    columns = (first, second, mean, std)
     return {
-        "fire_below": rng.integers(0, 2**40, n),
-        "threshold": rng.normal(0.5, 1, n).astype(np.float32),
+        "columns": np.stack([part.view(np.int32) for part in columns], axis=1),
         "factor": np.ascontiguousarray(factor),
-        "noise_scale": rng.random(n).astype(np.float32),
         "rank": rank,
         "triangular": kind == "full",
-        "mean": (rng.random(n) + 0.5).astype(np.float32),
-        "std": rng.random(n).astype(np.float32),
+        "mean": mean,
         "forests": [core.Forest(*forest_arrays(n, n // (m + 1), rng)) for m in range(forests)],
     }
 

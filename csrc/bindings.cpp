@@ -33,25 +33,23 @@ namespace {
 // A forest with arrays of its own: what is checked here must not change later.
 class BoundForest {
   public:
-    BoundForest(int64_t num_features, const Array<int32_t>& feature, const Array<int32_t>& gate,
-                const Array<int32_t>& child_begin, const Array<int32_t>& child_end,
-                const Array<uint8_t>& scaled, const Array<int32_t>& group) {
+    BoundForest(int64_t num_features, const Array<int32_t>& nodes, const Array<int32_t>& parent) {
         constexpr int64_t most = std::numeric_limits<int32_t>::max();
         check_within(num_features, 0, most, "num_features");
-        const int64_t nodes = feature.size();
-        check_within(nodes, 0, most, "nodes");
-        view_.num_nodes = nodes;
+        const int64_t count = parent.size();
+        check_within(count, 0, most, "nodes");
+        const int32_t* from = check(parent, "parent", {count});
+        parent_.assign(from, from + count);
+        nodes_.resize(size_t(count));
+        const void* packed = check(nodes, "nodes", {count, sizeof(Node) / sizeof(int32_t)});
+        if (count > 0) std::memcpy(nodes_.data(), packed, size_t(count) * sizeof(Node));
+        view_.num_nodes = count;
         view_.num_features = num_features;
-        view_.feature = kept(check(feature, "feature", {nodes}), feature_);
-        view_.gate = kept(check(gate, "gate", {nodes}), gate_);
-        view_.child_begin = kept(check(child_begin, "child_begin", {nodes}), child_begin_);
-        view_.child_end = kept(check(child_end, "child_end", {nodes}), child_end_);
-        view_.scaled = kept(check(scaled, "scaled", {nodes}), scaled_);
-        view_.group = kept(check(group, "group", {nodes}), group_);
-        for (uint8_t& flag : scaled_) flag = flag != 0;
-        for (int64_t k = 0; k < nodes; ++k) check_node(k);
+        view_.node = nodes_.data();
+        view_.parent = parent_.data();
+        for (int64_t k = 0; k < count; ++k) check_node(k);
         node_of_.assign(size_t(num_features), -1);
-        for (int64_t k = 0; k < nodes; ++k) {
+        for (int64_t k = 0; k < count; ++k) {
             check_children(k);
             add_node(k);
         }
@@ -62,53 +60,48 @@ class BoundForest {
     const Forest& view() const { return view_; }
 
   private:
-    template <class T>
-    const T* kept(const T* from, std::vector<T>& to) const {
-        to.assign(from, from + view_.num_nodes);
-        return to.data();
-    }
-
-    // What follows indexes with these numbers and relies on gates coming first.
+    // What follows indexes with these numbers and relies on parents coming first.
     void check_node(int64_t k) const {
+        const Node& node = nodes_[size_t(k)];
         const auto within = [](int64_t x, int64_t low, int64_t high) {
             return x >= low && x <= high;
         };
-        if (!within(view_.feature[k], 0, view_.num_features - 1) ||
-            !within(view_.gate[k], -1, k - 1) ||
-            !within(view_.child_begin[k], 0, view_.num_nodes) ||
-            !within(view_.child_end[k], view_.child_begin[k], view_.num_nodes) ||
-            !within(view_.group[k], -1, view_.num_nodes - 1))
+        if (!within(node.feature, 0, view_.num_features - 1) ||
+            !within(view_.parent[k], -1, k - 1) || !within(node.child_begin, 0, view_.num_nodes) ||
+            !within(node.num_children, 0, view_.num_nodes - node.child_begin) ||
+            !within(node.group(), -1, view_.num_nodes - 1))
             throw std::invalid_argument("forest has an index out of range at node " +
                                         std::to_string(k));
     }
 
     // So that no node is below two others, nor below itself.
     void check_children(int64_t k) const {
-        for (int32_t c = view_.child_begin[k]; c < view_.child_end[k]; ++c)
-            if (view_.gate[c] != k)
-                throw std::invalid_argument("forest must have gate " + std::to_string(k) +
+        const Node& node = nodes_[size_t(k)];
+        for (int32_t c = node.child_begin; c < node.child_end(); ++c)
+            if (view_.parent[c] != k)
+                throw std::invalid_argument("forest must have parent " + std::to_string(k) +
                                             " at its child " + std::to_string(c) + ", got " +
-                                            std::to_string(view_.gate[c]));
+                                            std::to_string(view_.parent[c]));
     }
 
     void add_node(int64_t k) {
-        const int32_t feature = view_.feature[k];
+        const int32_t feature = nodes_[size_t(k)].feature;
         int32_t& node = node_of_[size_t(feature)];
         if (node >= 0)
             throw std::invalid_argument("forest must have a feature in one node, got " +
                                         std::to_string(feature) + " in nodes " +
                                         std::to_string(node) + " and " + std::to_string(k));
         node = int32_t(k);
-        if (view_.gate[k] >= 0) return;
-        if (view_.num_tops != k)
-            throw std::invalid_argument("forest must have its top nodes first, got one at " +
+        if (view_.parent[k] >= 0) return;
+        if (view_.num_roots != k)
+            throw std::invalid_argument("forest must have its roots first, got one at " +
                                         std::to_string(k) + " behind others");
-        ++view_.num_tops;
-        view_.tops_grouped = view_.tops_grouped || view_.group[k] >= 0;
+        ++view_.num_roots;
+        view_.roots_grouped = view_.roots_grouped || nodes_[size_t(k)].group() >= 0;
     }
 
-    std::vector<int32_t> feature_, gate_, child_begin_, child_end_, group_, node_of_;
-    std::vector<uint8_t> scaled_;
+    std::vector<Node> nodes_;
+    std::vector<int32_t> parent_, node_of_;
     Forest view_;
 };
 
@@ -117,10 +110,9 @@ class BoundPlan {
     // Far beyond any use, and small enough for a sample's factors to be drawn at once.
     static constexpr int64_t kMostRank = 1 << 24;
 
-    BoundPlan(Array<int64_t> fire_below, Array<float> threshold, Array<float> factor,
-              Array<float> noise_scale, int64_t rank, bool triangular, Array<float> mean,
-              Array<float> std, const py::list& forests)
-        : kept_{factor, mean} {
+    BoundPlan(Array<int32_t> columns, Array<float> factor, int64_t rank, bool triangular,
+              Array<float> mean, const py::list& forests)
+        : kept_{columns, factor, mean} {
         const int64_t n = mean.size();
         // Of a full correlation matrix the rows are read up to the diagonal.
         check_within(rank, triangular ? n : 0, triangular ? n : kMostRank, "rank");
@@ -128,10 +120,9 @@ class BoundPlan {
         plan_.rank = rank;
         plan_.padded_rank = (rank + kLanes - 1) / kLanes * kLanes;
         plan_.triangular = triangular;
+        plan_.row = reinterpret_cast<const uint32_t (*)[4]>(check(columns, "columns", {n, 4}));
         plan_.factor = check(factor, "factor", {n, plan_.padded_rank});
         plan_.mean = check(mean, "mean", {n});
-        fill_rows(check(fire_below, "fire_below", {n}), check(threshold, "threshold", {n}),
-                  check(noise_scale, "noise_scale", {n}), check(std, "std", {n}));
         for (const py::handle item : forests) {
             if (!py::isinstance<BoundForest>(item))
                 throw py::type_error("forests must be a list of Forest, got " +
@@ -148,7 +139,6 @@ class BoundPlan {
         if (!later_.empty()) {
             plan_.forest = later_.front();
             later_.erase(later_.begin());
-            fill_nodes();
         }
         plan_.later = later_.data();
         plan_.num_later = int(later_.size());
@@ -159,42 +149,7 @@ class BoundPlan {
     const Plan& view() const { return plan_; }
 
   private:
-    void fill_rows(const int64_t* fire_below, const float* threshold, const float* noise_scale,
-                   const float* std) {
-        rows_.resize(size_t(plan_.num_features));
-        const auto bits = [](float x) {
-            uint32_t word;
-            std::memcpy(&word, &x, sizeof(word));
-            return word;
-        };
-        for (size_t j = 0; j < rows_.size(); ++j) {
-            std::array<uint32_t, 4>& row = rows_[j];
-            row[kMean] = bits(plan_.mean[j]);
-            row[kStd] = bits(std[j]);
-            if (plan_.copula()) {
-                row[kThreshold] = bits(threshold[j]);
-                row[kNoise] = bits(noise_scale[j]);
-            } else {
-                row[kFireByte] = uint32_t(fire_below[j] >> 32);
-                row[kFireWord] = uint32_t(fire_below[j]);
-            }
-        }
-        plan_.row = reinterpret_cast<const uint32_t (*)[4]>(rows_.data());
-    }
-
-    void fill_nodes() {
-        const Forest& forest = plan_.forest;
-        nodes_.resize(size_t(forest.num_nodes));
-        for (size_t k = 0; k < nodes_.size(); ++k)
-            nodes_[k] = {forest.feature[k], forest.child_begin[k],
-                         forest.child_end[k] - forest.child_begin[k],
-                         2 * forest.group[k] + forest.scaled[k]};
-        plan_.node = nodes_.data();
-    }
-
     std::vector<py::object> kept_;
-    std::vector<Node> nodes_;
-    std::vector<std::array<uint32_t, 4>> rows_;
     std::vector<Forest> later_;
     ScreenTables tables_;
     Plan plan_;
@@ -254,8 +209,8 @@ py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, in
 
 const float* means_of(const std::optional<Array<float>>& mean, const Forest& forest) {
     if (mean) return check(*mean, "mean", {forest.num_features});
-    const uint8_t* end = forest.scaled + forest.num_nodes;
-    if (std::find_if(forest.scaled, end, [](uint8_t scaled) { return scaled != 0; }) != end)
+    if (std::any_of(forest.node, forest.node + forest.num_nodes,
+                    [](const Node& node) { return node.scaled(); }))
         throw std::invalid_argument("mean must be given where the forest scales");
     return nullptr;
 }
@@ -384,17 +339,12 @@ void bind_typed(py::module_& m) {
 PYBIND11_MODULE(_core, m) {
     using namespace py::literals;
     py::class_<BoundForest>(m, "Forest")
-        .def(py::init<int64_t, Array<int32_t>, Array<int32_t>, Array<int32_t>, Array<int32_t>,
-                      Array<uint8_t>, Array<int32_t>>(),
-             "num_features"_a, "feature"_a.noconvert(), "gate"_a.noconvert(),
-             "child_begin"_a.noconvert(), "child_end"_a.noconvert(), "scaled"_a.noconvert(),
-             "group"_a.noconvert());
+        .def(py::init<int64_t, Array<int32_t>, Array<int32_t>>(), "num_features"_a,
+             "nodes"_a.noconvert(), "parent"_a.noconvert());
     py::class_<BoundPlan>(m, "Plan").def(
-        py::init<Array<int64_t>, Array<float>, Array<float>, Array<float>, int64_t, bool,
-                 Array<float>, Array<float>, py::list>(),
-        "fire_below"_a.noconvert(), "threshold"_a.noconvert(), "factor"_a.noconvert(),
-        "noise_scale"_a.noconvert(), "rank"_a, "triangular"_a, "mean"_a.noconvert(),
-        "std"_a.noconvert(), "forests"_a);
+        py::init<Array<int32_t>, Array<float>, int64_t, bool, Array<float>, py::list>(),
+        "columns"_a.noconvert(), "factor"_a.noconvert(), "rank"_a, "triangular"_a,
+        "mean"_a.noconvert(), "forests"_a);
     m.def("sample", &bound_sample, "plan"_a, "seed"_a, "start"_a, "count"_a, "threads"_a,
           "want_features"_a, "vectors"_a.noconvert().none(true), "bias"_a.noconvert().none(true));
     bind_typed<float>(m);

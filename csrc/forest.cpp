@@ -22,19 +22,20 @@ void Walker<T>::apply(const int32_t* feature, T* value, int64_t count, Key key, 
     const ExclusiveGroup contest(ordinal, index, key);
     // Nodes ascend from the top down, and the members of a group are neighbours.
     for (size_t first = 0, last; first < present_.size(); first = last) {
-        const int32_t group = forest.group[present_[first].first];
+        const int32_t group = forest.node[present_[first].first].group();
         last = first + 1;
         if (group >= 0)
-            while (last < present_.size() && forest.group[present_[last].first] == group) ++last;
+            while (last < present_.size() && forest.node[present_[last].first].group() == group)
+                ++last;
         contestants_.clear();
         for (size_t p = first; p < last; ++p) {
             const auto [node, place] = present_[p];
-            const int32_t gate = forest.gate[node];
+            const int32_t parent = forest.parent[node];
             T& v = value[place];
-            if (gate >= 0 && !(state_[size_t(gate)] > 0))
+            if (parent >= 0 && !(state_[size_t(parent)] > 0))
                 v = 0;
-            else if (forest.scaled[node] && v != 0)
-                v = v * (state_[size_t(gate)] / T(mean_[forest.feature[gate]]));
+            else if (forest.node[node].scaled() && v != 0)
+                v = v * (state_[size_t(parent)] / T(mean_[forest.node[parent].feature]));
             if (group >= 0 && v > 0) contestants_.push_back(p);
         }
         contest.select(
@@ -96,31 +97,29 @@ class DenseWalker {
                 std::memcpy(out + run.begin, in + run.begin, bytes);
         }
         active_.clear();
-        descend(in, out, 0, int32_t(forest_.num_tops), -1, contest);
+        descend(in, out, 0, int32_t(forest_.num_roots), nullptr, contest);
         for (size_t next = 0; next < active_.size(); ++next) {
-            const int32_t gate = active_[next];
-            descend(in, out, forest_.child_begin[gate], forest_.child_end[gate], gate, contest);
+            const Node& parent = forest_.node[active_[next]];
+            descend(in, out, parent.child_begin, parent.child_end(), &parent, contest);
         }
     }
 
   private:
-    void descend(const T* in, T* out, int32_t begin, int32_t end, int32_t gate,
+    void descend(const T* in, T* out, int32_t begin, int32_t end, const Node* parent,
                  const ExclusiveGroup& contest) {
         T scale = 1;
-        if (gate >= 0 && mean_ != nullptr) {
-            const int32_t feature = forest_.feature[gate];
-            scale = out[feature] / T(mean_[feature]);
-        }
+        if (parent != nullptr && mean_ != nullptr)
+            scale = out[parent->feature] / T(mean_[parent->feature]);
         for (int32_t first = begin, last; first < end; first = last) {
-            const int32_t group = forest_.group[first];
+            const int32_t group = forest_.node[first].group();
             last = first + 1;
             if (group >= 0)
-                while (last < end && forest_.group[last] == group) ++last;
+                while (last < end && forest_.node[last].group() == group) ++last;
             const size_t from = active_.size();
             for (int32_t node = first; node < last; ++node) {
-                const int32_t feature = forest_.feature[node];
+                const int32_t feature = forest_.node[node].feature;
                 // Zero stays zero however small the mean that it is divided by.
-                const bool grows = forest_.scaled[node] && in[feature] != 0;
+                const bool grows = forest_.node[node].scaled() && in[feature] != 0;
                 const T value = grows ? in[feature] * scale : in[feature];
                 out[feature] = value;
                 if (value > 0) active_.push_back(node);
@@ -128,12 +127,12 @@ class DenseWalker {
             if (group < 0 || active_.size() - from < 2) continue;
             contestants_.assign(active_.begin() + int64_t(from), active_.end());
             contest.select(
-                contestants_, [&](int32_t node) { return forest_.feature[node]; },
-                [&](int32_t node) { out[forest_.feature[node]] = 0; });
-            active_.erase(
-                std::remove_if(active_.begin() + int64_t(from), active_.end(),
-                               [&](int32_t node) { return !(out[forest_.feature[node]] > 0); }),
-                active_.end());
+                contestants_, [&](int32_t node) { return forest_.node[node].feature; },
+                [&](int32_t node) { out[forest_.node[node].feature] = 0; });
+            active_.erase(std::remove_if(
+                              active_.begin() + int64_t(from), active_.end(),
+                              [&](int32_t node) { return !(out[forest_.node[node].feature] > 0); }),
+                          active_.end());
         }
     }
 

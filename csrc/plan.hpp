@@ -5,17 +5,24 @@
 
 namespace synthkern {
 
-// A forest of features as flat arrays. Shapes: K nodes, see synthkern/plan/forest.py.
+// A node of a forest, packed by synthkern/plan/forest.py: a quarter of a cache line, where siblings
+// are neighbours.
+struct Node {
+    int32_t feature, child_begin, num_children;
+    int32_t group_and_scaled;  // 2 * group + scaled, group -1 outside exclusive groups
+
+    int32_t child_end() const { return child_begin + num_children; }
+    int32_t group() const { return group_and_scaled >> 1; }
+    bool scaled() const { return group_and_scaled & 1; }
+};
+
+// A forest of K nodes.
 struct Forest {
-    int64_t num_nodes = 0, num_tops = 0, num_features = 0;
-    const int32_t* feature = nullptr;      // [K]
-    const int32_t* gate = nullptr;         // [K], -1 at the top
-    const int32_t* child_begin = nullptr;  // [K]
-    const int32_t* child_end = nullptr;    // [K]
-    const uint8_t* scaled = nullptr;       // [K]
-    const int32_t* group = nullptr;        // [K], -1 outside exclusive groups
-    const int32_t* node_of = nullptr;      // [num_features], -1 outside the forest
-    bool tops_grouped = false;             // some top is in an exclusive group
+    int64_t num_nodes = 0, num_roots = 0, num_features = 0;
+    const Node* node = nullptr;        // [K]
+    const int32_t* parent = nullptr;   // [K], -1 at a root
+    const int32_t* node_of = nullptr;  // [num_features], -1 outside the forest
+    bool roots_grouped = false;        // some root is in an exclusive group
 };
 
 constexpr int kBlock = 16;       // features that share a coarse block
@@ -40,7 +47,8 @@ struct Screen {
     float slack = 0;                     // for the float32 rounding of the exact test
 };
 
-// What the exact test of a feature reads, in one cache line: bit patterns of floats, or words.
+// What the exact test of a feature reads, in one cache line, packed by synthkern/plan/plan.py: bit
+// patterns of floats, or words.
 enum Column {
     kThreshold = 0,  // copula: what the normal must exceed
     kNoise = 1,      // copula: the noise's scale
@@ -48,16 +56,6 @@ enum Column {
     kFireWord = 1,   // a feature's own must be below
     kMean = 2,
     kStd = 3
-};
-
-// A node of the first forest as the walk reads it: a quarter of a cache line, where siblings are
-// neighbours.
-struct Node {
-    int32_t feature, child_begin, num_children;
-    int32_t group_and_scaled;  // 2 * group + scaled, group -1 outside exclusive groups
-
-    int32_t group() const { return group_and_scaled >> 1; }
-    bool scaled() const { return group_and_scaled & 1; }
 };
 
 struct Plan {
@@ -69,7 +67,6 @@ struct Plan {
     const float* mean = nullptr;         // [N]
     Screen screen;
     Forest forest;                  // the first one: walked while sampling
-    const Node* node = nullptr;     // [forest.num_nodes]
     const Forest* later = nullptr;  // the others
     int num_later = 0;
 

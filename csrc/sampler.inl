@@ -14,8 +14,10 @@ class Sampler final : public GroupSampler {
         if (plan.triangular) dots_ = memory_of<float>(dot_memory_, kGroup * dot_stride());
         // Groups are numbered from the top down.
         int64_t num_groups = 0;
-        for (int64_t k = 0; k < plan.forest.num_tops; ++k)
-            if (plan.forest.group[k] >= num_groups) num_groups = plan.forest.group[k] + 1;
+        for (int64_t k = 0; k < plan.forest.num_roots; ++k) {
+            const int32_t group = plan.forest.node[k].group();
+            if (group >= num_groups) num_groups = group + 1;
+        }
         best_ = memory_of<int64_t>(best_memory_, num_groups + 1);
         for (int64_t g = 0; g < num_groups; ++g) best_[g] = -1;
     }
@@ -324,7 +326,7 @@ class Sampler final : public GroupSampler {
             Entries& active = out[s];
             for (int64_t i = 0; i < active.size; ++i)
                 active.node[i] = forest.node_of[active.feature[i]];
-            if (forest.tops_grouped) keep_best_tops(active);
+            if (forest.roots_grouped) keep_max_priority(active);
             children_[s].begin = 0;
         }
         for (bool more = true; more;) {
@@ -370,7 +372,7 @@ class Sampler final : public GroupSampler {
     void list_children(const Entries& active, Children& children) const {
         int64_t size = 0;
         for (int64_t i = children.begin; i < active.size; ++i)
-            if (active.node[i] >= 0) size += plan_.node[active.node[i]].num_children;
+            if (active.node[i] >= 0) size += plan_.forest.node[active.node[i]].num_children;
         children.size = size;
         if (size == 0) return;
         children.reserve(size);
@@ -378,11 +380,10 @@ class Sampler final : public GroupSampler {
         uint32_t block = ~uint32_t{0};
         for (int64_t i = children.begin; i < active.size; ++i) {
             if (active.node[i] < 0) continue;
-            const Node& gate = plan_.node[active.node[i]];
-            const float scale = active.value[i] / mean_of(gate.feature);
-            const int32_t end = gate.child_begin + gate.num_children;
-            for (int32_t k = gate.child_begin; k < end; ++k, ++at) {
-                const Node& node = plan_.node[k];
+            const Node& parent = plan_.forest.node[active.node[i]];
+            const float scale = active.value[i] / mean_of(parent.feature);
+            for (int32_t k = parent.child_begin; k < parent.child_end(); ++k, ++at) {
+                const Node& node = plan_.forest.node[k];
                 ask_for(node.feature);
                 children.feature[at] = node.feature;
                 children.node[at] = k;
@@ -424,7 +425,7 @@ class Sampler final : public GroupSampler {
             const int32_t place = out.node[i], node = children.node[place];
             const float value = out.value[i] * children.ratio[place];
             if (!(value > 0)) continue;
-            const int32_t group = plan_.node[node].group();
+            const int32_t group = plan_.forest.node[node].group();
             const bool rival = group >= 0 && group == last_group;
             if (rival && out.priority[i] <= out.priority[kept - 1]) continue;
             const int64_t to = rival ? kept - 1 : kept++;
@@ -438,10 +439,12 @@ class Sampler final : public GroupSampler {
         children.begin = end;
     }
 
-    // The same for entries in any order, of the nodes that nothing gates.
-    void keep_best_tops(Entries& out) {
-        const int32_t* group = plan_.forest.group;
-        const auto group_of = [&](int64_t i) { return out.node[i] < 0 ? -1 : group[out.node[i]]; };
+    // Of each exclusive group's roots, in any order, the greatest priority stays.
+    void keep_max_priority(Entries& out) {
+        const Node* node = plan_.forest.node;
+        const auto group_of = [&](int64_t i) {
+            return out.node[i] < 0 ? -1 : node[out.node[i]].group();
+        };
         for (int64_t i = 0; i < out.size; ++i) {
             if (group_of(i) < 0) continue;
             int64_t& best = best_[group_of(i)];

@@ -37,7 +37,7 @@ uint8_t last_byte(const Plan& plan, int64_t j) {
 bool is_screened(const Plan& plan, int64_t j) {
     const Forest& forest = plan.forest;
     const int32_t node = forest.num_nodes > 0 ? forest.node_of[j] : -1;
-    return (node < 0 || forest.gate[node] < 0) && can_fire(plan, j);
+    return (node < 0 || forest.parent[node] < 0) && can_fire(plan, j);
 }
 
 float norm(const float* row, int64_t size) {

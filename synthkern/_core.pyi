@@ -5,30 +5,18 @@ from typing import Any
 class Forest:
     """A forest over num_features features."""
 
-    def __init__(
-        self,
-        num_features: int,
-        feature: Any,
-        gate: Any,
-        child_begin: Any,
-        child_end: Any,
-        scaled: Any,
-        group: Any,
-    ) -> None: ...
+    def __init__(self, num_features: int, nodes: Any, parent: Any) -> None: ...
 
 class Plan:
     """A compiled world."""
 
     def __init__(
         self,
-        fire_below: Any,
-        threshold: Any,
+        columns: Any,
         factor: Any,
-        noise_scale: Any,
         rank: int,
         triangular: bool,
         mean: Any,
-        std: Any,
         forests: list[Forest],
     ) -> None: ...
 

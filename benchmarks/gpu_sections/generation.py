@@ -14,7 +14,7 @@ from harness.report import Section, Table, mib
 
 from gpu_sections.requirements import of_generation
 from synthkern import SparseActivations, SyntheticModel, engine
-from synthkern.engine.triton.plan import bound_plan
+from synthkern.engine.triton.sample.plan import bound_plan
 
 #: What is measured of ours, and beside it.
 HIDDEN, FEATURES, BOTH = "hidden only", "features (CSR)", "hidden and features"
@@ -38,8 +38,9 @@ def run(run: Run) -> Section:
             f"{rates.l2:.3g} B/s and from memory at {rates.memory:.3g} B/s, measured"
         )
     section.notes.append(
-        "samples/s; in brackets the time over its floor (see synthkern/engine/triton/sampler.py): "
-        "least operations and bytes at this card's rates, for the copy its bytes alone"
+        "samples/s; in brackets the time over its floor (see "
+        "synthkern/engine/triton/sample/sampler.py): least operations and bytes at this card's "
+        "rates, for the copy its bytes alone"
     )
     for preset in run.presets:
         if run.is_over:

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from gpu_sections.requirements import of_graph
 from synthkern.engine.triton.launch import position_on
-from synthkern.engine.triton.sampler import sample_hidden_at
+from synthkern.engine.triton.sample.sampler import sample_hidden_at
 
 _BATCH = 1024
 _REPLAYS, _PROFILED = 500, 50

@@ -8,8 +8,8 @@ import torch
 from harness.gpu_run import Run
 from harness.report import Section, Table
 
-from synthkern.engine.triton import tile_cache, tune
-from synthkern.engine.triton.tiles import Tiles, default_tiles
+from synthkern.engine.triton.sample import tile_cache, tune
+from synthkern.engine.triton.sample.tiles import Tiles, default_tiles
 
 
 @torch.no_grad()

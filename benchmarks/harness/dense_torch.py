@@ -117,15 +117,15 @@ def _levels(plan: Plan) -> list[_Level]:
         return levels
     forest, mean = plan.forests[0], plan.mean
     for nodes in forest.levels():
-        gate = forest.gate[nodes].long()
-        is_top = int(gate[0]) < 0
-        gate_feature = forest.feature.long()[gate.clamp(min=0)]
+        parent = forest.parent[nodes].long()
+        is_root = int(parent[0]) < 0
+        parent_feature = forest.feature.long()[parent.clamp(min=0)]
         scaled = forest.scaled[nodes].bool()
         levels.append(
             _Level(
                 feature=forest.feature[nodes].long(),
-                gate=None if is_top else gate_feature,
-                scale=torch.where(scaled, 1 / mean[gate_feature], 0.0),
+                gate=None if is_root else parent_feature,
+                scale=torch.where(scaled, 1 / mean[parent_feature], 0.0),
                 offset=torch.where(scaled, 0.0, 1.0),
                 groups=_groups(forest.group[nodes].long()),
             )

@@ -11,10 +11,10 @@ import triton.language as tl
 from harness.gpu_run import Run
 from synthkern import SparseActivations, SyntheticModel
 from synthkern.engine.triton.launch import launch, processors
-from synthkern.engine.triton.plan import bound_plan
+from synthkern.engine.triton.sample.plan import bound_plan
 
 #: 32-bit operations that a lane's share of a Philox block, a bound, and a drawn feature take; as
-#: in the docstring of synthkern/engine/triton/sampler.py.
+#: in the docstring of synthkern/engine/triton/sample/sampler.py.
 _BLOCK, _BOUND, _DRAWN = 80, 10, 300
 
 #: 32-bit lanes of a multiprocessor, and its clock where torch does not tell it.

@@ -45,7 +45,7 @@ def launched() -> Iterator[tuple[str, Launch]]:
 def kernel_names() -> set[str]:
     """The kernels of the package: its compiled functions whose names end so; others are called."""
     found = set()
-    for info in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + "."):
+    for info in pkgutil.walk_packages(kernels.__path__, kernels.__name__ + "."):
         members = vars(importlib.import_module(info.name)).items()
         found |= {
             name for name, m in members if isinstance(m, JITFunction) and name.endswith("_kernel")
@@ -97,7 +97,7 @@ def _low_rank(rank: int) -> LowRankCorrelationMatrix:
 
 def _tree(*, exclusive: bool) -> HierarchyNode:
     """An organisational root over features with children, scaled and, where asked, exclusive."""
-    tops = [
+    roots = [
         HierarchyNode(
             first,
             [HierarchyNode(first + k) for k in range(1, 4)],
@@ -106,7 +106,7 @@ def _tree(*, exclusive: bool) -> HierarchyNode:
         )
         for first in range(0, 64, 4)
     ]
-    return HierarchyNode(None, tops, mutually_exclusive_children=exclusive)
+    return HierarchyNode(None, roots, mutually_exclusive_children=exclusive)
 
 
 def _later_tree() -> HierarchyNode:
@@ -118,30 +118,30 @@ def _sampling(
 ) -> Callable[[], object]:
     vectors = torch.zeros(generator.num_features, dim) if dim else None
     bias = torch.zeros(dim) if dim else None
-    return partial(kernels.sample, generator.plan, 0, 0, batch, features, vectors, bias)
+    return partial(kernels.BACKEND.sample, generator.plan, 0, 0, batch, features, vectors, bias)
 
 
 def _of_dictionary() -> Iterator[tuple[str, Callable[[], object]]]:
     for dtype in _FLOATS:
         kind = str(dtype).removeprefix("torch.")
-        yield kind, partial(kernels.compress, torch.ones(8, 16_384, dtype=dtype))
+        yield kind, partial(kernels.BACKEND.compress, torch.ones(8, 16_384, dtype=dtype))
         entries = SparseActivations.from_dense(torch.ones(8, _FEATURES, dtype=dtype))
         for dim, note in ((768, ""), (64, ", 4 samples"), (33, ", odd D")):
             vectors, bias = torch.zeros(_FEATURES, dim, dtype=dtype), torch.zeros(dim, dtype=dtype)
-            yield f"exact, {kind}{note}", partial(kernels.gather, entries, vectors, bias)
+            yield f"exact, {kind}{note}", partial(kernels.BACKEND.gather, entries, vectors, bias)
             if note:
                 continue
             for mode in ("bfloat16", "split"):
-                call = partial(kernels.gather, entries, vectors, bias, mode=mode)
+                call = partial(kernels.BACKEND.gather, entries, vectors, bias, mode=mode)
                 yield f"{mode}, {kind}", call
             grad = torch.zeros(8, dim, dtype=dtype)
             yield (
                 f"vectors' gradient, {kind}",
-                partial(kernels.gather_grad_vectors, entries, grad),
+                partial(kernels.BACKEND.gather_grad_vectors, entries, grad),
             )
             yield (
                 f"values' gradient, {kind}",
-                partial(kernels.gather_grad_values, entries, vectors, grad),
+                partial(kernels.BACKEND.gather_grad_values, entries, vectors, grad),
             )
 
 
@@ -166,12 +166,12 @@ def _of_selections() -> Iterator[tuple[str, Callable[[], object]]]:
 
 def _of_pursuit() -> Iterator[tuple[str, Callable[[], object]]]:
     steps, inputs = kernels.BACKEND, torch.ones(8, 768)
-    for width, stops in ((4096, True), (4096, False), (16_384, True)):
+    for width, sroots in ((4096, True), (4096, False), (16_384, True)):
         vectors = torch.ones(width, 768)
-        ends = "until a repeat" if stops else "repeats"
+        ends = "until a repeat" if sroots else "repeats"
         yield (
             f"pursuit, {width:,} latents, {ends}",
-            partial(steps.pursue, inputs, vectors, 0.1, 25, stops),
+            partial(steps.pursue, inputs, vectors, 0.1, 25, sroots),
         )
     choices = SparseActivations.from_dense(torch.ones(8, _FEATURES))
     vectors, grad = torch.ones(_FEATURES, 768), torch.ones(choices.nnz)
@@ -187,5 +187,11 @@ def _of_forests(dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], object]]
         forest: Forest = compile_forest([_tree(exclusive=exclusive)])
         for its_means, scaled in ((means, "scaled"), (None, "not scaled")):
             name = f"{kind}, {groups}, {scaled}"
-            yield name, partial(kernels.apply_forest_dense, forest, dense, its_means, 0, 0, 0)
-            yield name, partial(kernels.apply_forest_sparse, forest, entries, its_means, 0, 0, 0)
+            yield (
+                name,
+                partial(kernels.BACKEND.apply_forest_dense, forest, dense, its_means, 0, 0, 0),
+            )
+            yield (
+                name,
+                partial(kernels.BACKEND.apply_forest_sparse, forest, entries, its_means, 0, 0, 0),
+            )

@@ -109,14 +109,14 @@ class Hierarchy:
         if not self.roots:
             return factors
         forest = self.compiled(base.numel())
-        features, gate = forest.feature.long(), forest.gate.long()
+        features, parent = forest.feature.long(), forest.parent.long()
         own = base[features].double()
-        parent = torch.where(gate >= 0, own[gate.clamp(min=0)], 1.0)
+        above = torch.where(parent >= 0, own[parent.clamp(min=0)], 1.0)
         # Whatever stands below a feature that never fires never does either.
-        parent = torch.where(parent > 0, parent, torch.inf)
+        above = torch.where(above > 0, above, torch.inf)
         siblings = forest.group_totals(own) - own
-        wanted = (1 + siblings / parent) / parent
-        factors[features] = torch.where(parent.isinf(), 1.0, wanted).to(base.dtype)
+        wanted = (1 + siblings / above) / above
+        factors[features] = torch.where(above.isinf(), 1.0, wanted).to(base.dtype)
         return factors
 
     def compiled(self, num_features: int) -> Forest:

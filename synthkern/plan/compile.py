@@ -80,7 +80,7 @@ def check_range(
 
 
 def check_scaled_range(forest: Forest, means: torch.Tensor, stds: torch.Tensor) -> None:
-    """Raise where a scaled value, ``value * (gate value / gate mean)``, may not be finite.
+    """Raise where a scaled value, ``value * (parent value / parent mean)``, may not be finite.
 
     That is where the largest values of a feature and of all that scale it, each over its mean,
     multiply to more than float32 holds.
@@ -90,18 +90,18 @@ def check_scaled_range(forest: Forest, means: torch.Tensor, stds: torch.Tensor) 
     features = forest.feature.long()
     largest = _largest(means, stds)[features]
     for level in forest.levels()[1:]:
-        gates = forest.gate[level].long()
-        ratio = largest[gates] / means.double()[features[gates]]
+        parents = forest.parent[level].long()
+        ratio = largest[parents] / means.double()[features[parents]]
         ratio = torch.where(forest.scaled[level].bool(), ratio, 1.0)
         largest[level] *= ratio
         bad = (torch.maximum(largest[level], ratio) > torch.finfo(torch.float32).max).nonzero()
         if bad.numel():
             node = level.start + int(bad[0])
-            gate = int(features[forest.gate[node]])
+            parent = int(features[forest.parent[node]])
             raise ValueError(
                 f"feature {int(features[node])} must stay finite in torch.float32 where feature "
-                f"{gate} scales it, whose values reach {float(largest[forest.gate[node]]):.3g} "
-                f"and whose mean_firing_magnitudes is {float(means[gate])!r}"
+                f"{parent} scales it, whose values reach {float(largest[forest.parent[node]]):.3g} "
+                f"and whose mean_firing_magnitudes is {float(means[parent])!r}"
             )
 
 

@@ -17,24 +17,24 @@ from synthkern.world.hierarchy import HierarchyNode
 class Forest(PickledByValue):
     """Feature nodes of a forest, breadth first; organisational nodes are contracted away.
 
-    Node k carries feature ``feature[k]``. It can be active only where node ``gate[k]``, its
-    nearest ancestor with a feature, is active; the ``num_tops`` nodes without such an ancestor
-    come first and have gate -1. A node's gated nodes are contiguous, and so are the members of
-    an exclusive group, so that walking the arrays upwards visits every gate before what it
-    gates, and a whole group before anything below it.
+    Node k carries feature ``feature[k]``. It can be active only where node ``parent[k]``, its
+    nearest ancestor with a feature, is active; the ``num_roots`` nodes without such an ancestor
+    come first and have parent -1. A node's children are contiguous, and so are the members of
+    an exclusive group, so that walking the arrays upwards visits every parent before its
+    children, and a whole group before anything below it.
 
     Attributes:
         feature: [K] int32, the feature of each node.
-        gate: [K] int32, the node that must be active, or -1.
-        child_begin: [K] int32, first node that this one gates.
+        parent: [K] int32, the node that must be active, or -1.
+        child_begin: [K] int32, the first child.
         child_end: [K] int32, one past the last of them (equal to child_begin for a leaf).
-        scaled: [K] uint8, 1 where the node's value is multiplied by its gate's value over the
-            gate's mean magnitude.
+        scaled: [K] uint8, 1 where the node's value is multiplied by its parent's value over the
+            parent's mean magnitude.
         group: [K] int32, the exclusive group that the node belongs to, or -1.
     """
 
     feature: torch.Tensor
-    gate: torch.Tensor
+    parent: torch.Tensor
     child_begin: torch.Tensor
     child_end: torch.Tensor
     scaled: torch.Tensor
@@ -46,23 +46,38 @@ class Forest(PickledByValue):
         return self.feature.numel()
 
     @property
-    def num_tops(self) -> int:
-        """Number of nodes that nothing gates; they are nodes 0 ... num_tops - 1."""
-        return int((self.gate < 0).sum())
+    def num_roots(self) -> int:
+        """Number of nodes without a parent; they are nodes 0 ... num_roots - 1."""
+        return int((self.parent < 0).sum())
 
     @property
     def scales(self) -> bool:
-        """Whether any node is scaled by its gate, so that mean magnitudes are needed."""
+        """Whether any node is scaled by its parent, so that mean magnitudes are needed."""
         return bool(self.scaled.any())
 
     def scaling_features(self) -> torch.Tensor:
         """Features whose mean magnitude divides their children's scale: int64, ascending."""
-        gates = self.gate[self.scaled.bool()].long()
-        return torch.unique(self.feature.long()[gates])
+        parents = self.parent[self.scaled.bool()].long()
+        return torch.unique(self.feature.long()[parents])
+
+    def node_of(self, num_features: int) -> torch.Tensor:
+        """The node of each of ``num_features`` features, or -1: [N] int32."""
+        node_of = torch.full((num_features,), -1, dtype=torch.int32, device=self.feature.device)
+        nodes = torch.arange(self.num_nodes, dtype=torch.int32, device=node_of.device)
+        return node_of.scatter_(0, self.feature.long(), nodes)
+
+    def packed(self) -> torch.Tensor:
+        """What a kernel reads of a node, beside each other: [K, 4] int32.
+
+        The feature, the first child, the number of children, and 2 * group + scaled.
+        """
+        children = self.child_end - self.child_begin
+        flags = 2 * self.group + self.scaled.int()
+        return torch.stack([self.feature, self.child_begin, children, flags], dim=1)
 
     def levels(self) -> list[slice]:
         """The nodes of every depth, from the top down."""
-        levels, first, end = [], 0, self.num_tops
+        levels, first, end = [], 0, self.num_roots
         while first < end:
             levels.append(slice(first, end))
             first, end = end, int(self.child_end[first:end].max())
@@ -107,14 +122,14 @@ _copies: WeakKeyDictionary[Forest, dict[torch.device, Forest]] = WeakKeyDictiona
 def compile_forest(roots: Sequence[HierarchyNode]) -> Forest:
     """The arrays of a valid forest, breadth first."""
     builder = _Builder()
-    builder.add_family(roots, gate=-1, scaled=False, exclusive=False)
+    builder.add_family(roots, parent=-1, scaled=False, exclusive=False)
     # The list grows while it is walked.
     for k, node in enumerate(builder.nodes):
         builder.child_begin.append(len(builder.nodes))
         if node.children:
             builder.add_family(
                 node.children,
-                gate=k,
+                parent=k,
                 scaled=node.scale_children_by_parent,
                 exclusive=node.mutually_exclusive_children,
             )
@@ -125,7 +140,7 @@ def compile_forest(roots: Sequence[HierarchyNode]) -> Forest:
 class _Builder:
     def __init__(self) -> None:
         self.nodes: list[HierarchyNode] = []
-        self.gate: list[int] = []
+        self.parent: list[int] = []
         self.scaled: list[int] = []
         self.group: list[int] = []
         self.child_begin: list[int] = []
@@ -133,9 +148,9 @@ class _Builder:
         self._num_groups = 0
 
     def add_family(
-        self, children: Sequence[HierarchyNode], *, gate: int, scaled: bool, exclusive: bool
+        self, children: Sequence[HierarchyNode], *, parent: int, scaled: bool, exclusive: bool
     ) -> None:
-        """Append the nodes with a feature that ``gate`` is the nearest such ancestor of."""
+        """Append the nodes with a feature that ``parent`` is the nearest such ancestor of."""
         waiting = [(children, scaled, exclusive)]
         # This list grows too.
         for siblings, scaled, exclusive in waiting:
@@ -145,8 +160,8 @@ class _Builder:
                 group = self._num_groups
                 self._num_groups += 1
             self.nodes.extend(members)
-            self.gate.extend([gate] * len(members))
-            self.scaled.extend([int(scaled and gate >= 0)] * len(members))
+            self.parent.extend([parent] * len(members))
+            self.scaled.extend([int(scaled and parent >= 0)] * len(members))
             self.group.extend([group] * len(members))
             if len(members) < len(siblings):
                 waiting.extend(
@@ -162,7 +177,7 @@ class _Builder:
 
         return Forest(
             feature=int32([node.feature_index for node in self.nodes]),  # type: ignore[misc]
-            gate=int32(self.gate),
+            parent=int32(self.parent),
             child_begin=int32(self.child_begin),
             child_end=int32(self.child_end),
             scaled=int32(self.scaled).to(torch.uint8),

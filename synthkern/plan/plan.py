@@ -51,6 +51,19 @@ class Plan(PickledByValue):
         """Number of features N."""
         return self.mean.numel()
 
+    def columns(self) -> torch.Tensor:
+        """What the exact test reads of a feature, beside each other: [N, 4] int32.
+
+        The bits of threshold and noise scale under a copula, else the byte and the word that a
+        feature's 40 random bits must be below; then those of mean and standard deviation.
+        """
+        first, second = self.threshold.view(torch.int32), self.noise_scale.view(torch.int32)
+        if self.rank == 0:
+            first = (self.fire_below >> 32).to(torch.int32)
+            second = (self.fire_below & 0xFFFFFFFF).to(torch.uint32).view(torch.int32)
+        mean, std = self.mean.view(torch.int32), self.std.view(torch.int32)
+        return torch.stack([first, second, mean, std], dim=1)
+
     @property
     def device(self) -> torch.device:
         """The device that all arrays are on."""

@@ -40,9 +40,9 @@ def ints(*values: int) -> Any:
     return np.array(values, np.int32)
 
 
-def forest(num_features: int, feature: Any, gate: Any) -> Any:
-    none = np.zeros(len(gate), np.int32)
-    return _core.Forest(num_features, feature, gate, none, none, none.astype(np.uint8), none - 1)
+def forest(num_features: int, feature: Any, parent: Any) -> Any:
+    none = np.zeros(len(parent), np.int32)
+    return _core.Forest(num_features, np.stack([feature, none, none, none - 2], axis=1), parent)
 
 
 @pytest.mark.parametrize("num_features", [-1, 2**31, 2**62, 2**63 - 1])
@@ -60,10 +60,10 @@ def test_a_number_of_features_is_checked(num_features: int) -> None:
         )
 
 
-def test_a_forest_has_a_feature_once_and_its_tops_first() -> None:
+def test_a_forest_has_a_feature_once_and_its_roots_first() -> None:
     with pytest.raises(ValueError, match="a feature in one node, got 1 in nodes 0 and 1"):
         forest(2, ints(1, 1), ints(-1, -1))
-    with pytest.raises(ValueError, match="top nodes first, got one at 2"):
+    with pytest.raises(ValueError, match="roots first, got one at 2"):
         forest(3, ints(0, 1, 2), ints(-1, 0, -1))
 
 

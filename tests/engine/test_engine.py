@@ -147,35 +147,28 @@ def test_callers_on_several_threads_do_not_disturb_each_other() -> None:
         worlds.assert_same(samples, expected[k][s])
 
 
-def _forest(**changes: Any) -> Any:
-    """Feature 1 below feature 0, of three features, with some arrays changed."""
-    arrays = {
-        "feature": np.array([0, 1], np.int32),
-        "gate": np.array([-1, 0], np.int32),
-        "child_begin": np.array([1, 2], np.int32),
-        "child_end": np.array([2, 2], np.int32),
-        "scaled": np.zeros(2, np.uint8),
-        "group": np.array([-1, -1], np.int32),
-    }
-    changed = {name: np.array(value, arrays[name].dtype) for name, value in changes.items()}
-    return _core.Forest(3, **{**arrays, **changed})
+def _forest(nodes: object = ((0, 1, 1, -2), (1, 2, 0, -2)), parent: object = (-1, 0)) -> Any:
+    """Feature 1 below feature 0, of three features; a node is its feature, first child, number of
+    children, and 2 * group + scaled."""
+    return _core.Forest(3, np.array(nodes, np.int32), np.array(parent, np.int32))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"feature": [0, 3]}, "index out of range at node 1"),
-        ({"feature": [-1, 1]}, "index out of range at node 0"),
-        ({"gate": [0, -1]}, "index out of range at node 0"),  # gates come first
-        ({"gate": [-1, 1]}, "index out of range at node 1"),
-        ({"gate": [-1, -2]}, "index out of range at node 1"),
-        ({"child_end": [3, 2]}, "index out of range at node 0"),
-        ({"child_begin": [-1, 2]}, "index out of range at node 0"),
-        ({"child_begin": [2, 2], "child_end": [1, 2]}, "index out of range at node 0"),
-        ({"group": [-1, 2]}, "index out of range at node 1"),
-        ({"group": [-2, -1]}, "index out of range at node 0"),
-        ({"gate": [-1]}, r"gate must have shape \[2\], got \[1\]"),
-        ({"scaled": [[0, 0]]}, r"scaled must have shape \[2\], got \[1, 2\]"),
+        ({"nodes": [(0, 1, 1, -2), (3, 2, 0, -2)]}, "index out of range at node 1"),
+        ({"nodes": [(-1, 1, 1, -2), (1, 2, 0, -2)]}, "index out of range at node 0"),
+        ({"parent": [0, -1]}, "index out of range at node 0"),  # parents come first
+        ({"parent": [-1, 1]}, "index out of range at node 1"),
+        ({"parent": [-1, -2]}, "index out of range at node 1"),
+        ({"nodes": [(0, 1, 2, -2), (1, 2, 0, -2)]}, "index out of range at node 0"),
+        ({"nodes": [(0, 1, 2**31 - 1, -2), (1, 2, 0, -2)]}, "index out of range at node 0"),
+        ({"nodes": [(0, -1, 1, -2), (1, 2, 0, -2)]}, "index out of range at node 0"),
+        ({"nodes": [(0, 2, -1, -2), (1, 2, 0, -2)]}, "index out of range at node 0"),
+        ({"nodes": [(0, 1, 1, -2), (1, 2, 0, 4)]}, "index out of range at node 1"),
+        ({"nodes": [(0, 1, 1, -4), (1, 2, 0, -2)]}, "index out of range at node 0"),
+        ({"parent": [-1]}, r"nodes must have shape \[1, 4\], got \[2, 4\]"),
+        ({"parent": [[-1, 0]]}, r"parent must have shape \[2\], got \[1, 2\]"),
     ],
 )
 def test_the_core_does_not_trust_a_forest(changes: dict[str, Any], message: str) -> None:

@@ -214,11 +214,9 @@ def test_the_core_itself_refuses_too(call: Callable[[], Any]) -> None:
 
 
 def test_a_forest_that_bites_its_tail_is_refused() -> None:
-    def ints(*values: int) -> Any:
-        return np.array(values, np.int32)
-
-    with pytest.raises(ValueError, match="forest must have gate 0 at its child 0, got -1"):
-        _core.Forest(2, ints(0), ints(-1), ints(0), ints(1), np.zeros(1, np.uint8), ints(-1))
+    nodes, parent = np.array([[0, 0, 1, -2]], np.int32), np.array([-1], np.int32)
+    with pytest.raises(ValueError, match="forest must have parent 0 at its child 0, got -1"):
+        _core.Forest(2, nodes, parent)
 
 
 @pytest.mark.parametrize("threads", [-5, 0, 1, 2**31 - 1])

@@ -18,8 +18,9 @@ from zoo import Place
 import synthkern as synthetic
 from synthkern import engine
 from synthkern.engine import cpu, reference
-from synthkern.engine.triton import BACKEND, sampler
+from synthkern.engine.triton import BACKEND
 from synthkern.engine.triton.launch import position_on
+from synthkern.engine.triton.sample import sampler
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)

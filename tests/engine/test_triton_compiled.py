@@ -34,8 +34,8 @@ UNFUSED = {
     "drop_zeros_kernel",
     "count_kernel",
     "fill_kernel",
-    "walk_dense_kernel",
-    "walk_lists_kernel",
+    "forest_dense_kernel",
+    "forest_csr_kernel",
     "rows_kernel",
     "digits_kernel",
     "cuts_kernel",
@@ -93,7 +93,7 @@ def fused(kernel: Kernel) -> int:
 
 
 def test_every_kernel_that_is_launched_is_compiled_for_every_target(kernels: list[Kernel]) -> None:
-    sources = Path(launch.__file__).parent.glob("*.py")
+    sources = Path(launch.__file__).parent.rglob("*.py")
     launched = {
         name for path in sources for name in re.findall(r"\blaunch\(\s*(\w+),", path.read_text())
     }
@@ -131,15 +131,15 @@ def test_products_and_sums_are_rounded_apart(kernels: list[Kernel]) -> None:
     def contracted(kernel: Kernel) -> int:
         if kernel["kernel"] in UNFUSED:
             return fused(kernel)
-        if kernel["kernel"] == "walk_kernel":
+        if kernel["kernel"] == "sample_kernel":
             of_its_gather = gather[kernel["target"]] if kernel["constants"]["HIDDEN"] else 0
             return fused(kernel) - of_its_gather
         return 0
 
     assert_none(kernels, contracted)
-    # The walk's normals are cubics without literals: none has these either.
-    walk = [k for k in kernels if k["kernel"] in ("factors_kernel", "walk_kernel")]
-    assert_none(walk, lambda kernel: matching(kernel, "^v_(fmaak|fmamk|madak|madmk)"))
+    # The sampler's normals are cubics without literals: none has these either.
+    sampler = [k for k in kernels if k["kernel"] in ("factors_kernel", "sample_kernel")]
+    assert_none(sampler, lambda kernel: matching(kernel, "^v_(fmaak|fmamk|madak|madmk)"))
 
 
 def test_the_assembler_fuses_nothing_of_its_own(kernels: list[Kernel]) -> None:
@@ -170,14 +170,14 @@ def test_divisions_are_correctly_rounded_and_nothing_is_flushed(kernels: list[Ke
     )
     amd = [k for k in kernels if k["target"] == "gfx942"]
     fixups = {k["kernel"] for k in amd if matching(k, "^v_div_fixup_")}
-    assert fixups == {"walk_kernel", "walk_dense_kernel", "walk_lists_kernel"}
+    assert fixups == {"sample_kernel", "forest_dense_kernel", "forest_csr_kernel"}
 
 
-def test_the_walks_lists_are_not_read_through_the_cache_for_constants(
+def test_a_programs_own_lists_are_not_read_through_the_cache_for_constants(
     kernels: list[Kernel],
 ) -> None:
     # A program reads what it has written itself.
-    own = ("walk_kernel", "drop_zeros_kernel", "walk_dense_kernel", "walk_lists_kernel")
+    own = ("sample_kernel", "drop_zeros_kernel", "forest_dense_kernel", "forest_csr_kernel")
     written = [k for k in kernels if k["kernel"] in own and k["target"] != "gfx942"]
     assert any(matching(k, r"^ld\.global") for k in written)
     assert_none(written, lambda kernel: matching(kernel, r"^ld\.global\.nc"))

@@ -11,7 +11,8 @@ from synthkern import HierarchyNode as Node
 from synthkern import SparseActivations
 from synthkern.engine import reference
 from synthkern.engine.reference import forest as reference_forest
-from synthkern.engine.triton import forest_dense, forest_lists, forest_slots, forest_steps
+from synthkern.engine.triton import forest as triton_forest
+from synthkern.engine.triton import forest_kernels
 from synthkern.engine.triton.forest import apply_forest_csr, apply_forest_dense, apply_forest_sparse
 from synthkern.engine.triton.launch import position_on, recording
 from synthkern.plan import Forest, compile_forest
@@ -28,10 +29,9 @@ numpy_says_what_it_meets = pytest.mark.filterwarnings(
 def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs as the interpreter takes them; and of one sample as on a GPU, in small tiles."""
     if request.param == "one sample":
-        for module in (forest_dense, forest_lists, forest_slots):
-            monkeypatch.setattr(module, "SAMPLES", 1)
-        for module in (forest_dense, forest_lists):
-            monkeypatch.setattr(module, "_TILE", 16)
+        monkeypatch.setattr(triton_forest, "SAMPLES", 1)
+        monkeypatch.setattr(triton_forest, "_DENSE_TILE", 16)
+        monkeypatch.setattr(triton_forest, "_LIST_TILE", 16)
 
 
 def bits(values: torch.Tensor) -> torch.Tensor:
@@ -59,8 +59,8 @@ def random_forest(
     for node in open_nodes:
         node.mutually_exclusive_children = len(node.children) > 1 and draw.random() < exclusive
     below = roots[: len(roots) // 2]
-    tops = Node(None, below, mutually_exclusive_children=exclusive > 0 and len(below) > 1)
-    return compile_forest([tops, *roots[len(roots) // 2 :]])
+    above = Node(None, below, mutually_exclusive_children=exclusive > 0 and len(below) > 1)
+    return compile_forest([above, *roots[len(roots) // 2 :]])
 
 
 def random_rows(seed: int, batch: int, n: int, dtype: torch.dtype) -> torch.Tensor:
@@ -120,7 +120,7 @@ def test_random_forests(seed: int, dtype: torch.dtype) -> None:
     forest = random_forest(seed, n)
     assert forest.scales
     assert int(forest.group.max()) > 2
-    assert int((forest.group[: forest.num_tops] >= 0).sum()) > 1
+    assert int((forest.group[: forest.num_roots] >= 0).sum()) > 1
     out = check(forest, random_rows(seed, 5, n, dtype), means_of(seed, n), ordinal=seed)
     assert bool(out.isinf().any())  # products that overflow were among them
 
@@ -186,7 +186,7 @@ def test_by_hand() -> None:
 
 @pytest.mark.usefixtures("tiles")
 def test_a_tie_goes_to_the_lowest_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    block, words = forest_steps.block, reference_forest.priority_words
+    block, words = forest_kernels.block, reference_forest.priority_words
 
     def tied_block(purpose, element, low, high, key_low, key_high):  # type: ignore[no-untyped-def]
         return block(purpose, element >> 3, low, high, key_low, key_high)
@@ -194,7 +194,7 @@ def test_a_tie_goes_to_the_lowest_node(monkeypatch: pytest.MonkeyPatch) -> None:
     def tied_words(features, index, seed, ordinal):  # type: ignore[no-untyped-def]
         return words(features >> 3, index, seed, ordinal)
 
-    monkeypatch.setattr(forest_steps, "block", tied_block)
+    monkeypatch.setattr(forest_kernels, "block", tied_block)
     monkeypatch.setattr(reference_forest, "priority_words", tied_words)
     features = list(range(50))
     random.Random(2).shuffle(features)
@@ -214,9 +214,8 @@ def test_a_tie_goes_to_the_lowest_node(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_later_samples_of_a_program_do_not_see_earlier_contests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (forest_dense, forest_lists, forest_slots):
-        monkeypatch.setattr(module, "SAMPLES", 1)
-    monkeypatch.setattr(forest_slots, "_MEMORY", 1)  # room for one program
+    monkeypatch.setattr(triton_forest, "SAMPLES", 1)
+    monkeypatch.setattr(triton_forest, "_MEMORY", 1)  # room for one program
     forest = random_forest(6, 30, exclusive=1.0)
     with recording() as launches:
         apply_forest_dense(forest, torch.ones(9, 30), None, 0, 0, 0)
@@ -277,10 +276,9 @@ def chain(features: list[int]) -> Forest:
 
 
 def test_groups_of_two_and_of_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (forest_dense, forest_lists, forest_slots):
-        monkeypatch.setattr(module, "SAMPLES", 4)
-    for module in (forest_dense, forest_lists):
-        monkeypatch.setattr(module, "_TILE", 2048)
+    monkeypatch.setattr(triton_forest, "SAMPLES", 4)
+    monkeypatch.setattr(triton_forest, "_DENSE_TILE", 2048)
+    monkeypatch.setattr(triton_forest, "_LIST_TILE", 2048)
     n = 10_003
     forest = compile_forest(
         [

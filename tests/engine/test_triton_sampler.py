@@ -15,9 +15,9 @@ import torch
 import zoo
 from zoo import Place
 
-from synthkern.engine.triton import sampler
 from synthkern.engine.triton.launch import INTERPRETED, position_on, recording
-from synthkern.engine.triton.tiles import default_tiles, using
+from synthkern.engine.triton.sample import sampler
+from synthkern.engine.triton.sample.tiles import default_tiles, using
 
 CPU = torch.device("cpu")
 
@@ -103,10 +103,10 @@ def test_hidden_activations_wait_for_nothing(name: str) -> None:
     assert hidden.shape == (3, 8)
     assert reads == []
     names = [launch.kernel.fn.__name__ for launch in launches]
-    assert names.count("walk_kernel") in (1, 2)
+    assert names.count("sample_kernel") in (1, 2)
     assert ("factors_kernel" in names) == (world.plan.rank > 0)
     # One launch for everything, a second for tiles whose lists were too short.
-    assert names[-1] == "walk_kernel" or name == "two forests"
+    assert names[-1] == "sample_kernel" or name == "two forests"
 
 
 def _noted(name: str, real: Any, reads: list[str]) -> Any:

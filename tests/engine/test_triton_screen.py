@@ -11,10 +11,10 @@ import zoo
 from synthkern import ActivationGenerator
 from synthkern.engine import cpu
 from synthkern.engine.reference.sampler import _products
-from synthkern.engine.triton.factors import draw_factors
 from synthkern.engine.triton.launch import INTERPRETED, launch, position_on
-from synthkern.engine.triton.plan import bound_plan
-from synthkern.engine.triton.screen import BLOCK, highest_normal, screen_features
+from synthkern.engine.triton.sample.factors import draw_factors
+from synthkern.engine.triton.sample.plan import bound_plan
+from synthkern.engine.triton.sample.screen import BLOCK, highest_normal, screen_features
 from synthkern.plan import Plan
 from synthkern.stream.words import factor_normals, normal, sample_indices
 
@@ -76,7 +76,7 @@ def test_what_is_gated_or_cannot_fire_is_not_looked_at() -> None:
     generator = zoo.grouped_roots()
     forest = generator.plan.forests[0]
     passed = screened(generator.plan, 64, 64, 16)
-    free = (forest.gate < 0) & (forest.group < 0)
+    free = (forest.parent < 0) & (forest.group < 0)
     gated = forest.feature.long()[~free]
     assert not passed[:, gated].any()
     assert passed.any()

@@ -14,10 +14,10 @@ import torch
 import zoo
 
 from synthkern import ActivationGenerator
-from synthkern.engine.triton import tile_cache, tune
 from synthkern.engine.triton.launch import INTERPRETED, recording
-from synthkern.engine.triton.plan import BoundPlan, bound_plan
-from synthkern.engine.triton.tiles import Tiles, default_tiles, key_of, tiles_for, using
+from synthkern.engine.triton.sample import tile_cache, tune
+from synthkern.engine.triton.sample.plan import BoundPlan, bound_plan
+from synthkern.engine.triton.sample.tiles import Tiles, default_tiles, key_of, tiles_for, using
 
 CPU = torch.device("cpu")
 COUNT = 3
@@ -40,8 +40,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Candidates that the interpreter takes in a second."""
     monkeypatch.setattr(tune, "SCREENS", ((16, 64, 2), (32, 64, 4)))
-    walks = (({"lanes": 256, "warps": 2}, {"lanes": 512, "warps": 4}), ({"rows": 2}, {"rows": 8}))
-    monkeypatch.setattr(tune, "WALKS", walks)
+    draws = (({"lanes": 256, "warps": 2}, {"lanes": 512, "warps": 4}), ({"rows": 2}, {"rows": 8}))
+    monkeypatch.setattr(tune, "DRAWS", draws)
 
 
 def world(rank: int = 3) -> BoundPlan:
@@ -62,16 +62,16 @@ def test_the_fastest_wins_is_kept_and_found(cache: Path, dim: int | None) -> Non
     trials: list[tune.Trial] = []
 
     def cost(tiles: Tiles) -> float:
-        # The screen of 4 warps is slowest; the walk likes 256 lanes, and then 2 rows.
-        walk = {256: 0.5, 512: 0.6}.get(tiles.lanes, 1.0) + (0.1 if tiles.rows == 8 else 0.0)
-        return walk + {1: 0.3, 2: 0.2, 4: 0.4}[tiles.screen_warps] - 0.1 * (tiles.rows == 2)
+        # The screen of 4 warps is slowest; the drawing likes 256 lanes, and then 2 rows.
+        drawing = {256: 0.5, 512: 0.6}.get(tiles.lanes, 1.0) + (0.1 if tiles.rows == 8 else 0.0)
+        return drawing + {1: 0.3, 2: 0.2, 4: 0.4}[tiles.screen_warps] - 0.1 * (tiles.rows == 2)
 
     best = tune.tune(bound.plan, COUNT, *given, timer=clock(bound, dim, cost), report=trials.append)
     wanted = {"screen_rows": 16, "screen_blocks": 64, "screen_warps": 2}
     wanted |= {"lanes": 256, "warps": 2, "rows": 2}
     default = default_tiles(CPU, COUNT)
     assert best == replace(default, **wanted, gathered=2)
-    assert [trial.stage for trial in trials] == ["screen"] * 3 + ["walk"] * 6
+    assert [trial.stage for trial in trials] == ["screen"] * 3 + ["draw"] * 6
     assert trials[0].tiles == default
     assert all(trial.seconds == cost(trial.tiles) for trial in trials)
     assert all(trial.first_seconds > 0 for trial in trials)

@@ -18,8 +18,9 @@ import synthkern as synthetic
 from synthkern import ActivationGenerator, HierarchyNode
 from synthkern.engine import cpu
 from synthkern.engine.backend import Drawn
-from synthkern.engine.triton import BACKEND, sampler
+from synthkern.engine.triton import BACKEND
 from synthkern.engine.triton.launch import position_on
+from synthkern.engine.triton.sample import sampler
 
 SEED = 2**63 + 12345
 
@@ -103,7 +104,7 @@ def moved(world: ActivationGenerator, device: torch.device) -> ActivationGenerat
 
 
 def shorten_lists(monkeypatch: pytest.MonkeyPatch, capacity: int) -> None:
-    """Gives the walk's first launch lists that are too short for most tiles."""
+    """Gives the first launch lists that are too short for most tiles."""
     first = sampler.first_scratch
 
     def short(*arguments: Any) -> Any:

@@ -345,5 +345,5 @@ def test_a_forest_is_copied_to_a_device_once() -> None:
     forest = compile_forest([synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])])
     assert forest.to("cpu") is forest
     copy = forest.to("meta")
-    assert copy.gate.device.type == "meta"
+    assert copy.parent.device.type == "meta"
     assert forest.to(torch.device("meta")) is copy

@@ -68,12 +68,6 @@ def bound_forest(forest: Forest, num_features: int) -> Any:
     by_size = _bound.setdefault(forest, {})
     if num_features not in by_size:
         by_size[num_features] = _core.Forest(
-            num_features,
-            view(forest.feature),
-            view(forest.gate),
-            view(forest.child_begin),
-            view(forest.child_end),
-            view(forest.scaled),
-            view(forest.group),
+            num_features, view(forest.packed()), view(forest.parent)
         )
     return by_size[num_features]

@@ -54,14 +54,11 @@ def bound_plan(plan: Plan) -> Any:
     """The core's form of a plan, with the tables that it screens features by; made once."""
     if plan not in _bound:
         _bound[plan] = _core.Plan(
-            fire_below=view(plan.fire_below),
-            threshold=view(plan.threshold),
+            columns=view(plan.columns()),
             factor=view(plan.factor),
-            noise_scale=view(plan.noise_scale),
             rank=plan.rank,
             triangular=plan.triangular,
             mean=view(plan.mean),
-            std=view(plan.std),
             forests=[bound_forest(forest, plan.num_features) for forest in plan.forests],
         )
     return _bound[plan]

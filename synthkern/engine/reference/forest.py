@@ -53,7 +53,7 @@ def apply_forest(
     means: torch.Tensor | None,
     priority: torch.Tensor,
 ) -> torch.Tensor:
-    """Gate, scale and thin out activations [B, N] from the top down.
+    """Gate and scale activations [B, N] from the top down; one of an exclusive group stays.
 
     Args:
         forest: K nodes.
@@ -65,26 +65,28 @@ def apply_forest(
     for level in forest.levels():
         feature = forest.feature[level].long()
         value = out[:, feature]
-        gated = (forest.gate[level] >= 0).nonzero().flatten()
-        if gated.numel():
-            gate_feature = forest.feature[forest.gate[level][gated].long()].long()
-            gate_value = out[:, gate_feature]
-            below = value[:, gated]
+        child = (forest.parent[level] >= 0).nonzero().flatten()
+        if child.numel():
+            parent_feature = forest.feature[forest.parent[level][child].long()].long()
+            parent_value = out[:, parent_feature]
+            below = value[:, child]
             if means is not None and forest.scales:
-                scaled = forest.scaled[level][gated].bool()
-                # Other gates' means may be 0, and zero stays zero however small a mean is.
-                divisor = torch.where(scaled, means[gate_feature].to(value.dtype), 1.0)
-                grown = torch.where(scaled & (below != 0), gate_value / divisor, 1.0)
+                scaled = forest.scaled[level][child].bool()
+                # Other parents' means may be 0, and zero stays zero however small a mean is.
+                divisor = torch.where(scaled, means[parent_feature].to(value.dtype), 1.0)
+                grown = torch.where(scaled & (below != 0), parent_value / divisor, 1.0)
                 below = below * grown
-            value[:, gated] = torch.where(gate_value > 0, below, 0.0)
+            value[:, child] = torch.where(parent_value > 0, below, 0.0)
         group = forest.group[level].long()
         if bool((group >= 0).any()):
-            value = _thin_out(value, group, priority[:, level])
+            value = _keep_max_priority(value, group, priority[:, level])
         out[:, feature] = value
     return out
 
 
-def _thin_out(value: torch.Tensor, group: torch.Tensor, priority: torch.Tensor) -> torch.Tensor:
+def _keep_max_priority(
+    value: torch.Tensor, group: torch.Tensor, priority: torch.Tensor
+) -> torch.Tensor:
     """Keep of each group's values [B, nodes] above zero the one with the greatest priority."""
     members = (group >= 0).nonzero().flatten()
     _, group = group[members].unique(return_inverse=True)
@@ -94,12 +96,12 @@ def _thin_out(value: torch.Tensor, group: torch.Tensor, priority: torch.Tensor) 
     active = inside > 0
     contest = torch.where(active, priority, torch.iinfo(torch.int64).min)
     best = lowest.scatter_reduce(1, where, contest, "amax").gather(1, where)
-    leads = active & (priority == best)
+    elected = active & (priority == best)
     place = torch.arange(members.numel(), device=value.device).expand_as(where)
     first = torch.full_like(lowest, members.numel()).scatter_reduce(
-        1, where, torch.where(leads, place, members.numel()), "amin"
+        1, where, torch.where(elected, place, members.numel()), "amin"
     )
-    wins = leads & (place == first.gather(1, where))
+    wins = elected & (place == first.gather(1, where))
     out = value.clone()
     out[:, members] = torch.where(active & ~wins, 0.0, inside)
     return out

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from synthkern.engine.backend import Drawn
-from synthkern.engine.reference.dictionary import gather
 from synthkern.engine.reference.forest import apply_forest, sortable
+from synthkern.engine.reference.gather import gather
 from synthkern.plan import Plan
 from synthkern.plan.plan import LANES
 from synthkern.sparse import SparseActivations

@@ -6,35 +6,31 @@ activations are those of the other backends, bit for bit.
 """
 
 from synthkern.engine.backend import Backend
-from synthkern.engine.reference.counts import count_fires
-from synthkern.engine.triton.compress import compress, select_above
-from synthkern.engine.triton.dictionary import gather
-from synthkern.engine.triton.dictionary_gradients import gather_grad_values, gather_grad_vectors
-from synthkern.engine.triton.forest import apply_forest_dense, apply_forest_sparse
-from synthkern.engine.triton.pursuit import pursue, pursue_grad
-from synthkern.engine.triton.sampler import sample, sample_hidden_at
-from synthkern.engine.triton.selection import select_batch_topk, select_topk
+from synthkern.engine.reference import counts
+from synthkern.engine.triton import forest, gather, pursuit, select
+from synthkern.engine.triton.sample import sampler
 
 
 class TritonBackend(Backend):
     """Triton kernels, for CUDA tensors."""
 
     name = "triton"
-    sample = staticmethod(sample)
-    sample_hidden_at = staticmethod(sample_hidden_at)
-    apply_forest_dense = staticmethod(apply_forest_dense)
-    apply_forest_sparse = staticmethod(apply_forest_sparse)
-    compress = staticmethod(compress)
-    gather = staticmethod(gather)
-    gather_grad_vectors = staticmethod(gather_grad_vectors)
-    gather_grad_values = staticmethod(gather_grad_values)
-    select_topk = staticmethod(select_topk)
-    select_batch_topk = staticmethod(select_batch_topk)
-    select_above = staticmethod(select_above)
-    pursue = staticmethod(pursue)
-    pursue_grad = staticmethod(pursue_grad)
+    sample = staticmethod(sampler.sample)
+    sample_hidden_at = staticmethod(sampler.sample_hidden_at)
+    apply_forest_dense = staticmethod(forest.apply_forest_dense)
+    apply_forest_sparse = staticmethod(forest.apply_forest_sparse)
+    compress = staticmethod(select.compress)
+    gather_grad_vectors = staticmethod(gather.gather_grad_vectors)
+    gather_grad_values = staticmethod(gather.gather_grad_values)
+    # The last of its module, whose name it takes here.
+    gather = staticmethod(gather.gather)
+    select_topk = staticmethod(select.select_topk)
+    select_batch_topk = staticmethod(select.select_batch_topk)
+    select_above = staticmethod(select.select_above)
+    pursue = staticmethod(pursuit.pursue)
+    pursue_grad = staticmethod(pursuit.pursue_grad)
     # The reference's runs on any device.
-    count_fires = staticmethod(count_fires)
+    count_fires = staticmethod(counts.count_fires)
 
 
 BACKEND = TritonBackend()

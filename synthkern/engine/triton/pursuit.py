@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from synthkern.engine.reference import pursuit as reference
-from synthkern.engine.triton.dictionary_gradients import gather_grad_vectors
+from synthkern.engine.triton.gather import gather_grad_vectors
 from synthkern.engine.triton.launch import launch
 from synthkern.engine.triton.rows import Rows, collect
 from synthkern.sparse import SparseActivations

@@ -123,12 +123,12 @@ def calibrate_firing_probabilities(
 
 def _feasible(forest: Forest, wanted: torch.Tensor, above: torch.Tensor) -> torch.Tensor:
     """Target rates [K] of a forest's nodes; see :func:`calibrate_firing_probabilities`."""
-    gate, grouped = forest.gate.long(), forest.group >= 0
+    parent, grouped = forest.parent.long(), forest.group >= 0
     target = wanted.clone()
     for nodes in forest.levels():
-        parent = torch.ones_like(target[nodes]) if not nodes.start else target[gate[nodes]]
-        level = torch.minimum(wanted[nodes], parent * above[nodes])
-        room = torch.where(grouped[nodes], _GREATEST_SHARE * parent, torch.inf)
+        its = torch.ones_like(target[nodes]) if not nodes.start else target[parent[nodes]]
+        level = torch.minimum(wanted[nodes], its * above[nodes])
+        room = torch.where(grouped[nodes], _GREATEST_SHARE * its, torch.inf)
         total = forest.group_totals(level, nodes)
         target[nodes] = level * (room / total.clamp(min=_TINY)).clamp(max=1)
     return target
@@ -200,10 +200,10 @@ def _first_guess(share: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
 
 
 def _shares(gating: Gating, rate: torch.Tensor) -> torch.Tensor:
-    """Rates [K] over those of their gates, 0 where a gate is never active."""
-    gate = gating.gate
-    parent = torch.where(gate >= 0, rate[gate.clamp(min=0)], 1.0)
-    return torch.where(parent > 0, rate / parent.clamp(min=_TINY), 0.0)
+    """Rates [K] over those of their parents, 0 where a parent is never active."""
+    parent = gating.parent
+    above = torch.where(parent >= 0, rate[parent.clamp(min=0)], 1.0)
+    return torch.where(above > 0, rate / above.clamp(min=_TINY), 0.0)
 
 
 def _warn(calibration: Calibration) -> None:

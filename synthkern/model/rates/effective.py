@@ -113,7 +113,7 @@ def rates_of(
                 means.append(rates.mean(base[features], factors))
                 progress.update()
             drawn = torch.stack(means)
-            exact = (forest.gate < 0) & (forest.group < 0)
+            exact = (forest.parent < 0) & (forest.group < 0)
             probabilities[features] = torch.where(exact, probabilities[features], drawn.mean(dim=0))
             scatter = drawn.std(dim=0) / _REPLICATES**0.5
             errors[features] = errors[features].hypot(torch.where(exact, 0.0, scatter))

@@ -14,7 +14,7 @@ from synthkern.plan import Forest
 class Gating:
     """Probabilities that the nodes of a forest are active after gating and exclusion.
 
-    Where nodes' own activity is independent, a node with gate g is active with probability
+    Where nodes' own activity is independent, a node with parent g is active with probability
 
         P(g active) * a * E[1 / (1 + K)]
 
@@ -31,9 +31,9 @@ class Gating:
     """
 
     def __init__(self, forest: Forest) -> None:
-        self.gate = forest.gate.long()
+        self.parent = forest.parent.long()
         self.groups = _groups(forest.group.long())
-        self._ancestors = _ancestors(self.gate, forest.num_tops)
+        self._ancestors = _ancestors(self.parent, forest.num_roots)
 
     def active(self, own: torch.Tensor) -> torch.Tensor:
         """Probabilities [K, M] of being active from those of nodes' own activity [K, M].
@@ -109,12 +109,12 @@ def _groups(group: torch.Tensor) -> list[torch.Tensor]:
     ]
 
 
-def _ancestors(gate: torch.Tensor, num_tops: int) -> list[tuple[int, torch.Tensor]]:
+def _ancestors(parent: torch.Tensor, num_roots: int) -> list[tuple[int, torch.Tensor]]:
     """By rounds: the first node with an ancestor 1, 2, 4, ... levels above, and the ancestors of
     it and all after it (nodes are in breadth-first order).
     """
     rounds = []
-    first, ancestor = num_tops, gate[num_tops:]
+    first, ancestor = num_roots, parent[num_roots:]
     while ancestor.numel():
         rounds.append((first, ancestor))
         # The ancestor's own ancestor, as far up again.

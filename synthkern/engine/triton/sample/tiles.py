@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass, fields, replace
 import torch
 import triton
 
-from synthkern.engine.triton import tile_cache
 from synthkern.engine.triton.launch import on_gpu, processors
-from synthkern.engine.triton.plan import BoundPlan
-from synthkern.engine.triton.walk import LISTS
+from synthkern.engine.triton.sample import tile_cache
+from synthkern.engine.triton.sample.plan import BoundPlan
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Tiles:
     """Shapes of the sampler's tiles; they decide how fast it is and nothing else.
 
     The defaults are reasoned, not measured, from a multiprocessor's 65,536 registers, which it
-    gives in pieces of 8 a lane, 256 a warp, and its 64 warps. The walk needs about 70 registers
+    gives in pieces of 8 a lane, 256 a warp, and its 64 warps. Drawing needs about 70 registers
     at 32 lanes and a warp (ptxas, sm_90): 72 are given, 28 warps fit, of which ``programs`` asks
     for 24. All that it waits for are loads from the L2 and its own lists, so that many warps of
     one are better than few of more, whose barriers wait for the slowest; and few samples a tile
@@ -34,13 +33,13 @@ class Tiles:
         screen_rows: samples of a tile of the screen, at least 16, the tensor cores' least.
         screen_blocks: coarse blocks of sixteen features of a tile of the screen, at least 16.
         screen_warps: warps of a program of the screen.
-        rows: samples of a tile of the walk.
-        lanes: entries that the walk takes at a time.
-        blocks: coarse blocks of a sample whose mask the walk reads at a time.
-        gathered: samples whose hidden activations the walk adds up at a time, at most ``rows``.
-        components: of hidden activations that it adds up at a time.
-        warps: warps of a program of the walk.
-        programs: programs of the walk on a multiprocessor.
+        rows: samples of a tile that is drawn.
+        lanes: entries that are drawn at a time.
+        blocks: coarse blocks of a sample whose mask is read at a time.
+        gathered: samples whose hidden activations are added up at a time, at most ``rows``.
+        components: of hidden activations that are added up at a time.
+        warps: warps of a program that draws.
+        programs: programs that draw, on a multiprocessor.
 
     Raises:
         ValueError: for numbers that no kernel takes: all but ``programs`` are powers of two.
@@ -79,26 +78,14 @@ _forced: ContextVar[Tiles | None] = ContextVar("tiles", default=None)
 def tiles_for(bound: BoundPlan, count: int, dim: int | None) -> Tiles:
     """The tiles for a batch of ``count`` samples: those that were measured, else the default.
 
-    Measured are those that :func:`synthkern.engine.triton.tune.tune` stored for this device and
-    for work of this shape; nothing is measured here.
+    Measured are those that :func:`synthkern.engine.triton.sample.tune.tune` stored for this device
+    and for work of this shape; nothing is measured here.
 
     Args:
         bound: the world's tables.
         count: number of samples.
         dim: D where hidden activations are made, else None.
     """
-    return _within_reach(_tiles_for(bound, count, dim), bound.plan.num_features)
-
-
-def _within_reach(tiles: Tiles, num_features: int) -> Tiles:
-    """With so few samples a tile that 32 bits reach all of the lists that hold every feature."""
-    rows = tiles.rows
-    while rows > 1 and LISTS.value * (rows * num_features + 32) > 2**31:
-        rows //= 2
-    return tiles if rows == tiles.rows else replace(tiles, rows=rows, gathered=1)
-
-
-def _tiles_for(bound: BoundPlan, count: int, dim: int | None) -> Tiles:
     forced = _forced.get()
     if forced is not None:
         return forced

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synthkern.engine import reference
-from synthkern.engine.triton import BACKEND, selection, selection_cuts, selection_digits
+from synthkern.engine.triton import BACKEND, select
 from synthkern.sparse import SparseActivations
 
 FOUND, WANTED = BACKEND, reference.BACKEND
@@ -35,8 +35,8 @@ def assert_same(found: SparseActivations, wanted: SparseActivations) -> None:
 def pre(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     """Pre-activations, in tiles that are cut for them."""
     *shape, tile = request.param
-    monkeypatch.setattr(selection_cuts, "_TILE", tile)
-    monkeypatch.setattr(selection_digits, "_TILE", tile)
+    monkeypatch.setattr(select, "_KEPT_TILE", tile)
+    monkeypatch.setattr(select, "_DIGITS_TILE", tile)
     return numbers(*shape)
 
 
@@ -44,7 +44,7 @@ def pre(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torc
 def test_rows_that_fit_no_program(
     pre: torch.Tensor, positive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "MOST", 0)
+    monkeypatch.setattr(select, "MOST", 0)
     m = pre.shape[1]
     for k in {m // 3 + 1, m}:
         wanted = WANTED.select_topk(pre, None, k, positive)

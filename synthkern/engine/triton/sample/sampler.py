@@ -1,9 +1,9 @@
-"""Sampling a plan: screen, exact draw, walk and gather, with nothing of size B x N and no wait.
+"""Sampling a plan: factors, screen, exact draw and gather, with nothing of size B x N and no wait.
 
-Three launches a batch: the factors (under a copula), the screen, and the walk, which ends in the
-lists of active features, in hidden activations, or in both. The walk's lists live in a program's
+Three launches a batch: the factors (under a copula), the screen, and the drawing, which ends in
+the lists of active features, in hidden activations, or in both. Its lists live in a program's
 own scratch memory. They have room for several times the features that are active on average; a
-tile of samples that needs more is put on a list of tiles, and the walk is launched once more for
+tile of samples that needs more is put on a list of tiles, and the drawing is launched once more for
 those with room for every feature, so that nothing is lost and nobody waits to see whether it was
 needed.
 
@@ -16,7 +16,7 @@ stage       work                                                             lea
 screen      352 Philox blocks of 80 operations, 5,632 bounds of 10; the      3 ns
             product of 5,632 x 32 loadings is 0.4 million operations on the
             tensor cores
-walk        about 180 features drawn, 2 Philox blocks, 50 multiplications    2 ns
+draw        about 180 features drawn, 2 Philox blocks, 50 multiplications    2 ns
             and additions and 2 normals each: 300 operations
 gather      34 rows of 3,072 bytes from L2, 3,072 bytes written              20 ns
 ==========  ===============================================================  =================
@@ -34,23 +34,29 @@ import triton
 import triton.language as tl
 
 from synthkern.engine.backend import Drawn
-from synthkern.engine.triton.dictionary import gather, gather_rows
-from synthkern.engine.triton.factors import draw_factors
 from synthkern.engine.triton.forest import apply_forest_csr
+from synthkern.engine.triton.gather import gather, gather_rows
 from synthkern.engine.triton.launch import launch, position_on, processors
-from synthkern.engine.triton.plan import BoundPlan, bound_plan
 from synthkern.engine.triton.rows import Rows, collect, drop_zeros
-from synthkern.engine.triton.scratch import first_scratch, second_scratch, words_a_row
-from synthkern.engine.triton.screen import screen_features
-from synthkern.engine.triton.stream import seed_of
-from synthkern.engine.triton.tiles import Tiles, tiles_for
-from synthkern.engine.triton.walk import (
-    LISTS,
+from synthkern.engine.triton.sample.draw import (
     draw_children,
-    draw_grouped_tops,
+    draw_grouped_roots,
     draw_survivors,
-    sort_entries,
 )
+from synthkern.engine.triton.sample.factors import draw_factors
+from synthkern.engine.triton.sample.lists import (
+    LISTS,
+    first_scratch,
+    second_scratch,
+    sort_entries,
+    span_of,
+    within_reach,
+    words_a_row,
+)
+from synthkern.engine.triton.sample.plan import BoundPlan, bound_plan
+from synthkern.engine.triton.sample.screen import screen_features
+from synthkern.engine.triton.sample.tiles import Tiles, tiles_for
+from synthkern.engine.triton.stream import seed_of
 from synthkern.plan import Plan
 
 #: Bytes for the factors and masks of the samples that one launch takes.
@@ -61,16 +67,8 @@ _MOST_ROWS = 2**19
 _ENTRY_BYTES = 2**29
 
 
-@triton.jit
-def span_of(words, words_a_row, row, kept, ROWS: tl.constexpr):
-    """Where the entries of rows of the tile begin, in order, and how many they are."""
-    begin = tl.load(words + (ROWS + row) * words_a_row)
-    end = tl.load(words + (ROWS + row + 1) * words_a_row, mask=row + 1 < ROWS, other=0)
-    return begin, tl.where(row + 1 < ROWS, end, kept) - begin
-
-
 @triton.jit(do_not_specialize=["first", "rows", "size", "again"])
-def walk_kernel(
+def sample_kernel(
     position,  # [2] int64
     mask,  # [rows, blocks] int16, of the screen
     factor,  # [rows, padded] float32
@@ -113,7 +111,7 @@ def walk_kernel(
     TRIANGULAR: tl.constexpr,
     FOREST: tl.constexpr,
     GROUPS: tl.constexpr,
-    TOPS: tl.constexpr,
+    ROOTS: tl.constexpr,
     FEATURES: tl.constexpr,
     HIDDEN: tl.constexpr,
     UNIT: tl.constexpr,
@@ -136,8 +134,8 @@ def walk_kernel(
             tile = tl.load(waiting + 1 + turn)
         tile_row = tile * ROWS
         entries = 0
-        if TOPS:
-            entries = draw_grouped_tops(
+        if ROOTS:
+            entries = draw_grouped_roots(
                 key_low, key_high, start,
                 tile_row, rows, grouped, num_grouped, nodes, factor, columns,
                 loading, table, lists, capacity, entries, ROWS, LANES, PADDED, TRIANGULAR,
@@ -315,7 +313,8 @@ def _enqueue(
     hidden: torch.Tensor | None,
 ) -> None:
     """Launch what fills ``entries`` and ``hidden`` with ``count`` samples from ``first`` on."""
-    tiles = tiles_for(bound, count, None if hidden is None else hidden.shape[1])
+    dim = None if hidden is None else hidden.shape[1]
+    tiles = within_reach(tiles_for(bound, count, dim), bound.plan.num_features)
     a_row = 4 * bound.padded_rank + 4 + 2 * bound.screen.num_blocks
     # In whole tiles, and lines of memory, so that no launch is specialised for a part of a batch.
     whole = max(16, tiles.rows)
@@ -382,7 +381,7 @@ def _enqueue_chunk(
     dim = hidden.shape[1]
     for again, scratch in enumerate(scratches):
         launch(
-            walk_kernel,
+            sample_kernel,
             (scratch.programs,),
             position,
             mask,
@@ -422,7 +421,7 @@ def _enqueue_chunk(
             TRIANGULAR=plan.triangular,
             FOREST=bound.nodes.numel() > 0,
             GROUPS=bound.in_groups,
-            TOPS=bound.grouped.numel() > 0,
+            ROOTS=bound.grouped.numel() > 0,
             FEATURES=fills,
             HIDDEN=is_hidden,
             UNIT=math.gcd(dim, 16),

@@ -12,12 +12,12 @@ import torch
 from triton.runtime.errors import OutOfResources
 
 from synthkern.engine.backend import Drawn
-from synthkern.engine.triton.factors import draw_factors
 from synthkern.engine.triton.launch import current, position_on
-from synthkern.engine.triton.plan import BoundPlan, bound_plan
-from synthkern.engine.triton.sampler import sample
-from synthkern.engine.triton.screen import screen_features
-from synthkern.engine.triton.tiles import Tiles, default_tiles, store_tiles, using
+from synthkern.engine.triton.sample.factors import draw_factors
+from synthkern.engine.triton.sample.plan import BoundPlan, bound_plan
+from synthkern.engine.triton.sample.sampler import sample
+from synthkern.engine.triton.sample.screen import screen_features
+from synthkern.engine.triton.sample.tiles import Tiles, default_tiles, store_tiles, using
 from synthkern.plan import Plan
 
 #: Rows, blocks and warps of the screen that are tried.
@@ -30,9 +30,9 @@ SCREENS = (
     (64, 32, 4),
     (128, 16, 4),
 )
-#: Numbers of the walk that are tried one group after the other, each with the best before it.
-#: Stages are not among them: the walk's loops carry what they load into the next turn.
-WALKS: tuple[tuple[dict[str, int], ...], ...] = (
+#: Numbers of the drawing that are tried one group after the other, each with the best before it.
+#: Stages are not among them: the drawing's loops carry what they load into the next turn.
+DRAWS: tuple[tuple[dict[str, int], ...], ...] = (
     ({"lanes": 64, "warps": 2}, {"lanes": 64, "warps": 1}, {"lanes": 128, "warps": 4}),
     ({"rows": 1}, {"rows": 2}, {"rows": 4}, {"rows": 8}),
     ({"blocks": 16}, {"blocks": 64}),
@@ -55,7 +55,7 @@ class Trial:
     """What one candidate took.
 
     Attributes:
-        stage: "screen", which is timed alone, or "walk", timed as all of a batch's work.
+        stage: "screen", which is timed alone, or "draw", timed as all of a batch's work.
         tiles: the candidate.
         seconds: median of its runs, or None where the device has no room for it.
         first_seconds: wall time of its first run, which compiles it.
@@ -83,7 +83,7 @@ def tune(
     """Measure tiles for batches of a world and keep the best, for this and later processes.
 
     Takes minutes, most of them compiling. Sampling never calls this: it looks the result up, for
-    any world of the same shape class (see :func:`synthkern.engine.triton.tiles.key_of`).
+    any world of the same shape class (see :func:`synthkern.engine.triton.sample.tiles.key_of`).
 
     Args:
         plan: the world, on the device to tune for.
@@ -106,10 +106,10 @@ def tune(
     bench = _Bench(bound, count, vectors, bias, timer or event_seconds(plan.device), report)
     best = default_tiles(plan.device, count)
     best = bench.better(best, "screen", _screens(best))
-    for group in WALKS:
+    for group in DRAWS:
         if vectors is None and "components" in group[0]:
             continue
-        best = bench.better(best, "walk", _walks(best, group))
+        best = bench.better(best, "draw", _draws(best, group))
     dim = None if vectors is None else vectors.shape[1]
     _log.info("stored %s in %s", best, store_tiles(bound, count, dim, best))
     return best
@@ -138,7 +138,7 @@ def _screens(best: Tiles) -> Iterator[Tiles]:
         yield replace(best, screen_rows=rows, screen_blocks=blocks, screen_warps=warps)
 
 
-def _walks(best: Tiles, group: tuple[dict[str, int], ...]) -> Iterator[Tiles]:
+def _draws(best: Tiles, group: tuple[dict[str, int], ...]) -> Iterator[Tiles]:
     for numbers in group:
         rows = numbers.get("rows", best.rows)
         yield replace(best, **numbers, gathered=min(best.gathered, rows))
@@ -194,7 +194,7 @@ class _Bench:
                 # To be compared is to be waited for.
                 self._compare(tiles, drawn)
                 first_seconds = time.perf_counter() - begin
-                run = self._sample if stage == "walk" else lambda: self._screen(tiles)
+                run = self._sample if stage == "draw" else lambda: self._screen(tiles)
                 seconds = self._timer(run)
         trial = Trial(stage, tiles, seconds, first_seconds)
         _log.info("%s", trial)

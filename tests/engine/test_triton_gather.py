@@ -11,12 +11,15 @@ import torch
 
 from synthkern import SparseActivations
 from synthkern.engine import MODES, GatherMode, cpu, reference
-from synthkern.engine.reference.dictionary import _fma
-from synthkern.engine.triton.compress import compress
-from synthkern.engine.triton.dictionary import gather
-from synthkern.engine.triton.dictionary_gradients import gather_grad_values, gather_grad_vectors
+from synthkern.engine.reference.gather import _fma
+from synthkern.engine.triton.gather import (
+    bfloat16_copy,
+    gather,
+    gather_grad_values,
+    gather_grad_vectors,
+)
 from synthkern.engine.triton.launch import recording
-from synthkern.engine.triton.rounded import bfloat16_copy
+from synthkern.engine.triton.select import compress
 
 DTYPES = [torch.float32, torch.float64]
 

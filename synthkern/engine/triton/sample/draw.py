@@ -1,15 +1,18 @@
-"""The features that passed the screen, drawn exactly, and the tree below those that fire.
-
-A program takes a tile of samples at a time through lists of (sample, feature) in device memory
-that is its own: features that may fire, active ones, the children of active ones, level by level,
-and at the end the active ones in order. The lists are as long as what fires, not as the world.
-"""
+"""Features drawn exactly: those that passed the screen, and the forest below those that fire."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
+from synthkern.engine.triton.sample.lists import (
+    BEFORE,
+    NODE,
+    ROW,
+    VALUE,
+    append,
+    keep_max_priority,
+)
 from synthkern.engine.triton.stream import (
     FEATURE,
     block,
@@ -19,19 +22,6 @@ from synthkern.engine.triton.stream import (
     normal,
     ones,
 )
-
-# What is kept of an active feature, each [capacity] int32: its row in the tile, its value's bits,
-# its node or -1, its exclusive group or -1, its priority's halves; and, of the latest level, how
-# many children the entries before it have.
-ROW = tl.constexpr(0)
-FEATURE_OF = tl.constexpr(1)
-VALUE = tl.constexpr(2)
-NODE = tl.constexpr(3)
-GROUP = tl.constexpr(4)
-HIGH = tl.constexpr(5)
-LOW = tl.constexpr(6)
-BEFORE = tl.constexpr(7)
-LISTS = tl.constexpr(8)
 
 
 @triton.jit
@@ -93,65 +83,6 @@ def _product(factor_row, feature, loading, PADDED: tl.constexpr, TRIANGULAR: tl.
 
 
 @triton.jit
-def _append(
-    lists, capacity, size, keep, row, feature, value, node, group, high, low, GROUPS: tl.constexpr
-):
-    """Append entries where ``keep``, in order; gives the new size, which may pass the capacity."""
-    count = keep.to(tl.int32)
-    at = size + tl.cumsum(count, axis=0) - count
-    fits = keep & (at < capacity)
-    tl.store(lists + ROW * capacity + at, row, mask=fits)
-    tl.store(lists + FEATURE_OF * capacity + at, feature, mask=fits)
-    tl.store(lists + VALUE * capacity + at, value.to(tl.int32, bitcast=True), mask=fits)
-    tl.store(lists + NODE * capacity + at, node, mask=fits)
-    if GROUPS:
-        tl.store(lists + GROUP * capacity + at, group, mask=fits)
-        tl.store(lists + HIGH * capacity + at, high.to(tl.int32, bitcast=True), mask=fits)
-        tl.store(lists + LOW * capacity + at, low.to(tl.int32, bitcast=True), mask=fits)
-    return size + tl.sum(count, axis=0)
-
-
-@triton.jit
-def _thin_out(lists, capacity, begin, end, LANES: tl.constexpr):
-    """Of each exclusive group among entries begin ... end - 1 the greatest priority stays.
-
-    Members are neighbours, in the order of the nodes. One looks to either side until it meets a
-    greater priority or the group's end; a loser gets value 0 and no node.
-    """
-    for base in range(begin, end, LANES):
-        i = base + tl.arange(0, LANES)
-        inside = i < end
-        row = tl.load(lists + ROW * capacity + i, mask=inside, other=-1)
-        group = tl.load(lists + GROUP * capacity + i, mask=inside, other=-1)
-        mine = _priority(lists, capacity, i, inside)
-        beaten = group < -1
-        for side in tl.static_range(2):
-            looking = (group >= 0) & ~beaten
-            j = i
-            while tl.max(looking.to(tl.int32), axis=0) > 0:
-                j = j + 1 - 2 * side
-                looking &= (j >= begin) & (j < end)
-                looking &= tl.load(lists + GROUP * capacity + j, mask=looking, other=-1) == group
-                looking &= tl.load(lists + ROW * capacity + j, mask=looking, other=-1) == row
-                theirs = _priority(lists, capacity, j, looking)
-                # A tie goes to the lowest node, which comes first.
-                if side == 0:
-                    beaten |= looking & (theirs > mine)
-                else:
-                    beaten |= looking & (theirs >= mine)
-                looking &= ~beaten
-        tl.store(lists + VALUE * capacity + i, tl.zeros_like(i), mask=beaten)
-        tl.store(lists + NODE * capacity + i, tl.full(i.shape, -1, tl.int32), mask=beaten)
-
-
-@triton.jit
-def _priority(lists, capacity, i, mask):
-    high = tl.load(lists + HIGH * capacity + i, mask=mask, other=0).to(tl.uint32, bitcast=True)
-    low = tl.load(lists + LOW * capacity + i, mask=mask, other=0).to(tl.uint32, bitcast=True)
-    return (high.to(tl.uint64) << 32) | low.to(tl.uint64)
-
-
-@triton.jit
 def draw_survivors(
     key_low, key_high, start,
     tile_row, rows, mask, block_of, blocks, factor, columns, loading, table,
@@ -202,7 +133,7 @@ def draw_survivors(
             node = tl.full((LANES,), -1, tl.int32)
             if FOREST:
                 node = tl.load(node_of + feature, mask=keep, other=-1)
-            size = _append(
+            size = append(
                 lists, capacity, size, keep, its_row, feature, value, node,
                 tl.full((LANES,), -1, tl.int32), high, low, GROUPS,
             )  # fmt: skip
@@ -218,13 +149,13 @@ def draw_survivors(
 
 
 @triton.jit
-def draw_grouped_tops(
+def draw_grouped_roots(
     key_low, key_high, start,
     tile_row, rows, grouped, num_grouped, nodes, factor, columns, loading, table,
     lists, capacity, size,
     ROWS: tl.constexpr, LANES: tl.constexpr, PADDED: tl.constexpr, TRIANGULAR: tl.constexpr,
 ):  # fmt: skip
-    """Append of the nodes that nothing gates but an exclusive group holds those that fire."""
+    """Append of the roots that an exclusive group holds those that fire."""
     total = num_grouped * ROWS
     for begin in range(0, total, LANES):
         i = begin + tl.arange(0, LANES)
@@ -236,12 +167,12 @@ def draw_grouped_tops(
             key_low, key_high, start, tile_row, rows, row, feature, factor, columns, loading,
             table, PADDED, TRIANGULAR,
         )  # fmt: skip
-        size = _append(
+        size = append(
             lists, capacity, size, listed & (value > 0), row, feature, value, node, flags >> 1,
             high, low, True,
         )  # fmt: skip
     tl.debug_barrier()
-    _thin_out(lists, capacity, 0, tl.minimum(size, capacity), LANES)
+    keep_max_priority(lists, capacity, 0, tl.minimum(size, capacity), LANES)
     tl.debug_barrier()
     return size
 
@@ -274,7 +205,7 @@ def draw_children(
     for base in range(0, total, LANES):
         t = base + tl.arange(0, LANES)
         listed = t < total
-        # The last entry that has no more than t children before it is the gate.
+        # The last entry that has no more than t children before it is the parent.
         at = tl.zeros((LANES,), tl.int32) + begin
         behind = tl.zeros((LANES,), tl.int32) + end
         while tl.max(behind - at, axis=0) > 1:
@@ -283,8 +214,8 @@ def draw_children(
             at = tl.where(not_after, middle, at)
             behind = tl.where(not_after, behind, middle)
         row = tl.load(lists + ROW * capacity + at, mask=listed, other=0)
-        gate_node = tl.load(lists + NODE * capacity + at, mask=listed, other=0)
-        gate, child_begin, num_children, its_flags = four_of(nodes, tl.maximum(gate_node, 0))
+        parent_node = tl.load(lists + NODE * capacity + at, mask=listed, other=0)
+        parent, child_begin, num_children, its_flags = four_of(nodes, tl.maximum(parent_node, 0))
         place = t - tl.load(lists + BEFORE * capacity + at, mask=listed, other=0)
         node = tl.where(listed, child_begin + place, 0)
         feature, its_begin, its_children, flags = four_of(nodes, node)
@@ -292,69 +223,19 @@ def draw_children(
             key_low, key_high, start, tile_row, rows, row, feature, factor, columns, loading,
             table, PADDED, TRIANGULAR,
         )  # fmt: skip
-        gate_value = tl.load(lists + VALUE * capacity + at, mask=listed, other=0)
-        mean = tl.load(columns + gate.to(tl.int64) * 4 + 2).to(tl.float32, bitcast=True)
+        parent_value = tl.load(lists + VALUE * capacity + at, mask=listed, other=0)
+        mean = tl.load(columns + parent.to(tl.int64) * 4 + 2).to(tl.float32, bitcast=True)
         scaled = ((flags & 1) != 0) & (value > 0)
-        ratio = tl.math.div_rn(gate_value.to(tl.float32, bitcast=True), tl.where(scaled, mean, 1.0))
+        ratio = tl.math.div_rn(
+            parent_value.to(tl.float32, bitcast=True), tl.where(scaled, mean, 1.0)
+        )
         value = tl.where(scaled, value * ratio, value)
-        size = _append(
+        size = append(
             lists, capacity, size, listed & (value > 0), row, feature, value, node, flags >> 1,
             high, low, GROUPS,
         )  # fmt: skip
     tl.debug_barrier()
     if GROUPS:
-        _thin_out(lists, capacity, end, tl.minimum(size, capacity), LANES)
+        keep_max_priority(lists, capacity, end, tl.minimum(size, capacity), LANES)
         tl.debug_barrier()
     return size
-
-
-@triton.jit
-def _bit_of(lists, capacity, i, mask, words_a_row):
-    """The word and the bit of entries' row and feature, that feature, and the value's bits."""
-    row = tl.load(lists + ROW * capacity + i, mask=mask, other=0)
-    feature = tl.load(lists + FEATURE_OF * capacity + i, mask=mask, other=0)
-    value = tl.load(lists + VALUE * capacity + i, mask=mask, other=0)
-    bit = tl.full(i.shape, 1, tl.uint32) << (feature % 32).to(tl.uint32)
-    return row * words_a_row + feature // 32, bit, feature, value
-
-
-@triton.jit
-def sort_entries(
-    lists, capacity, size, words, words_a_row, in_order, in_order_value,
-    ROWS: tl.constexpr, LANES: tl.constexpr,
-):  # fmt: skip
-    """Sorts the entries whose value is not zero by row and feature: a bit each, then a count of
-    the bits before it. Gives how many there are; ``words + span`` then holds what precedes."""
-    span = ROWS * words_a_row
-    wide: tl.constexpr = 8 * LANES
-    for base in range(0, span, wide):
-        i = base + tl.arange(0, wide)
-        tl.store(words + i, tl.zeros_like(i), mask=i < span)
-    tl.debug_barrier()
-    for base in range(0, size, LANES):
-        i = base + tl.arange(0, LANES)
-        word, bit, feature, value = _bit_of(lists, capacity, i, i < size, words_a_row)
-        tl.atomic_or(
-            words + word,
-            bit.to(tl.int32, bitcast=True),
-            mask=value != 0,
-            sem="relaxed",
-            scope="cta",
-        )
-    tl.debug_barrier()
-    total = 0
-    for base in range(0, span, wide):
-        i = base + tl.arange(0, wide)
-        count = ones(tl.load(words + i, mask=i < span, other=0).to(tl.uint32, bitcast=True))
-        tl.store(words + span + i, total + tl.cumsum(count, axis=0) - count, mask=i < span)
-        total += tl.sum(count, axis=0)
-    tl.debug_barrier()
-    for base in range(0, size, LANES):
-        i = base + tl.arange(0, LANES)
-        word, bit, feature, value = _bit_of(lists, capacity, i, i < size, words_a_row)
-        bits = tl.load(words + word, mask=value != 0, other=0).to(tl.uint32, bitcast=True)
-        at = tl.load(words + span + word, mask=value != 0, other=0) + ones(bits & (bit - 1))
-        tl.store(in_order + at, feature, mask=value != 0)
-        tl.store(in_order_value + at, value.to(tl.float32, bitcast=True), mask=value != 0)
-    tl.debug_barrier()
-    return total

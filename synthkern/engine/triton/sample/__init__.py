@@ -1,0 +1,1 @@
+"""The sampler: factors, screen, exact draw and gather; :mod:`.sampler` is where to begin."""
