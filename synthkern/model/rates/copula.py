@@ -59,7 +59,7 @@ class Loadings:
 
     def __init__(self, plan: Plan, features: torch.Tensor) -> None:
         self._rank = plan.rank
-        # In units of sqrt(2) sigma and negative, for erfc, which keeps a small probability's digits.
+        # In units of sqrt(2) sigma and negative, for erfc, which keeps digits of a small value.
         noise = plan.noise_scale[features].double()
         factor = plan.factor[features, : plan.rank].double()
         unit = -_SQRT_HALF / noise
