@@ -81,8 +81,9 @@ def check_range(
 def check_scaling(forest: Forest, means: torch.Tensor, stds: torch.Tensor) -> None:
     """Raise where a mean that divides is not > 0, or a scaled value may not be finite.
 
-    A scaled value is ``value * (gate value / gate mean)``. It is not finite where the largest values of a feature and of all that scale it, each over its mean,
-    multiply to more than float32 holds.
+    A scaled value is ``value * (gate value / gate mean)``. It may not be finite
+    where the largest values of a feature and of all that scale it, each over its mean, multiply
+    to more than float32 holds.
     """
     if not forest.scales:
         return
