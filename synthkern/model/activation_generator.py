@@ -20,7 +20,7 @@ from synthkern.plan import (
     Correlation,
     Plan,
     check_range,
-    check_scaling_means,
+    check_scaling,
     compile_plan,
 )
 from synthkern.sparse import SparseActivations
@@ -80,7 +80,7 @@ class ActivationGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features = as_int("num_features", num_features, low=1)
-        self.dtype = as_dtype("dtype", dtype)
+        self._dtype = as_dtype("dtype", dtype)
         self.use_sparse_tensors = as_bool("use_sparse_tensors", use_sparse_tensors)
         self._handed: dict[str, tuple[torch.Tensor, int]] = {}
         numbers = {
@@ -117,7 +117,7 @@ class ActivationGenerator(nn.Module):
         forests = [modifier.forest for modifier in fused]
         plan = compile_plan(self.num_features, p, mean, std, correlation, forests)
         for hierarchy in later:
-            check_scaling_means(hierarchy.forest, plan.mean)
+            check_scaling(hierarchy.forest, plan.mean, plan.std)
         check_range(plan.mean, plan.std, self.dtype)
         self._plan = plan.to(device)
         self._modifiers, self._rest, self._correlation = modifiers, rest, correlation
@@ -193,6 +193,17 @@ class ActivationGenerator(nn.Module):
     @device.setter
     def device(self, device: torch.device | str) -> None:
         self.to(as_device("device", device))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of dense and COO samples. Another may be assigned that holds the largest magnitude."""
+        return self._dtype
+
+    @dtype.setter
+    def dtype(self, value: torch.dtype | str) -> None:
+        dtype = as_dtype("dtype", value)
+        check_range(self.plan.mean, self.plan.std, dtype)
+        self._dtype = dtype
 
     @property
     def firing_probabilities(self) -> torch.Tensor:
@@ -380,7 +391,7 @@ class ActivationGenerator(nn.Module):
         dtype = as_dtype("dtype", moved.dtype)
         check_range(self.plan.mean, self.plan.std, dtype)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.dtype = dtype
+        self._dtype = dtype
         plan = self.plan.to(moved.device)
         if plan is not self._plan:
             self._plan, self._handed = plan, {}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from synthkern import engine
-from synthkern._checks import as_float, as_int, check_tensor
+from synthkern._checks import as_float, as_int, check_finite, check_tensor
 from synthkern.engine.autograd import gather_entries
 from synthkern.model.orthogonalize import check_settings, orthogonalize_embeddings
 from synthkern.model.ownership import own, runs_own
@@ -96,7 +96,7 @@ class FeatureDictionary(nn.Module):
             bias: [D], of the same dtype and on the same device.
 
         Raises:
-            ValueError: for another shape, dtype or device.
+            ValueError: for another shape, dtype or device, NaN or infinity.
         """
         check_tensor("feature_vectors", feature_vectors)
         check_tensor("bias", bias)
@@ -116,6 +116,8 @@ class FeatureDictionary(nn.Module):
                 f"bias must be {feature_vectors.dtype} on {feature_vectors.device} as "
                 f"feature_vectors, got {bias.dtype} on {bias.device}"
             )
+        check_finite("feature_vectors", feature_vectors)
+        check_finite("bias", bias)
         dictionary = cls.__new__(cls)
         nn.Module.__init__(dictionary)
         dictionary.num_features, dictionary.hidden_dim = feature_vectors.shape

@@ -48,8 +48,7 @@ def compile_plan(
     factor, noise, rank, triangular = _copula(correlation, n)
     check_range(means, stds)
     for forest in forests:
-        check_scaling_means(forest, means)
-        check_scaled_range(forest, means, stds)
+        check_scaling(forest, means, stds)
     padding = -factor.shape[1] % LANES
     return Plan(
         probability=p,
@@ -79,14 +78,16 @@ def check_range(
         )
 
 
-def check_scaled_range(forest: Forest, means: torch.Tensor, stds: torch.Tensor) -> None:
-    """Raise where a scaled value, ``value * (parent value / parent mean)``, may not be finite.
+def check_scaling(forest: Forest, means: torch.Tensor, stds: torch.Tensor) -> None:
+    """Raise where a mean that divides is not > 0, or a scaled value may not be finite.
 
-    That is where the largest values of a feature and of all that scale it, each over its mean,
-    multiply to more than float32 holds.
+    A scaled value is ``value * (parent value / parent mean)``. It may not be finite
+    where the largest values of a feature and of all that scale it, each over its mean, multiply
+    to more than float32 holds.
     """
     if not forest.scales:
         return
+    check_scaling_means(forest, means)
     features = forest.feature.long()
     largest = _largest(means, stds)[features]
     for level in forest.levels()[1:]:

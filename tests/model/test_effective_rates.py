@@ -220,3 +220,48 @@ def test_magnitudes_whose_tail_no_word_reaches() -> None:
     found = rates(2, torch.ones(2), torch.ones(2), torch.tensor([-6.4, 6.4]), [])
     assert found.probabilities.tolist() == [0.0, 1.0]
     assert not found.standard_errors.any()
+
+
+def one_factor(loadings: list[float], kind: torch.dtype = torch.float64) -> Any:
+    f = torch.tensor(loadings, dtype=torch.float64)
+    return synthetic.LowRankCorrelationMatrix(f[:, None].to(kind), (1 - f**2).to(kind))
+
+
+@pytest.mark.parametrize(
+    ("p", "loadings", "exclusive"),
+    [
+        ([1.0, 1e-8, 1e-8], [0.1, 0.1, -0.1], False),  # float32's 1 + erf is 0
+        ([1.0, 1e-6, 1e-6], [0.1, 0.9999, -0.9999], False),  # no draw is as extreme
+        ([0.3, 1e-6, 0.2], [0.9999, 0.9999, -0.5], False),
+        ([1.0, 1.0, 1e-5], [0.0, 0.5, 0.99999], True),  # a sibling that no draw shows
+        ([6e-5, 0.5, 9e-6], [0.7, -0.1, 0.7], True),
+        ([9e-5, 2e-5, 9e-5], [0.5, 0.1, 0.7], True),
+    ],
+)
+def test_rare_features_are_within_their_errors(
+    p: list[float], loadings: list[float], exclusive: bool
+) -> None:
+    tree = Node(0, [Node(1), Node(2)], mutually_exclusive_children=exclusive)
+    modifier = synthetic.hierarchy_modifier(tree)
+    args = 3, torch.tensor(p), 0.0, 1.0, modifier, one_factor(loadings)
+    generator = synthetic.ActivationGenerator(*args)
+    result = synthetic.effective_firing_probabilities(generator)
+    plan, factor = generator.plan, torch.linspace(-7, 7, 200_001, dtype=torch.float64)
+    weight = (-factor.square() / 2).exp()
+    level = plan.factor[:, :1].double() * factor - plan.threshold.double()[:, None]
+    own = torch.special.ndtr(level / plan.noise_scale.double()[:, None])
+    exact = Gating(plan.forests[0]).active(own) @ weight / weight.sum()
+    off = (result.probabilities - exact).abs()
+    assert bool((off <= 2 * result.standard_errors + 1e-15).all()), (off, result.standard_errors)
+    assert bool((result.standard_errors <= 2e-10 + 1.1 * plan.probability.double()).all())
+
+
+def test_a_diagonal_within_roundings_of_half_precision() -> None:
+    copula = one_factor([0.6, 0.6], torch.bfloat16)
+    copula = copula._replace(correlation_diag=copula.correlation_diag * 1.02)
+    generator = synthetic.ActivationGenerator(2, 0.01, correlation_matrix=copula)
+    result = synthetic.effective_firing_probabilities(generator)
+    count = 2**20
+    fired = generator.sample_sparse(count, seed=1).indices.bincount(minlength=2) / count
+    assert float((fired - result.probabilities).abs().max()) < 5 * (0.01 / count) ** 0.5
+    assert float((result.probabilities - 0.01).abs().min()) > 1e-4

@@ -15,7 +15,11 @@ def test_magnitudes_that_the_dtype_cannot_hold(mean: float, std: float) -> None:
         synthetic.ActivationGenerator(4, 0.5, std, mean, dtype="float16")
     world = synthetic.ActivationGenerator(4, 0.5, std, mean)
     before = world.sample(9, seed=1)
-    for narrow in (world.half, lambda: world.to(torch.float16)):
+    for narrow in (
+        world.half,
+        lambda: world.to(torch.float16),
+        lambda: setattr(world, "dtype", torch.float16),
+    ):
         with pytest.raises(ValueError, match=message):
             narrow()
         assert torch.equal(world.sample(9, seed=1), before)
@@ -45,10 +49,20 @@ def chain(depth: int) -> synthetic.HierarchyNode:
 def test_scaling_that_overflows(
     depth: int, mean: list[float], std: list[float], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
-        synthetic.ActivationGenerator(
-            depth + 1, 0.9, std, mean, synthetic.hierarchy_modifier(chain(depth))
-        )
+    trees = synthetic.hierarchy_modifier(chain(depth))
+    for modifiers in (trees, [lambda x: x, trees]):
+        with pytest.raises(ValueError, match=message):
+            synthetic.ActivationGenerator(depth + 1, 0.9, std, mean, modifiers)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_vectors_that_are_not_finite(bad: float) -> None:
+    given = torch.ones(2, 3), torch.ones(3)
+    for value, name in zip(given, ("feature_vectors", "bias"), strict=True):
+        value.flatten()[1] = bad
+        with pytest.raises(ValueError, match=f"^{name} must be finite, got {bad}"):
+            synthetic.FeatureDictionary.from_vectors(*given)
+        value.flatten()[1] = 1
 
 
 def test_scaling_by_tiny_means_that_stays_finite() -> None:

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from synthkern._checks import as_int, as_seed
 from synthkern.model.activation_generator import ActivationGenerator, as_activations, as_entries
 from synthkern.model.ownership import draw_from, has_positions, sampler_of
-from synthkern.model.rates.copula import Loadings, chance_above_zero, draw_factors, resolution
+from synthkern.model.rates.copula import Loadings, draw_factors, resolution
 from synthkern.model.rates.gating import Gating
 from synthkern.plan import Forest, Plan
 
@@ -19,6 +19,15 @@ from synthkern.plan import Forest, Plan
 _REPLICATES = 8
 
 _FACTOR_DRAWS = 2**14
+#: What so many draws carry, replicates do not lack alike.
+_FEW = 1000
+
+#: What float32 leaves of a gated probability, relative to it.
+_ROUNDING = 1e-6
+
+#: In place of zero in a divisor.
+_TINY = 1e-300
+
 _SAMPLES = 2**18
 _BATCH = 2**13
 
@@ -91,7 +100,7 @@ def rates_of(
     """Rates of a plan on the CPU, low-rank or independent, whose forests share no feature."""
     # What the stream does: without a copula probabilities are multiples of 2**-40.
     base = plan.probability.double() if plan.rank else plan.fire_below.double() / 2.0**40
-    probabilities = base * chance_above_zero(plan.mean, plan.std)
+    probabilities = Loadings(plan, torch.arange(plan.num_features, device="cpu")).marginal(base)
     errors = torch.zeros_like(probabilities)
     if not plan.rank:
         only = draw_factors(0, 0, seed)
@@ -99,7 +108,6 @@ def rates_of(
             features = forest.feature.long()
             probabilities[features] = ForestRates(plan, forest).mean(base[features], only)
         return EffectiveFiringProbabilities(probabilities, errors, "closed form", 0)
-    # A rate that is gated besides is off by less: each step of the way is a probability.
     errors = resolution(base)
     each = max(2, draws // _REPLICATES)
     with tqdm(
@@ -107,16 +115,14 @@ def rates_of(
     ) as progress:
         for forest in plan.forests:
             features, rates = forest.feature.long(), ForestRates(plan, forest)
-            means = []
+            sums = []
             for replicate in range(_REPLICATES):
                 factors = draw_factors(plan.rank, each, (seed * _REPLICATES + replicate) % 2**63)
-                means.append(rates.mean(base[features], factors))
+                sums.append(rates.sums(base[features], factors))
                 progress.update()
-            drawn = torch.stack(means)
-            exact = (forest.parent < 0) & (forest.group < 0)
-            probabilities[features] = torch.where(exact, probabilities[features], drawn.mean(dim=0))
-            scatter = drawn.std(dim=0) / _REPLICATES**0.5
-            errors[features] = errors[features].hypot(torch.where(exact, 0.0, scatter))
+            probabilities[features], errors[features] = rates.estimate(
+                base[features], errors[features], torch.stack(sums)
+            )
     return EffectiveFiringProbabilities(
         probabilities, errors, "Monte Carlo over factors", each * _REPLICATES
     )
@@ -128,13 +134,72 @@ class ForestRates:
     def __init__(self, plan: Plan, forest: Forest) -> None:
         self.loadings = Loadings(plan, forest.feature.long())
         self.gating = Gating(forest)
+        self._forest = forest
+        self._free = (forest.parent < 0) & (forest.group < 0)
 
     def mean(self, probability: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-        """Mean rates [K] float64 from base probabilities [K], over draws of factors [rank, M]."""
-        total = torch.zeros_like(probability)
+        """Rates [K] float64 from base probabilities [K], by draws of factors [rank, M]."""
+        share, reference, _ = self._shares(self.sums(probability, factors))
+        return share * self.loadings.marginal(probability)[reference]
+
+    def sums(self, probability: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        """Over the draws, [4, K]: own activity and what gating leaves of it, then their squares."""
+        total = torch.zeros(4, len(probability), dtype=torch.float64, device="cpu")
         for own in self.loadings.own_activity(probability, factors):
-            total += self.gating.active(own).sum(dim=1, dtype=torch.float64)
-        return total / factors.shape[1]
+            for place, part in enumerate((own, self.gating.active(own))):
+                total[place] += part.sum(dim=1, dtype=torch.float64)
+                norm = torch.linalg.vector_norm(part, dim=1, dtype=torch.float64)
+                total[place + 2] += norm.square()
+        return total
+
+    def estimate(
+        self, probability: torch.Tensor, resolution: torch.Tensor, replicates: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rates [K] and their standard errors [K], from the sums [R, 4, K] of R replicates.
+
+        Beside the replicates' scatter an error holds what the draws do not resolve, which all
+        replicates lack alike: of the reference, of the rate itself, and of exclusive siblings.
+        """
+        total = replicates.sum(dim=0)
+        share, reference, draws = self._shares(total)
+        marginal = self.loadings.marginal(probability)
+        rate, most = share * marginal[reference], marginal[reference]
+        residual = replicates[:, 1] - share * replicates[:, 0, reference]
+        scatter = residual.std(dim=0) * len(replicates) ** 0.5 / (total[0, reference] + _TINY)
+        # As if counted, with half a count more: what few draws agree on is not certain.
+        guess = (share * draws[0, reference] + 0.5) / (draws[0, reference] + 1)
+        unresolved = _unresolved(draws)
+        counted = (guess * (1 - guess)).sqrt() * unresolved[0, reference]
+        # A sibling takes at most half of what fires with it; one that many draws carry scatters.
+        rare = torch.where(draws[0] < _FEW, marginal * unresolved[0], 0.0)
+        crowd = self._forest.group_totals(rare) / 2
+        crowd = torch.minimum(crowd[self.gating.least_above(-crowd)], most)
+        # A step of the way that is off shifts the rate by as much, relative to it.
+        relative = resolution / (marginal + _TINY)
+        relative = relative[self.gating.least_above(-relative)].add(_ROUNDING)
+        error = (most * scatter).hypot(most * counted).hypot(rate * unresolved[1])
+        error = error.hypot(rate * relative).hypot(crowd)
+        return rate, torch.where(self._free, resolution, error)
+
+    def _shares(self, sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rates as shares [K] of a marginal probability, which is known; the node that it is of;
+        and how many draws carry own and gated activity, [2, K].
+
+        A rare feature that follows the factors closely fires in few draws or none. Of a node and
+        its ancestors the one of fewest draws is the reference, and the draws only say how the
+        others act where it fires. A half stands for what no draw tells.
+        """
+        draws = (sums[:2].square() / (sums[2:] + _TINY)).clamp(min=1)
+        reference = self.gating.least_above(draws[0])
+        share = (sums[1] + _TINY / 2) / (sums[0, reference] + _TINY)
+        return torch.where(self._free, 1.0, share), reference, draws
+
+
+def _unresolved(draws: torch.Tensor) -> torch.Tensor:
+    """The relative error of a sum that so many draws carry: 1 / sqrt(draws) of few, as of
+    independent ones; of many less, since a sequence's error falls faster.
+    """
+    return draws.rsqrt() / (1 + draws / 100)
 
 
 def _counted(

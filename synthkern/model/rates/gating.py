@@ -10,6 +10,8 @@ import torch
 
 from synthkern.plan import Forest
 
+_LARGEST_IN_FLOAT32 = 32
+
 
 class Gating:
     """Probabilities that the nodes of a forest are active after gating and exclusion.
@@ -42,11 +44,23 @@ class Gating:
         """
         active = own.clone()
         for members in self.groups:
-            active[members] = _survivors(own[members])
+            several = own[members]
+            # float32 rounds every factor 1 - own by up to 3e-8, equal ones all alike.
+            if members.shape[1] > _LARGEST_IN_FLOAT32:
+                several = several.double()
+            active[members] = _survivors(several).to(own.dtype)
         # Products over all ancestors, of which every round takes twice as many.
         for first, ancestor in self._ancestors:
             active[first:] *= active[ancestor]
         return active
+
+    def least_above(self, value: torch.Tensor) -> torch.Tensor:
+        """Which of a node and its ancestors has the least of the values [K]: [K] nodes."""
+        least = torch.arange(len(value), device="cpu")
+        for first, ancestor in self._ancestors:
+            above, own = least[ancestor], least[first:]
+            least[first:] = torch.where(value[above] < value[own], above, own)
+        return least
 
 
 def _survivors(own: torch.Tensor) -> torch.Tensor:
