@@ -20,8 +20,7 @@ import torch
 from synthkern._checks import as_bool, as_device, as_int
 from synthkern.suite.bars import Bars
 from synthkern.suite.database import PlannedRun, Run, RunDatabase
-from synthkern.suite.plan import only as chosen_by
-from synthkern.suite.plan import plan_runs
+from synthkern.suite.plan import plan_runs, select_runs
 from synthkern.suite.suite import Suite, load_suite
 from synthkern.suite.worker import STOP, Job
 
@@ -85,7 +84,7 @@ def run_suite(
     as_bool("share_batches", share_batches)
     as_bool("retry_failed", retry_failed)
     planned = plan_runs(suite)
-    chosen = chosen_by(planned, only)
+    chosen = select_runs(planned, only)
     directory = Path(directory)
     database = RunDatabase(directory, create=True)
     database.add(suite.name, suite.to_dict(), planned)

@@ -206,7 +206,7 @@ def test_suites_have_their_own_published_values(tmp_path: Path) -> None:
 
 
 def test_long_tracebacks_keep_their_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("synthkern.suite.report.embedded._ERRORS", 2000)
+    monkeypatch.setattr("synthkern.suite.report.payload._ERRORS", 2000)
     database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",))
     long, short_, _ = database.runs()
     database.fail(long.key, "x" * 5000 + "the end")

@@ -9,7 +9,7 @@ from pathlib import Path
 from synthkern.plots.figure import plotly
 from synthkern.storage.files import write_atomically
 from synthkern.suite.report.contents import ReportData
-from synthkern.suite.report.embedded import as_script, embedded
+from synthkern.suite.report.payload import as_script, page_payload
 
 #: In the order in which they are run.
 _SCRIPTS = ("elements.js", "tables.js", "results.js", "figures.js", "runs.js", "start.js")
@@ -38,7 +38,7 @@ def page(contents: ReportData) -> str:
     return string.Template(_read("page.html")).substitute(
         style=_read("page.css"),
         library=library,
-        data=as_script(embedded(contents)),
+        data=as_script(page_payload(contents)),
         script="\n".join(_read(name) for name in _SCRIPTS),
     )
 

@@ -22,7 +22,7 @@ from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd, finite_metric
 _ERRORS, _ERROR = 1_000_000, 400
 
 
-def embedded(contents: ReportData) -> dict[str, Any]:
+def page_payload(contents: ReportData) -> dict[str, Any]:
     """All that the page shows."""
     return {
         "directory": contents.directory.resolve().name,
