@@ -12,7 +12,7 @@ from places import ROOT
 PACKAGE = ROOT / "synthkern"
 
 #: Modules that every room may use; they use none.
-COMMON = ("_checks", "_version", "_warnings")
+COMMON = ("_checks", "_table", "_version", "_warnings")
 
 
 @cache

@@ -62,7 +62,7 @@ def add_bench_command(commands: Any) -> None:
 def _bench(options: argparse.Namespace) -> int:
     out = as_optional_path("--out", options.out)
     files = [as_path("--sae", file) for file in options.sae]
-    suite = _with_own_saes(load_suite(options.suite), files)
+    suite = _with_plugins(load_suite(options.suite), files)
     directory = out or Path(f"bench-{suite.name}")
     runs = run_suite(
         suite,
@@ -81,7 +81,7 @@ def _bench(options: argparse.Namespace) -> int:
     return 1 if states["failed"] else 0
 
 
-def _with_own_saes(suite: Suite, files: list[Path]) -> Suite:
+def _with_plugins(suite: Suite, files: list[Path]) -> Suite:
     saes = {
         name: SuiteSAE(name, file.resolve()) for file in files for name in load_architectures(file)
     }

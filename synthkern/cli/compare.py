@@ -12,7 +12,7 @@ from synthkern.storage.paths import as_path
 from synthkern.suite.comparison import compare_directories, compare_saes
 from synthkern.suite.comparison_text import comparison_text
 from synthkern.suite.database import Run, RunDatabase
-from synthkern.suite.plan import only, parse_filter
+from synthkern.suite.plan import parse_filter, select_runs
 from synthkern.suite.summary import place_name
 
 
@@ -93,7 +93,7 @@ def _runs(directory: Path, suite: str | None, words: Sequence[str]) -> list[Run]
     if not words:
         return runs
     try:
-        chosen = {run.key for run in only(runs, words)}
+        chosen = {run.key for run in select_runs(runs, words)}
     except ValueError as error:
         raise ValueError(f"{directory}: {error}") from error
     return [run for run in runs if run.key in chosen]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from synthkern._table import text_table
 from synthkern.cli.arguments import world_or_source
 from synthkern.model.description import describe_world
 from synthkern.model.synthetic_model import SyntheticModel
@@ -42,7 +43,10 @@ def _describe(options: argparse.Namespace) -> int:
 
 def _presets(options: argparse.Namespace) -> int:
     del options
+    rows = []
     for name in PRESETS:
-        cfg, about = SyntheticModelConfig.preset(name), ABOUT[name]
-        print(f"{name:<22}{cfg.num_features:>10,} features {cfg.hidden_dim:>5} dimensions  {about}")
+        cfg = SyntheticModelConfig.preset(name)
+        sizes = f"{cfg.num_features:,} features", f"{cfg.hidden_dim} dimensions"
+        rows.append((name, *sizes, ABOUT[name]))
+    print("\n".join(text_table(rows, "<>><")))
     return 0

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from synthkern._table import text_table
 from synthkern.cli.arguments import as_count, world_or_source
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
@@ -107,12 +108,12 @@ def source_beside(folder: Path, source: str) -> str:
 
 def table(result: SyntheticDataEvalResult) -> str:
     """The figures of an evaluation and their standard errors, a line each."""
-    lines = [f"{'figure':<28}{'value':>12}{'standard error':>18}"]
+    rows = [("figure", "value", "standard error")]
     for name, value in result.to_log_dict().items():
         if name.startswith("standard_errors/"):
             continue
         error = result.standard_errors.get(name)
         shown = "" if error is None else f"{error:.2g}"
         number = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-        lines.append(f"{name:<28}{number:>12}{shown:>18}")
-    return "\n".join(lines)
+        rows.append((name, number, shown))
+    return "\n".join(text_table(rows, "<"))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from synthkern import _core
+from synthkern._table import text_table
 from synthkern._version import __version__
 from synthkern.engine import BACKENDS, backend_for
 from synthkern.stream import STREAM_VERSION
@@ -45,7 +46,5 @@ def _info(options: argparse.Namespace) -> int:
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.system()}",
     }
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        print(f"{name:<{width}}  {value}")
+    print("\n".join(text_table([(name, str(value)) for name, value in rows.items()], "<<")))
     return 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from synthkern._table import text_table
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.build import build_correlation, build_generator, build_hierarchy
 from synthkern.model.rates import EffectiveFiringProbabilities, effective_firing_probabilities
@@ -83,10 +84,7 @@ class WorldDescription:
     requested: torch.Tensor
 
     def __str__(self) -> str:
-        rows = [_TITLES, *(level.cells() for level in self.levels)]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(_TITLES))]
-        lines = ["  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows]
-        rule = "  ".join("-" * width for width in widths)
+        table = text_table([_TITLES, *(level.cells() for level in self.levels)], rule=True)
         how = f"effective rates: {self.rates.method}"
         if self.rates.num_samples:
             known = self.rates.probabilities > 0
@@ -97,7 +95,7 @@ class WorldDescription:
             f"{self.num_features:,} features in {self.hidden_dim:,} dimensions; "
             f"L0 {l0:.2f}, {l0 / self.hidden_dim:.4f} for each dimension"
         )
-        return "\n".join([head, how, "", lines[0], rule, *lines[1:]])
+        return "\n".join([head, how, "", *table])
 
 
 def describe_world(

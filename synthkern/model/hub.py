@@ -43,7 +43,7 @@ def download_files(
             of a file is never taken for the whole.
     """
     require_client()
-    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
     prefix = "" if folder is None else f"{folder}/"
     commit = revision
@@ -57,7 +57,8 @@ def download_files(
         directory = path.parent
     for name in optional:
         known = try_to_load_from_cache(repo_id, prefix + name, revision=commit)
-        if known is not _CACHED_NO_EXIST or force_download:
+        # A path, None where nothing is known, and else a mark that the commit lacks the file.
+        if known is None or isinstance(known, str) or force_download:
             try:
                 _download(repo_id, prefix + name, commit, force_download)
             except FileNotFoundError:

@@ -83,11 +83,11 @@ def plan_runs(suite: Suite) -> list[PlannedRun]:
 
 
 def parse_filter(text: str) -> list[str]:
-    """The words for :func:`only` in a text, separated by commas."""
+    """The words for :func:`select_runs` in a text, separated by commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def only(runs: Sequence[PlannedRun], words: Iterable[str]) -> list[PlannedRun]:
+def select_runs(runs: Sequence[PlannedRun], words: Iterable[str]) -> list[PlannedRun]:
     """The runs that words choose: names of worlds, SAEs and architectures, "l0=25", "seed=3".
 
     Words about the same thing are alternatives; a run must fit one of each thing spoken of.

@@ -21,8 +21,7 @@ from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import check_writable_folder
 from synthkern.suite.bars import Bars
 from synthkern.suite.database import PlannedRun, Run, RunDatabase
-from synthkern.suite.plan import only as chosen_by
-from synthkern.suite.plan import plan_runs
+from synthkern.suite.plan import plan_runs, select_runs
 from synthkern.suite.suite import Suite, load_suite
 from synthkern.suite.worker import RUNS_FOLDER, STOP, Job
 from synthkern.suite.worlds import WORLDS_FOLDER
@@ -88,7 +87,7 @@ def run_suite(
     as_bool("share_batches", share_batches)
     as_bool("retry_failed", retry_failed)
     planned = plan_runs(suite)
-    chosen = chosen_by(planned, only)
+    chosen = select_runs(planned, only)
     database = RunDatabase(folder, create=True)
     database.add(suite.name, suite.to_dict(), planned)
     keys = {run.key for run in chosen}

@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
+from synthkern._table import text_table
 from synthkern.suite.published import Published
 from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd, last_line
 
@@ -127,28 +128,27 @@ def layout(rows: Sequence[_Row], headings: Mapping[str, str], width: int) -> Ite
     for number, block in enumerate(blocks):
         if number:
             yield ""
-        yield from _block(rows, {column: headings[column] for column in block}, names, widths)
+        yield from _block(rows, {column: headings[column] for column in block}, names)
 
 
-def _block(
-    rows: Sequence[_Row], headings: Mapping[str, str], names: int, widths: Mapping[str, int]
-) -> Iterator[str]:
-    def line(name: str, texts: Sequence[str]) -> str:
-        cells = [f"{text:>{widths[column]}}" for column, text in zip(headings, texts, strict=True)]
-        return _GAP.join([f"{name:<{names}}", *cells]).rstrip()
-
-    parts = [heading.split("\n") for heading in headings.values()]
-    if any(len(part) > 1 for part in parts):
-        yield line("", [part[0] if len(part) > 1 else "" for part in parts])
-    yield line("", [part[-1] for part in parts])
-    for name, texts in rows:
-        shown = [texts.get(column, "") for column in headings]
-        if not any(shown):
-            continue
-        if len(name) > names:
+def _block(rows: Sequence[_Row], headings: Mapping[str, str], names: int) -> Iterator[str]:
+    heads = [("", *line) for line in zip(*map(_two_lines, headings.values()), strict=True)]
+    shown = [(name, [texts.get(column, "") for column in headings]) for name, texts in rows]
+    shown = [(name, texts) for name, texts in shown if any(texts)]
+    short = [name if len(name) <= names else "" for name, _ in shown]
+    cells = [(f"{name:<{names}}", *texts) for name, (_, texts) in zip(short, shown, strict=True)]
+    heads = heads if any(heads[0]) else heads[1:]
+    lines = text_table([*heads, *cells], "<")
+    yield from lines[: len(heads)]
+    for (name, _), kept, line in zip(shown, short, lines[len(heads) :], strict=True):
+        if not kept:
             yield name
-            name = ""
-        yield line(name, shown)
+        yield line
+
+
+def _two_lines(heading: str) -> tuple[str, str]:
+    above, _, below = heading.rpartition("\n")
+    return above, below
 
 
 def _states(group: Group) -> Iterator[str]:

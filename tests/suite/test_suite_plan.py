@@ -12,7 +12,7 @@ from small_training import small_world
 
 import synthkern as synthetic
 from synthkern.suite.database import PlannedRun
-from synthkern.suite.plan import only, parse_filter, plan_runs
+from synthkern.suite.plan import parse_filter, plan_runs, select_runs
 from synthkern.suite.suite import Suite
 
 TWO = {"A": "topk", "B": "batchtopk"}
@@ -23,14 +23,14 @@ def key(**changes: Any) -> str:
     return run.key
 
 
-def places(runs: list[PlannedRun]) -> list[tuple[str, float | None, int, str]]:
+def suite_runs(runs: list[PlannedRun]) -> list[tuple[str, float | None, int, str]]:
     return [(run.world, run.l0, run.seed, run.sae) for run in runs]
 
 
 def test_runs_are_in_order_and_ask_for_their_l0() -> None:
     saes = {"A": "topk", "J": "jumprelu", "M": "matching_pursuit"}
     runs = plan_runs(small_suite(saes=saes, l0=[3, 4]))
-    assert places(runs) == [
+    assert suite_runs(runs) == [
         ("small", l0, seed, sae) for l0 in (3, 4) for seed in (0, 1) for sae in saes
     ]
     assert [run.config["sae"].get("k") for run in runs[:3]] == [3, None, None]
@@ -58,7 +58,7 @@ def test_an_architecture_that_no_l0_can_be_asked_of_is_done_once(tmp_path: Path)
     saes = {"A": "topk", "P": {"architecture": "plain-without-l0", "file": "plain.py"}}
     suite = small_suite(saes=saes, l0=[3, 4])
     own = Suite.from_dict({**vars(suite), "saes": saes, "published": []}, tmp_path)
-    assert places(plan_runs(own)) == [
+    assert suite_runs(plan_runs(own)) == [
         ("small", 3, 0, "A"),
         ("small", None, 0, "P"),
         ("small", 3, 1, "A"),
@@ -133,15 +133,18 @@ def test_a_key_follows_the_files_of_a_saved_world_and_an_sae(tmp_path: Path) -> 
 
 def test_words_choose_runs() -> None:
     runs = plan_runs(small_suite(saes=TWO, l0=[3, 4]))
-    assert only(runs, []) == runs
-    assert places(only(runs, ["B", "l0=3"])) == [("small", 3, 0, "B"), ("small", 3, 1, "B")]
-    assert places(only(runs, ["topk", "batchtopk", "seed=1", "l0=4"])) == [
+    assert select_runs(runs, []) == runs
+    assert suite_runs(select_runs(runs, ["B", "l0=3"])) == [
+        ("small", 3, 0, "B"),
+        ("small", 3, 1, "B"),
+    ]
+    assert suite_runs(select_runs(runs, ["topk", "batchtopk", "seed=1", "l0=4"])) == [
         ("small", 4, 1, "A"),
         ("small", 4, 1, "B"),
     ]
-    assert only(runs, ["small"]) == runs
+    assert select_runs(runs, ["small"]) == runs
     with pytest.raises(ValueError, match=r"must name some of A, B, .*; got 'l0=5'"):
-        only(runs, ["A", "l0=5"])
+        select_runs(runs, ["A", "l0=5"])
     assert parse_filter(" A b,, seed=1 ,") == ["A b", "seed=1"]
 
 

@@ -81,7 +81,6 @@ def test_runs_are_those_of_the_database(tmp_path: Path) -> None:
         assert found[name] == [getattr(run, name) for run in runs]
     for name in ("suite", "world", "sae", "code_version", "stream_version", "hardware", "error"):
         assert in_rows(found[name]) == [getattr(run, name) for run in runs]
-    assert in_rows(found["hardware_in_words"]) == ["made up, threads 2"] * 36
     assert [config_of(found, number) for number in range(36)] == [run.config for run in runs]
 
 
@@ -139,7 +138,6 @@ def test_names_are_data_and_nothing_else(tmp_path: Path, name: str) -> None:
     found = page_of(tmp_path)
     data = found.data
     assert data["names"] == {"saes": [name], "hardware": [name, "made up, threads 2"]}
-    assert data["suites"] == [{"name": f"s {name}", "about": "made up"}]
     assert in_rows(data["runs"]["world"]) == [f"w {name}"] * 2
     assert in_rows(data["runs"]["error"]) == [f"Error: {name}", None]
     assert [config_of(data["runs"], number) for number in (0, 1)] == [
@@ -147,6 +145,9 @@ def test_names_are_data_and_nothing_else(tmp_path: Path, name: str) -> None:
     ]
     # The tags are those of a page without any name.
     plain = fill(tmp_path / "plain", saes=("A",), l0s=(6.0,), seeds=(0, 1))
+    done = plain.runs()[0]
+    plain.start(done.key, "B", 1, {"cpu": "C"})
+    plain.fail(done.key, "Error: D")
     assert found.tags == page_of(plain.path.parent).tags
     assert found.scripts[1].isascii()
     assert not set("<>&") & set(found.scripts[1])
@@ -202,11 +203,10 @@ def test_suites_have_their_own_published_values(tmp_path: Path) -> None:
         ("one", ["a made-up paper"]),
         ("two", []),
     ]
-    assert data["suites"] == [{"name": "one", "about": "made up"}, {"name": "two", "about": ""}]
 
 
 def test_long_tracebacks_keep_their_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("synthkern.suite.report.embedded._ERRORS", 2000)
+    monkeypatch.setattr("synthkern.suite.report.payload._ERRORS", 2000)
     database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",))
     long, short_, _ = database.runs()
     database.fail(long.key, "x" * 5000 + "the end")

@@ -14,9 +14,9 @@ from made_up_runs import WORLD, fill, outcome
 from synthkern.suite.database import LATENT_COLUMNS, Run, RunDatabase
 from synthkern.suite.report import check_images, read_report_data, write_images
 from synthkern.suite.report.contents import in_words
-from synthkern.suite.report.embedded import embedded
 from synthkern.suite.report.figures import KINDS, figures
 from synthkern.suite.report.images import drawn
+from synthkern.suite.report.payload import page_payload
 from synthkern.suite.summary import TABLE_METRICS, summarize_directory
 from synthkern.training import TrainingHistory
 
@@ -25,7 +25,7 @@ PLACE = ("made-up", WORLD)
 
 def figure_of(directory: Path, kind: str, l0: float | None = None, world: str = WORLD) -> Any:
     """The one figure of a kind and a place, as the page has it."""
-    data = embedded(read_report_data(directory))
+    data = page_payload(read_report_data(directory))
     (found,) = (
         figure
         for figure in data["figures"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import string
 from importlib import resources
 from pathlib import Path
+
+import jinja2
 
 from synthkern.plots.figure import plotly
 from synthkern.storage.files import check_writable_file, write_atomically
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.suite.report.contents import ReportData
-from synthkern.suite.report.embedded import as_script, embedded
+from synthkern.suite.report.payload import page_facts, page_payload
 
 #: In the order in which they are run.
 _SCRIPTS = ("elements.js", "tables.js", "results.js", "figures.js", "runs.js", "start.js")
@@ -36,11 +37,15 @@ def write_page(contents: ReportData, path: AnyPath) -> None:
 def page(contents: ReportData) -> str:
     """The page's HTML."""
     library: str = plotly("offline").get_plotlyjs()
-    # What is put in is not looked at again, so that no name can be taken for a placeholder.
-    return string.Template(_read("page.html")).substitute(
+    # Every text of the data is escaped, in elements and in the script's JSON.
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    return environment.from_string(_read("page.html")).render(
         style=_read("page.css"),
         library=library,
-        data=as_script(embedded(contents)),
+        directory=contents.directory.resolve().name,
+        facts=page_facts(contents),
+        data=page_payload(contents),
         script="\n".join(_read(name) for name in _SCRIPTS),
     )
 

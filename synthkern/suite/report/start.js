@@ -1,46 +1,5 @@
 // What is shown at first, and what the choices at the top change.
 
-function showFacts(data) {
-  const runs = data.runs;
-  const states = ["done", "running", "failed", "pending"]
-    .map((name) => [name, runs.state.filter((state) => runs.states[state] === name).length])
-    .filter(([, count]) => count);
-  const fact = (name, ...values) =>
-    element("div", {}, element("dt", {}, name), values.map((value) => element("dd", {}, value)));
-  const wide = (made) => {
-    made.classList.add("wide");
-    return made;
-  };
-  const orNone = (values) => {
-    const known = values.filter((value) => value !== null && value !== "");
-    return known.length ? known.map(String) : ["\u2013"];
-  };
-  const shorter = (values, most) =>
-    values.length > most
-      ? [...values.slice(0, most), `and ${wholeNumber(values.length - most)} more`]
-      : values;
-  document.title = `${data.directory}: synthkern report`;
-  document.getElementById("title").textContent = `Benchmark report: ${data.directory}`;
-  document.getElementById("facts").append(
-    fact(
-      data.suites.length > 1 ? "Suites" : "Suite",
-      ...orNone(shorter(data.suites.map((suite) => suite.name), 6))
-    ),
-    fact("Worlds", ...orNone(shorter(runs.world.values, 6))),
-    fact(
-      "Runs",
-      ...(states.length
-        ? states.map(([name, count]) =>
-            element("span", {}, `${wholeNumber(count)} `, element("span", { class: `state ${name}` }, name))
-          )
-        : ["none"])
-    ),
-    fact("Code version", ...orNone(shorter(runs.code_version.values, 4))),
-    fact("Stream version", ...orNone(shorter(runs.stream_version.values, 4))),
-    wide(fact("Hardware", ...orNone(shorter(data.names.hardware, 4))))
-  );
-}
-
 function start() {
   const data = JSON.parse(document.getElementById("data").textContent);
   const [results, runs] = ["results", "runs"].map((id) =>
@@ -85,7 +44,6 @@ function start() {
     show();
   }
 
-  showFacts(data);
   showRuns(data, runs);
   choose();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => recolor(figures));

@@ -7,12 +7,12 @@ latents 2. The exports round nothing.
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from synthkern.suite.database import STATES, Run
-from synthkern.suite.report.contents import ReportData, in_words
+from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.figure import LOGARITHM, Figure, short, style
 from synthkern.suite.report.figures import KINDS, figures
 from synthkern.suite.report.pool import Pool, pooled, pooled_configs
@@ -22,14 +22,9 @@ from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd, finite_metric
 _ERRORS, _ERROR = 1_000_000, 400
 
 
-def embedded(contents: ReportData) -> dict[str, Any]:
+def page_payload(contents: ReportData) -> dict[str, Any]:
     """All that the page shows."""
     return {
-        "directory": contents.directory.resolve().name,
-        "suites": [
-            {"name": name, "about": _about(description)}
-            for name, description in contents.suites.items()
-        ],
         "saes": [style(number, name) for number, name in enumerate(contents.saes)],
         "hardware": [style(number, name) for number, name in enumerate(contents.hardware)],
         "names": {"saes": contents.saes, "hardware": contents.hardware},
@@ -40,16 +35,23 @@ def embedded(contents: ReportData) -> dict[str, Any]:
     }
 
 
-def as_script(data: Any) -> str:
-    """JSON that may stand in an HTML script element: ASCII, without any angle bracket."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    # Outside strings JSON has none of these.
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def page_facts(contents: ReportData) -> dict[str, list[str]]:
+    """What is said above all: a name's texts, of many the first."""
+    runs = contents.runs
+    counts = Counter(run.state for run in runs)
+    return {
+        "Suites" if len(contents.suites) > 1 else "Suite": _some(contents.suites, 6),
+        "Worlds": _some((run.world for run in runs), 6),
+        "Runs": [f"{counts[state]:,} {state}" for state in STATES if counts[state]] or ["none"],
+        "Code version": _some((run.code_version for run in runs), 4),
+        "Stream version": _some((run.stream_version for run in runs), 4),
+        "Hardware": _some(contents.hardware, 4),
+    }
 
 
-def _about(description: dict[str, Any]) -> str:
-    about = description.get("about")
-    return about if isinstance(about, str) else ""
+def _some(values: Iterable[Any], most: int) -> list[str]:
+    known = [str(value) for value in dict.fromkeys(values) if value not in (None, "")]
+    return known[:most] + [f"and {len(known) - most:,} more"] * (len(known) > most)
 
 
 def _group(group: Group) -> dict[str, Any]:
@@ -158,7 +160,6 @@ def _runs(runs: Sequence[Run]) -> dict[str, Any]:
             for name in metrics
         ],
         "hardware": pooled(run.hardware for run in runs),
-        "hardware_in_words": pooled(in_words(run.hardware) for run in runs),
         "code_version": pooled(run.code_version for run in runs),
         "stream_version": pooled(run.stream_version for run in runs),
         "error": _errors(runs),
