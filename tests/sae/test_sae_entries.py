@@ -67,6 +67,9 @@ class OldNames(EntriesTrainingSAE):
     def encode_entries(self, x: torch.Tensor) -> SparseActivations:
         return SparseActivations.from_dense(self.pre_activations(x).relu())
 
+    def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.encode(x), self.pre_activations(x)
+
 
 def test_old_names_still_do() -> None:
     x = inputs()
