@@ -96,6 +96,16 @@ def eval_sae_on_synthetic_data(
     Raises:
         ValueError: for a value out of range or a wrong shape, or weights that are not finite.
         TypeError: for a value of a wrong type, or an SAE that lacks one of the three.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> features = synthetic.FeatureDictionary(num_features=8, hidden_dim=16, seed=0)
+        >>> generator = synthetic.ActivationGenerator(num_features=8, firing_probabilities=0.25)
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=16, d_sae=8))
+        >>> synthetic.init_sae_to_match_feature_dict(sae, features)
+        >>> result = synthetic.eval_sae_on_synthetic_data(sae, features, generator, 1000, seed=0)
+        >>> round(result.mcc, 3), result.dead_latents
+        (1.0, 0)
     """
     check_fit(feature_dict, activations_generator)
     samples = as_int("num_samples", num_samples, low=0)

@@ -77,7 +77,9 @@ class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):
     Example:
         >>> import torch
         >>> import synthkern as synthetic
-        >>> cfg = synthetic.MatryoshkaBatchTopKTrainingSAEConfig(8, 16, k=2, matryoshka_widths=[4, 16])
+        >>> cfg = synthetic.MatryoshkaBatchTopKTrainingSAEConfig(
+        ...     d_in=8, d_sae=16, k=2, matryoshka_widths=[4, 16]
+        ... )
         >>> sae = synthetic.MatryoshkaBatchTopKTrainingSAE(cfg)
         >>> output = sae.training_forward_pass(synthetic.TrainStepInput(torch.randn(10, 8)))
         >>> sorted(output.losses)

@@ -62,7 +62,8 @@ class StandardTrainingSAE(ThresholdTrainingSAE):
     Example:
         >>> import torch
         >>> import synthkern as synthetic
-        >>> sae = synthetic.StandardTrainingSAE(synthetic.StandardTrainingSAEConfig(d_in=8, d_sae=16))
+        >>> cfg = synthetic.StandardTrainingSAEConfig(d_in=8, d_sae=16)
+        >>> sae = synthetic.StandardTrainingSAE(cfg)
         >>> step = synthetic.TrainStepInput(torch.randn(10, 8), coefficients={"l1": 0.1})
         >>> sorted(sae.training_forward_pass(step).losses)
         ['l1_loss', 'mse_loss']
