@@ -38,7 +38,7 @@ def init_sae_to_match_feature_dict(
     Example:
         >>> import torch
         >>> import synthkern as synthetic
-        >>> features = synthetic.FeatureDictionary(num_features=8, hidden_dim=16, seed=0)
+        >>> features = synthetic.FeatureDictionary(8, 16, initializer=None, seed=0)
         >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=16, d_sae=8))
         >>> synthetic.init_sae_to_match_feature_dict(sae, features)
         >>> torch.equal(sae.W_dec, features.feature_vectors)

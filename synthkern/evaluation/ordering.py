@@ -42,7 +42,7 @@ def find_best_feature_ordering_from_sae(sae: Any, feature_dict: Any) -> torch.Te
     Example:
         >>> import torch
         >>> import synthkern as synthetic
-        >>> features = synthetic.FeatureDictionary(num_features=3, hidden_dim=4, seed=0)
+        >>> features = synthetic.FeatureDictionary(3, 4, initializer=None, seed=0)
         >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=4, d_sae=3))
         >>> order = torch.tensor([2, 0, 1])
         >>> synthetic.init_sae_to_match_feature_dict(sae, features, feature_ordering=order)
@@ -65,7 +65,7 @@ def find_best_feature_ordering_across_saes(saes: Iterable[Any], feature_dict: An
     Example:
         >>> import torch
         >>> import synthkern as synthetic
-        >>> features = synthetic.FeatureDictionary(num_features=3, hidden_dim=4, seed=0)
+        >>> features = synthetic.FeatureDictionary(3, 4, initializer=None, seed=0)
         >>> cfg = synthetic.StandardTrainingSAEConfig(d_in=4, d_sae=3)
         >>> saes = [synthetic.make_sae(cfg), synthetic.make_sae(cfg)]
         >>> order = torch.tensor([2, 0, 1])

@@ -31,8 +31,9 @@ class PerLatent:
 
     Example:
         >>> import synthkern as synthetic
-        >>> features = synthetic.FeatureDictionary(num_features=8, hidden_dim=16, seed=0)
-        >>> generator = synthetic.ActivationGenerator(num_features=8, firing_probabilities=0.25)
+        >>> cfg = synthetic.SyntheticModelConfig(num_features=8, hidden_dim=16, seed=0)
+        >>> model = synthetic.SyntheticModel(cfg)
+        >>> features, generator = model.feature_dict, model.activation_generator
         >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=16, d_sae=8))
         >>> synthetic.init_sae_to_match_feature_dict(sae, features)
         >>> result = synthetic.eval_sae_on_synthetic_data(sae, features, generator, 1000, seed=0)
