@@ -96,8 +96,8 @@ def run_suite(
         ... )
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     (run,) = synthetic.run_suite(suite, folder)
-        >>> run.sae, run.l0, run.state
-        ('TopK', 2.0, 'done')
+        >>> run.state, "mcc" in run.metrics
+        ('done', True)
     """
     folder = as_path("directory", directory)
     suite = suite if isinstance(suite, Suite) else load_suite(suite)
