@@ -23,6 +23,14 @@ class ClassificationMetrics:
         recall: share of its feature's firings in which the latent fires.
         f1_score: harmonic mean of the two, latent by latent.
         accuracy: share of samples in which both fire or neither.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> latents = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> synthetic.compute_classification_metrics(latents, features, torch.eye(2), torch.eye(2))
+        ClassificationMetrics(precision=0.75, recall=1.0, f1_score=0.833..., accuracy=0.75)
     """
 
     precision: float
@@ -47,6 +55,18 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
         fp: those in which only the latent does.
         fn: those in which only the feature does.
         tn: those in which neither does.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> calculator = synthetic.ClassificationMetricsCalculator(torch.eye(2), torch.eye(2))
+        >>> for _ in range(3):
+        ...     latents = features = torch.eye(2)
+        ...     calculator.add_batch(latents, features)
+        >>> calculator.tp
+        tensor([3., 3.])
+        >>> calculator.compute().f1_score
+        1.0
     """
 
     def __init__(self, sae_decoder: torch.Tensor, gt_features: torch.Tensor) -> None:
@@ -162,6 +182,15 @@ def compute_classification_metrics(
         gt_feature_acts: [B, N].
         sae_decoder: [M, D].
         gt_features: [N, D].
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> latents = torch.tensor([[1.0, 0.0], [1.0, 1.0]])  # the first latent fires too often
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> decoder = vectors = torch.eye(2)
+        >>> synthetic.compute_classification_metrics(latents, features, decoder, vectors).precision
+        0.75
     """
     calculator = ClassificationMetricsCalculator(sae_decoder, gt_features)
     calculator.add_batch(sae_latents, gt_feature_acts)

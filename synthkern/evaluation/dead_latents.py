@@ -15,6 +15,14 @@ class DeadLatentsCalculator(Calculator[int]):
 
     Args:
         num_latents: M, at least 0.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> calculator = synthetic.DeadLatentsCalculator(num_latents=3)
+        >>> calculator.add_batch(torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
+        >>> calculator.compute()
+        1
     """
 
     def __init__(self, num_latents: int) -> None:

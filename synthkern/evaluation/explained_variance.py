@@ -24,6 +24,15 @@ class ExplainedVarianceCalculator(Calculator[float]):
 
     0 where there was no sample. Inputs that do not vary give 1 where the reconstructions equal
     them and 0 elsewhere.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> hidden = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+        >>> calculator = synthetic.ExplainedVarianceCalculator()
+        >>> calculator.add_batch(0.5 * hidden, hidden)
+        >>> calculator.compute()
+        0.75
     """
 
     def __init__(self) -> None:

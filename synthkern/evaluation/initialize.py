@@ -34,6 +34,15 @@ def init_sae_to_match_feature_dict(
     Raises:
         ValueError: for a value out of range, or another shape.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> features = synthetic.FeatureDictionary(8, 16, initializer=None, seed=0)
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=16, d_sae=8))
+        >>> synthetic.init_sae_to_match_feature_dict(sae, features)
+        >>> torch.equal(sae.W_dec, features.feature_vectors)
+        True
     """
     level = as_float("noise_level", noise_level, low=0)
     vectors = feature_vectors_of("feature_dict", feature_dict)

@@ -17,6 +17,14 @@ class L0Calculator(Calculator[float]):
     Attributes:
         total_l0: number of entries that are not zero, of all samples so far.
         num_samples: samples so far.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> calculator = synthetic.L0Calculator()
+        >>> calculator.add_batch(torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.0, 3.0]]))
+        >>> calculator.compute()
+        1.5
     """
 
     def __init__(self) -> None:

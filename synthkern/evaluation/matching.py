@@ -71,6 +71,13 @@ def mean_correlation_coefficient(features_a: torch.Tensor, features_b: torch.Ten
 
     Returns:
         in [0, 1] but for rounding; NaN where P or Q is 0.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> vectors = torch.eye(3)
+        >>> synthetic.mean_correlation_coefficient(-2 * vectors[[2, 0, 1]], vectors)
+        1.0
     """
     check_vectors(("features_a", features_a), ("features_b", features_b))
     few, many = sorted((features_a, features_b), key=len)
@@ -86,6 +93,13 @@ def feature_uniqueness(sae_features: torch.Tensor, gt_features: torch.Tensor) ->
 
     Returns:
         in [0, 1]; 0 where M is 0.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> decoder = torch.tensor([[1.0, 0.0], [0.9, 0.1]])  # both are most like the first feature
+        >>> synthetic.feature_uniqueness(decoder, torch.eye(2))
+        0.5
     """
     check_vectors(("sae_features", sae_features), ("gt_features", gt_features))
     return Matching(best_matches(sae_features, gt_features), float("nan")).uniqueness

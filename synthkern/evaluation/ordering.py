@@ -23,6 +23,13 @@ def find_best_feature_ordering(
 
     Returns:
         [M] int64, a permutation; of latents that match one feature the first comes first.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> vectors = torch.eye(3)
+        >>> synthetic.find_best_feature_ordering(vectors[[2, 0, 1]], vectors)
+        tensor([1, 2, 0])
     """
     check_vectors(("sae_features", sae_features), ("true_features", true_features))
     matches = best_matches(sae_features, true_features)
@@ -30,7 +37,18 @@ def find_best_feature_ordering(
 
 
 def find_best_feature_ordering_from_sae(sae: Any, feature_dict: Any) -> torch.Tensor:
-    """The ordering [M] of an SAE's latents, by its ``W_dec`` [M, D]."""
+    """The ordering [M] of an SAE's latents, by its ``W_dec`` [M, D].
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> features = synthetic.FeatureDictionary(3, 4, initializer=None, seed=0)
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=4, d_sae=3))
+        >>> order = torch.tensor([2, 0, 1])
+        >>> synthetic.init_sae_to_match_feature_dict(sae, features, feature_ordering=order)
+        >>> synthetic.find_best_feature_ordering_from_sae(sae, features)
+        tensor([1, 2, 0])
+    """
     vectors = feature_vectors_of("feature_dict", feature_dict)
     return find_best_feature_ordering(weight(sae, "W_dec", vectors.shape[1]).detach(), vectors)
 
@@ -43,6 +61,17 @@ def find_best_feature_ordering_across_saes(saes: Iterable[Any], feature_dict: An
 
     Raises:
         ValueError: where there is no SAE.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> features = synthetic.FeatureDictionary(3, 4, initializer=None, seed=0)
+        >>> cfg = synthetic.StandardTrainingSAEConfig(d_in=4, d_sae=3)
+        >>> saes = [synthetic.make_sae(cfg), synthetic.make_sae(cfg)]
+        >>> order = torch.tensor([2, 0, 1])
+        >>> synthetic.init_sae_to_match_feature_dict(saes[1], features, feature_ordering=order)
+        >>> synthetic.find_best_feature_ordering_across_saes(saes, features)  # that of the second
+        tensor([1, 2, 0])
     """
     vectors = feature_vectors_of("feature_dict", feature_dict)
     best: tuple[float, torch.Tensor] | None = None

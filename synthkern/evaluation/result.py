@@ -28,6 +28,17 @@ class PerLatent:
         f1_score: harmonic mean of the two; 0 where both are.
         rate: share of the samples in which it fires.
         standard_errors: of the last four, by name, made as those of the means.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.SyntheticModelConfig(num_features=8, hidden_dim=16, seed=0)
+        >>> model = synthetic.SyntheticModel(cfg)
+        >>> features, generator = model.feature_dict, model.activation_generator
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=16, d_sae=8))
+        >>> synthetic.init_sae_to_match_feature_dict(sae, features)
+        >>> result = synthetic.eval_sae_on_synthetic_data(sae, features, generator, 1000, seed=0)
+        >>> result.per_latent.matched_feature
+        array([0, 1, 2, 3, 4, 5, 6, 7])
     """
 
     matched_feature: npt.NDArray[np.int64]
@@ -66,6 +77,16 @@ class SyntheticDataEvalResult:
             computed again without each of them (delete-a-group jackknife). NaN below 2 samples.
             ``mcc`` and ``uniqueness`` depend on no sample and have none.
         per_latent: each latent for itself.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 4, seed=0))
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=4, d_sae=8))
+        >>> result = synthetic.eval_sae_on_synthetic_data(
+        ...     sae, model.feature_dict, model.activation_generator, num_samples=1000, seed=0
+        ... )
+        >>> list(result.to_dict())[:5]
+        ['true_l0', 'sae_l0', 'dead_latents', 'shrinkage', 'explained_variance']
     """
 
     true_l0: float

@@ -22,6 +22,15 @@ class ShrinkageCalculator(Calculator[float]):
 
     Args:
         min_input_norm: an input whose norm is not above this counts for nothing.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> hidden = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+        >>> calculator = synthetic.ShrinkageCalculator()
+        >>> calculator.add_batch(0.5 * hidden, hidden)
+        >>> calculator.compute()
+        0.5
     """
 
     def __init__(self, min_input_norm: float = 1e-6) -> None:

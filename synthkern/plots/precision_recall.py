@@ -45,6 +45,16 @@ def plot_precision_recall(
         ImportError: where plotly, or for an image kaleido, is not installed; it names the extra.
         ValueError: for a value out of range, or a result without ``per_latent``.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 4, seed=0))
+        >>> features, generator = model.feature_dict, model.activation_generator
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=4, d_sae=8))
+        >>> result = synthetic.eval_sae_on_synthetic_data(sae, features, generator, 1000, seed=0)
+        >>> figure = synthetic.plot_precision_recall(result, show_plot=False)
+        >>> figure.layout.xaxis.title.text, figure.layout.yaxis.title.text
+        ('recall', 'precision')
     """
     graph = plotly("graph_objects")
     path = check_arguments(

@@ -70,6 +70,14 @@ def plot_sae_feature_similarity(
         ImportError: where plotly, or for an image kaleido, is not installed; it names the extra.
         ValueError: for a value out of range, a wrong shape or another ending of the file.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> features = synthetic.FeatureDictionary(8, 4, initializer=None, seed=0)
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=4, d_sae=6))
+        >>> figure = synthetic.plot_sae_feature_similarity(sae, features, show_plot=False)
+        >>> figure.data[0].z.shape  # the encoder's cosines: latents, features
+        (6, 8)
     """
     graph = plotly("graph_objects")
     path = check_arguments(

@@ -55,6 +55,15 @@ def plot_training_curves(
         ImportError: where plotly, or for an image kaleido, is not installed; it names the extra.
         ValueError: for a value out of range, or a history without rows.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> history = synthetic.TrainingHistory()
+        >>> row = history.add(step=0, samples=0, figures={"loss": 4.0, "l0": 2.0})
+        >>> row = history.add(step=10, samples=160, figures={"loss": 1.0, "l0": 2.0})
+        >>> figure = synthetic.plot_training_curves(history, show_plot=False)
+        >>> [curve.name for curve in figure.data]
+        ['loss', 'l0']
     """
     graph, subplots = plotly("graph_objects"), plotly("subplots")
     path = check_arguments(

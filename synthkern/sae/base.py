@@ -44,6 +44,20 @@ class TrainingSAE(nn.Module, ABC):
         W_dec: parameter [M, D].
         b_enc: parameter [M], where the architecture has one.
         b_dec: parameter [D].
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> class ReLUSAE(synthetic.TrainingSAE):
+        ...     config_class = synthetic.StandardTrainingSAEConfig
+        ...
+        ...     def encode_with_hidden_pre(self, x):
+        ...         pre = self.pre_activations(x)
+        ...         return pre.relu(), pre
+        >>> sae = ReLUSAE(synthetic.StandardTrainingSAEConfig(d_in=8, d_sae=16))
+        >>> x = torch.randn(10, 8)
+        >>> sae.encode(x).shape, sae(x).shape  # latents, reconstructions
+        (torch.Size([10, 16]), torch.Size([10, 8]))
     """
 
     config_class: ClassVar[type[TrainingSAEConfig]]
@@ -401,7 +415,18 @@ class TrainingSAE(nn.Module, ABC):
 
 
 class SparseTrainingSAE(TrainingSAE):
-    """One that finds its few active latents as entries; the dense ones are made of these."""
+    """One that finds its few active latents as entries; the dense ones are made of these.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=8, d_sae=16, k=2))
+        >>> isinstance(sae, synthetic.SparseTrainingSAE)
+        True
+        >>> x = torch.randn(10, 8)
+        >>> torch.equal(sae.encode_sparse(x).to_dense(), sae.encode(x))
+        True
+    """
 
     @abstractmethod
     def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
@@ -419,7 +444,24 @@ class SparseTrainingSAE(TrainingSAE):
 
 
 class EntriesTrainingSAE(SparseTrainingSAE):
-    """Deprecated name of :class:`SparseTrainingSAE`; subclasses have ``encode_entries``."""
+    """Deprecated name of :class:`SparseTrainingSAE`; subclasses have ``encode_entries``.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> class ReLUSAE(synthetic.EntriesTrainingSAE):
+        ...     config_class = synthetic.StandardTrainingSAEConfig
+        ...
+        ...     def encode_with_hidden_pre(self, x):
+        ...         pre = self.pre_activations(x)
+        ...         return pre.relu(), pre
+        ...
+        ...     def encode_entries(self, x):
+        ...         return synthetic.SparseActivations.from_dense(self.pre_activations(x).relu())
+        >>> sae = ReLUSAE(synthetic.StandardTrainingSAEConfig(d_in=8, d_sae=16))
+        >>> sae.encode(torch.randn(10, 8)).shape
+        torch.Size([10, 16])
+    """
 
     def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         """What the subclass's ``encode_entries`` gives."""
@@ -431,7 +473,14 @@ class EntriesTrainingSAE(SparseTrainingSAE):
 
 
 def make_sae(cfg: TrainingSAEConfig) -> TrainingSAE:
-    """An SAE of the config's architecture, with weights from torch's global generator."""
+    """An SAE of the config's architecture, with weights from torch's global generator.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=8, d_sae=16))
+        >>> type(sae).__name__, sae.W_dec.shape
+        ('StandardTrainingSAE', torch.Size([16, 8]))
+    """
     found: TrainingSAE = get_architecture(cfg.architecture())(cfg)
     return found
 

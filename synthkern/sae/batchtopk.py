@@ -22,6 +22,12 @@ class BatchTopKTrainingSAEConfig(TopKTrainingSAEConfig):
         k: latents of a sample on average, a batch of B keeps int(k * B).
         topk_threshold_lr: rate at which the threshold for inference follows the least activation
             that a batch keeps.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.BatchTopKTrainingSAEConfig(d_in=8, d_sae=16, k=2.5)
+        >>> cfg.architecture(), cfg.inference_architecture()
+        ('batchtopk', 'jumprelu')
     """
 
     topk_threshold_lr: float = 0.01
@@ -50,6 +56,15 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
     Attributes:
         topk_threshold: [] float64, learnt in training: a latent is active at inference where its
             activation exceeds this, whatever else is in the batch.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> _ = torch.manual_seed(0)
+        >>> cfg = synthetic.BatchTopKTrainingSAEConfig(d_in=8, d_sae=16, k=2)
+        >>> sae = synthetic.BatchTopKTrainingSAE(cfg)
+        >>> int(sae.encode(torch.randn(10, 8)).count_nonzero())  # k of a sample on average
+        20
     """
 
     config_class = BatchTopKTrainingSAEConfig

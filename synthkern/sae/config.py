@@ -36,7 +36,17 @@ _RESHAPES = ("none", "hook_z")
 
 
 class TrainCoefficientConfig(NamedTuple):
-    """A loss's coefficient: its value, and the steps in which it grows to that from 0."""
+    """A loss's coefficient: its value, and the steps in which it grows to that from 0.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> class SlowSAE(synthetic.StandardTrainingSAE):
+        ...     def get_coefficients(self):
+        ...         return {"l1": synthetic.TrainCoefficientConfig(value=0.5, warm_up_steps=100)}
+        >>> sae = SlowSAE(synthetic.StandardTrainingSAEConfig(d_in=8, d_sae=16))
+        >>> synthetic.SAETrainer(sae, synthetic.TrainingConfig()).get_coefficients()
+        {'l1': 0.0}
+    """
 
     value: float
     warm_up_steps: int
@@ -86,6 +96,12 @@ class TrainingSAEConfig(ABC):
 
     Raises:
         ValueError: for a value outside its range.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> data = {"architecture": "topk", "d_in": 8, "d_sae": 16, "k": 2}
+        >>> type(synthetic.TrainingSAEConfig.from_dict(data)).__name__
+        'TopKTrainingSAEConfig'
     """
 
     #: Names of the fields that inference does not need.

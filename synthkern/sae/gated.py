@@ -23,6 +23,12 @@ class GatedTrainingSAEConfig(TrainingSAEConfig):
     Attributes:
         l1_coefficient: of the penalty of the gates.
         l1_warm_up_steps: in which the coefficient grows from 0.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.GatedTrainingSAEConfig(d_in=8, d_sae=16, l1_coefficient=0.5)
+        >>> synthetic.make_sae(cfg).get_coefficients()
+        {'l1': TrainCoefficientConfig(value=0.5, warm_up_steps=0)}
     """
 
     l0_setting = TARGET_L0
@@ -56,6 +62,16 @@ class GatedTrainingSAE(ThresholdTrainingSAE):
         b_gate: parameter [M].
         r_mag: parameter [M].
         b_mag: parameter [M].
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.GatedTrainingSAEConfig(d_in=8, d_sae=16)
+        >>> sae = synthetic.GatedTrainingSAE(cfg)
+        >>> sae.encode(torch.randn(10, 8)).shape
+        torch.Size([10, 16])
+        >>> sorted(name for name, _ in sae.named_parameters())
+        ['W_dec', 'W_enc', 'b_dec', 'b_gate', 'b_mag', 'r_mag']
     """
 
     config_class = GatedTrainingSAEConfig

@@ -41,6 +41,12 @@ class JumpReLUTrainingSAEConfig(TrainingSAEConfig):
         jumprelu_ste_to_input: whether the estimators move the encoder too, not the threshold
             alone.
         target_l0: of "quadratic" alone.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.JumpReLUTrainingSAEConfig(d_in=8, d_sae=16, l0_coefficient=0.2)
+        >>> synthetic.make_sae(cfg).get_coefficients()
+        {'l0': TrainCoefficientConfig(value=0.2, warm_up_steps=0)}
     """
 
     l0_setting = TARGET_L0
@@ -99,6 +105,15 @@ class JumpReLUTrainingSAE(ThresholdTrainingSAE):
     Attributes:
         threshold: parameter [M], float32 whatever the config's dtype: Adam's small steps would
             be rounded away in less.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.JumpReLUTrainingSAEConfig(d_in=8, d_sae=16, jumprelu_init_threshold=0.1)
+        >>> sae = synthetic.JumpReLUTrainingSAE(cfg)
+        >>> latents = sae.encode(torch.randn(10, 8))
+        >>> bool((latents[latents != 0] > 0.1).all())
+        True
     """
 
     config_class = JumpReLUTrainingSAEConfig

@@ -27,6 +27,12 @@ class MatchingPursuitTrainingSAEConfig(TrainingSAEConfig):
         max_iterations: choices of a sample at most; None for ``d_in``.
         stop_on_duplicate_support: whether a sample ends with the first latent that it chooses
             again.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.MatchingPursuitTrainingSAEConfig(d_in=8, d_sae=16, max_iterations=2)
+        >>> cfg.architecture(), cfg.decoder_init_norm
+        ('matching_pursuit', 1.0)
     """
 
     l0_setting = "max_iterations"
@@ -65,6 +71,14 @@ class MatchingPursuitTrainingSAE(SparseTrainingSAE):
     Attributes:
         W_enc: the decoder transposed, [D, M]. There is no ``b_enc``, and ``b_dec`` takes part
             only where ``apply_b_dec_to_input`` says so.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.MatchingPursuitTrainingSAEConfig(d_in=8, d_sae=16, max_iterations=2)
+        >>> sae = synthetic.MatchingPursuitTrainingSAE(cfg)
+        >>> sae.encode_sparse(torch.randn(3, 8)).offsets.diff()  # latents of each sample
+        tensor([2, 2, 2])
     """
 
     config_class = MatchingPursuitTrainingSAEConfig

@@ -25,6 +25,14 @@ class MatryoshkaBatchTopKTrainingSAEConfig(BatchTopKTrainingSAEConfig):
         matryoshka_widths: ascending; the last level has all latents, and is added with a warning
             where it is missing.
         use_matryoshka_aux_loss: whether each level's dead latents get its own residual.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.MatryoshkaBatchTopKTrainingSAEConfig(
+        ...     d_in=8, d_sae=16, k=2, matryoshka_widths=[2, 4, 16]
+        ... )
+        >>> cfg.matryoshka_widths
+        [2, 4, 16]
     """
 
     matryoshka_widths: list[int] = field(default_factory=list)
@@ -65,6 +73,17 @@ class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):
 
     The latents below each width give a reconstruction of their own, whose loss is added. All
     levels are one gather: a level's latents are a stretch of a sample's entries.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.MatryoshkaBatchTopKTrainingSAEConfig(
+        ...     d_in=8, d_sae=16, k=2, matryoshka_widths=[4, 16]
+        ... )
+        >>> sae = synthetic.MatryoshkaBatchTopKTrainingSAE(cfg)
+        >>> output = sae.training_forward_pass(synthetic.TrainStepInput(torch.randn(10, 8)))
+        >>> sorted(output.losses)
+        ['auxiliary_reconstruction_loss', 'inner_mse_loss_4', 'mse_loss']
     """
 
     config_class = MatryoshkaBatchTopKTrainingSAEConfig

@@ -31,6 +31,12 @@ class SparsityController:
 
     Raises:
         ValueError: for a value outside its range.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> controller = synthetic.SparsityController(target_l0=10, coefficient=0.1)
+        >>> controller.update(l0=20) > 0.1  # too many latents are active
+        True
     """
 
     def __init__(

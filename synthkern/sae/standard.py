@@ -22,6 +22,12 @@ class StandardTrainingSAEConfig(TrainingSAEConfig):
         l1_coefficient: of the sparsity penalty.
         lp_norm: which norm of a sample's activations is the penalty; above 0.
         l1_warm_up_steps: in which the coefficient grows from 0.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.StandardTrainingSAEConfig(d_in=8, d_sae=16, l1_coefficient=0.5)
+        >>> cfg.architecture(), cfg.l1_coefficient
+        ('standard', 0.5)
     """
 
     l0_setting = TARGET_L0
@@ -52,6 +58,15 @@ class StandardTrainingSAE(ThresholdTrainingSAE):
 
     An activation counts in the penalty times the norm of its decoder row, so that shrinking one
     and growing the other gains nothing (Conerly et al. 2024, "Update on how we train SAEs").
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.StandardTrainingSAEConfig(d_in=8, d_sae=16)
+        >>> sae = synthetic.StandardTrainingSAE(cfg)
+        >>> step = synthetic.TrainStepInput(torch.randn(10, 8), coefficients={"l1": 0.1})
+        >>> sorted(sae.training_forward_pass(step).losses)
+        ['l1_loss', 'mse_loss']
     """
 
     config_class = StandardTrainingSAEConfig

@@ -24,6 +24,15 @@ class TrainStepInput:
             nothing waits for the device: entries are padded with zeros, and the auxiliary loss has
             room for this many dead latents, which must be at least as many as there are (or as it
             takes at most).
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=8, d_sae=16, k=2))
+        >>> dead = torch.arange(16) < 4  # the first four latents have not fired for long
+        >>> step = synthetic.TrainStepInput(torch.randn(10, 8), dead_neuron_mask=dead)
+        >>> sorted(sae.training_forward_pass(step).losses)
+        ['auxiliary_reconstruction_loss', 'mse_loss']
     """
 
     sae_in: torch.Tensor
@@ -54,6 +63,15 @@ class TrainStepOutput:
         scale: [M] that the pre-activations are multiplied by for ``hidden_pre``, or None.
         shift: [M] that is added after that, or None.
         metrics: anything else worth logging.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=8, d_sae=16, k=2))
+        >>> output = sae.training_forward_pass(synthetic.TrainStepInput(torch.randn(10, 8)))
+        >>> output.loss.backward()
+        >>> output.feature_acts.shape, sae.W_dec.grad.shape
+        (torch.Size([10, 16]), torch.Size([16, 8]))
     """
 
     sae_in: torch.Tensor

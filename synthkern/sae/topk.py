@@ -29,6 +29,12 @@ class TopKTrainingSAEConfig(TrainingSAEConfig):
         aux_loss_coefficient: of the loss that revives dead latents.
         rescale_acts_by_decoder_norm: whether latents compete, and are given, as if the decoder's
             rows had norm 1.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.TopKTrainingSAEConfig(d_in=8, d_sae=16, k=2)
+        >>> synthetic.TopKTrainingSAEConfig.from_dict(cfg.to_dict()) == cfg
+        True
     """
 
     l0_setting = "k"
@@ -88,6 +94,14 @@ class TopKTrainingSAE(SparseTrainingSAE):
     latents reconstruct what the others leave. With ``rescale_acts_by_decoder_norm`` a latent is
     its pre-activation times its decoder row's norm n, and the decoder divides by n again: n
     decides which latents are kept and has no gradient of its own.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> _ = torch.manual_seed(0)
+        >>> sae = synthetic.TopKTrainingSAE(synthetic.TopKTrainingSAEConfig(d_in=8, d_sae=16, k=2))
+        >>> sae.encode_sparse(torch.randn(3, 8)).offsets.diff()  # latents of each sample
+        tensor([2, 2, 2])
     """
 
     config_class = TopKTrainingSAEConfig

@@ -18,6 +18,14 @@ def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
     set there: the module itself knows nothing of it, and any other optimizer may go on with it.
 
     As parameters do, views stay those of the module where it is moved or converted.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=8, d_sae=16, k=2))
+        >>> optimizer = torch.optim.Adam(synthetic.trainable_parameters(sae), lr=1e-3, fused=True)
+        >>> sae.training_forward_pass(synthetic.TrainStepInput(torch.randn(10, 8))).loss.backward()
+        >>> optimizer.step()
     """
     return [_as_laid_out(parameter) for parameter in module.parameters()]
 

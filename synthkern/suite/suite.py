@@ -34,6 +34,12 @@ class SuiteSAE:
         file: of Python, that defines it, or None.
         sae: fields of its config, over the suite's.
         training: fields of :class:`SyntheticSAERunnerConfig`, over the suite's.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> wide = synthetic.SuiteSAE("topk", sae={"d_sae": 1024})
+        >>> list(synthetic.load_suite("quick").with_saes({"wide TopK": wide}).saes)[-1]
+        'wide TopK'
     """
 
     architecture: str
@@ -64,6 +70,21 @@ class Suite:
         training: fields of :class:`SyntheticSAERunnerConfig` that all runs share.
         sae: fields of the SAEs' configs that all runs share.
         published: values that results are put beside.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> suite = synthetic.Suite.from_dict(
+        ...     {
+        ...         "name": "mine",
+        ...         "worlds": {"toy": {"num_features": 16, "hidden_dim": 8, "seed": 0}},
+        ...         "saes": {"TopK": "topk", "BatchTopK": "batchtopk"},
+        ...         "l0": [2, 4],
+        ...         "seeds": [0, 1],
+        ...         "sae": {"d_sae": 16},
+        ...     }
+        ... )
+        >>> suite.saes["TopK"].architecture, suite.l0
+        ('topk', [2, 4])
     """
 
     name: str
@@ -149,6 +170,12 @@ def load_suite(source: AnyPath) -> Suite:
     Raises:
         ValueError: naming what is wrong, and in which file.
         FileNotFoundError: where there is no such file.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> suite = synthetic.load_suite("quick")
+        >>> list(suite.worlds), suite.l0, suite.seeds
+        (['synth-sae-bench-1k'], [5], [0, 1])
     """
     if isinstance(source, str) and source in suite_names():
         text = (

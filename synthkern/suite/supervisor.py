@@ -79,6 +79,25 @@ def run_suite(
         OSError: where the disk takes no more, naming the file; what was written before stays.
         ChildProcessError: where worker processes die before they can do anything.
         KeyboardInterrupt: on Ctrl-C, when the workers have written their checkpoints.
+
+    Example:
+        >>> import tempfile
+        >>> import synthkern as synthetic
+        >>> suite = synthetic.Suite.from_dict(
+        ...     {
+        ...         "name": "mine",
+        ...         "worlds": {"toy": {"num_features": 16, "hidden_dim": 8, "seed": 0}},
+        ...         "saes": {"TopK": "topk"},
+        ...         "l0": [2],
+        ...         "seeds": [0],
+        ...         "sae": {"d_sae": 16},
+        ...         "training": {"training_samples": 64, "batch_size": 16, "eval_samples": 100},
+        ...     }
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (run,) = synthetic.run_suite(suite, folder)
+        >>> run.state, "mcc" in run.metrics
+        ('done', True)
     """
     folder = as_path("directory", directory)
     suite = suite if isinstance(suite, Suite) else load_suite(suite)

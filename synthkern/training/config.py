@@ -68,6 +68,12 @@ class TrainingConfig:
     Raises:
         ValueError: for a value outside its range.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.TrainingConfig(training_samples=1e6, batch_size=1000, lr=1e-3)
+        >>> cfg.training_steps, cfg.lr_end
+        (1000, 0.0001)
     """
 
     training_samples: int = 10_000_000

@@ -21,6 +21,14 @@ class TrainingHistory:
     ``coefficients/<name>``, ``metrics/<name>`` and ``samples_per_second``; one of an evaluation
     ``eval/<name>``; one of a full window of firings ``mean_log10_feature_sparsity``,
     ``below_1e-5`` and ``below_1e-6`` (numbers of latents). What is not finite is left out.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> history = synthetic.TrainingHistory()
+        >>> row = history.add(step=0, samples=0, figures={"loss": 4.0, "l0": 2.0})
+        >>> row = history.add(step=10, samples=160, figures={"loss": 1.0})
+        >>> history.curve("loss")
+        ([0, 160], [4.0, 1.0])
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:

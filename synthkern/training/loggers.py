@@ -11,7 +11,23 @@ from synthkern.storage.saved_folder import check_writable_folder
 
 
 class Logger(Protocol):
-    """Takes figures of a training, by name."""
+    """Takes figures of a training, by name.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> class PrintLogger:
+        ...     def log(self, figures, step):
+        ...         print(step, "loss" in figures)
+        ...
+        ...     def close(self):
+        ...         pass
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 4, seed=0))
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2))
+        >>> cfg = synthetic.TrainingConfig(training_samples=64, batch_size=16, log_every=2, seed=0)
+        >>> result = synthetic.train_sae(sae, model, cfg, logger=PrintLogger())
+        2 True
+        4 True
+    """
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Take in the figures of a step."""
@@ -29,6 +45,15 @@ class TensorBoardLogger:
     Raises:
         ImportError: where tensorboard is not installed.
         OSError: where the directory cannot be written.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 4, seed=0))
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2))
+        >>> cfg = synthetic.TrainingConfig(training_samples=64, batch_size=16, log_every=2, seed=0)
+        >>> logger = synthetic.TensorBoardLogger("runs/topk")  # doctest: +SKIP
+        >>> result = synthetic.train_sae(sae, model, cfg, logger=logger)  # doctest: +SKIP
+        >>> logger.close()  # doctest: +SKIP
     """
 
     def __init__(self, directory: AnyPath) -> None:
@@ -88,6 +113,15 @@ class WandbLogger:
 
     Raises:
         ImportError: where wandb is not installed.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 4, seed=0))
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2))
+        >>> cfg = synthetic.TrainingConfig(training_samples=64, batch_size=16, log_every=2, seed=0)
+        >>> logger = synthetic.WandbLogger("toys", config=cfg.to_dict())  # doctest: +SKIP
+        >>> result = synthetic.train_sae(sae, model, cfg, logger=logger)  # doctest: +SKIP
+        >>> logger.close()  # doctest: +SKIP
     """
 
     def __init__(

@@ -46,6 +46,15 @@ class TrainingResult:
         feature_sparsity: share of the last window's samples in which each latent fired, float32
             [M] on the CPU.
         seconds: that sampling and steps have taken, those before a checkpoint too.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 4, seed=0))
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2))
+        >>> cfg = synthetic.TrainingConfig(training_samples=64, batch_size=16, seed=0)
+        >>> result = synthetic.train_sae(sae, model, cfg)
+        >>> result.sae is sae, result.feature_sparsity.shape
+        (True, torch.Size([8]))
     """
 
     sae: Any

@@ -76,6 +76,22 @@ class SyntheticSAERunnerResult:
         final_eval: None where none was asked for.
         output_path: None where nothing was written.
         history: the training curves.
+
+    Example:
+        >>> import tempfile
+        >>> import synthkern as synthetic
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     cfg = synthetic.SyntheticSAERunnerConfig(
+        ...         synthetic_model=synthetic.SyntheticModelConfig(8, 4, seed=0),
+        ...         sae=synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2),
+        ...         training_samples=64,
+        ...         eval_samples=100,
+        ...         output_path=folder,
+        ...     )
+        ...     result = synthetic.SyntheticSAERunner(cfg).run()
+        ...     sae = synthetic.TrainingSAE.load_from_disk(result.output_path)
+        >>> type(sae).__name__, type(result.final_eval).__name__
+        ('TopKTrainingSAE', 'SyntheticDataEvalResult')
     """
 
     sae: Any
@@ -109,6 +125,20 @@ class SyntheticSAERunner(Generic[SAEConfig]):
         ValueError: for a config whose SAE is neither of this package nor of SAELens, without
             ``override_sae``.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.SyntheticSAERunnerConfig(
+        ...     synthetic_model=synthetic.SyntheticModelConfig(8, 4, seed=0),
+        ...     sae=synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2),
+        ...     training_samples=64,
+        ...     batch_size=16,
+        ...     eval_samples=100,
+        ...     output_path=None,
+        ... )
+        >>> result = synthetic.SyntheticSAERunner(cfg).run()
+        >>> 0 <= result.final_eval.mcc <= 1
+        True
     """
 
     def __init__(

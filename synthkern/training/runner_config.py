@@ -51,6 +51,16 @@ class LoggingConfig:
         eval_every_n_wandb_logs: taken for SAELens' scripts; ``eval_frequency`` says when.
         log_to_tensorboard: whether to event files under ``output_path``, as tensorboard reads
             them, which must be installed.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.SyntheticSAERunnerConfig(
+        ...     synthetic_model=synthetic.SyntheticModelConfig(8, 4, seed=0),
+        ...     sae=synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2),
+        ...     logger=synthetic.LoggingConfig(wandb_log_frequency=10),
+        ... )
+        >>> cfg.training.log_every, cfg.logger.run_name
+        (10, 'synthetic-topk-8-LR-0.0003')
     """
 
     log_to_wandb: bool = False
@@ -96,6 +106,17 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
             what it lacks is the default. A copy is kept, which gets a name for the run.
         resume: whether a run that was cut off is continued from ``output_path``; a finished one
             is then only evaluated and written again.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.SyntheticSAERunnerConfig(
+        ...     synthetic_model=synthetic.SyntheticModelConfig(8, 4, seed=0),
+        ...     sae=synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2),
+        ...     training_samples=6400,
+        ...     batch_size=64,
+        ... )
+        >>> cfg.training.training_steps
+        100
     """
 
     synthetic_model: SyntheticModelConfig | str

@@ -15,6 +15,14 @@ class ActivationScaler:
 
     Attributes:
         scaling_factor: None leaves both as they are.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> scaler = synthetic.ActivationScaler()
+        >>> scaler.estimate(iter([torch.full((10, 4), 2.0)]), count=1)  # norms of 4, sqrt(D) is 2
+        >>> scaler.scaling_factor, scaler.scale(torch.tensor([4.0, 8.0]))
+        (0.5, tensor([2., 4.]))
     """
 
     scaling_factor: float | None = None

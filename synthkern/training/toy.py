@@ -62,6 +62,15 @@ def train_toy_sae(
     Raises:
         ValueError: for a value out of range, or snapshots without a function.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 4, seed=0))
+        >>> features, generator = model.feature_dict, model.activation_generator
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2))
+        >>> result = synthetic.train_toy_sae(sae, features, generator, 64, batch_size=16)
+        >>> result.feature_sparsity.shape
+        torch.Size([8])
     """
     cfg = TrainingConfig(
         training_samples=training_samples,

@@ -74,6 +74,15 @@ def train_sae(
         TypeError: for a value or a batch of a wrong type.
         RuntimeError: where an iterable ends too early, for the training or for the norm's
             estimate.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 4, seed=0))
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2))
+        >>> cfg = synthetic.TrainingConfig(5120, batch_size=256, lr=0.02, log_every=10, seed=0)
+        >>> samples, losses = synthetic.train_sae(sae, model, cfg).history.curve("loss")
+        >>> losses[-1] < losses[0]
+        True
     """
     run = TrainingRun(
         sae,

@@ -31,7 +31,19 @@ _COUNTS = ("n_training_steps", "n_training_samples", "samples_in_window")
 
 
 class NonFiniteLossError(ArithmeticError):
-    """A loss that is NaN or infinite, or a weight that is NaN: the training is over."""
+    """A loss that is NaN or infinite, or a weight that is NaN: the training is over.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2))
+        >>> trainer = synthetic.SAETrainer(sae, synthetic.TrainingConfig(batch_size=16))
+        >>> try:
+        ...     output = trainer.step(torch.full((16, 4), torch.inf))
+        ... except synthetic.NonFiniteLossError as error:
+        ...     print(error)
+        the loss was not finite at step 0 ...
+    """
 
 
 class SAETrainer(TrainerNames):
@@ -53,6 +65,17 @@ class SAETrainer(TrainerNames):
     Raises:
         ValueError: where a target L0 is set and the SAE has no coefficient to meet it by.
         TypeError: where the SAE lacks one of the three.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> sae = synthetic.make_sae(synthetic.TopKTrainingSAEConfig(d_in=4, d_sae=8, k=2))
+        >>> cfg = synthetic.TrainingConfig(training_samples=64, batch_size=16)
+        >>> trainer = synthetic.SAETrainer(sae, cfg)
+        >>> while not trainer.is_done:
+        ...     output = trainer.step(torch.randn(16, 4))
+        >>> trainer.steps_done, trainer.n_training_samples
+        (4, 64)
     """
 
     def __init__(self, sae: Any, cfg: TrainingConfig) -> None:
