@@ -80,7 +80,7 @@ class ActivationGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features = as_int("num_features", num_features, low=1)
-        self._dtype = as_dtype("dtype", dtype)
+        self.dtype = as_dtype("dtype", dtype)
         self.use_sparse_tensors = as_bool("use_sparse_tensors", use_sparse_tensors)
         self._handed: dict[str, tuple[torch.Tensor, int]] = {}
         numbers = {
@@ -159,7 +159,12 @@ class ActivationGenerator(nn.Module):
         self._share(changes)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A parameter that stands for numbers is read as a tensor: nothing here is trained."""
+        """A parameter that stands for numbers is read as a tensor: nothing here is trained. A
+        dtype must hold the largest magnitude.
+        """
+        if name == "dtype" and "_plan" in vars(self):
+            value = as_dtype("dtype", value)
+            check_range(self.plan.mean, self.plan.std, value)
         is_number = name in _NUMBERS and isinstance(value, nn.Parameter)
         super().__setattr__(name, value.detach() if is_number else value)
 
@@ -193,17 +198,6 @@ class ActivationGenerator(nn.Module):
     @device.setter
     def device(self, device: torch.device | str) -> None:
         self.to(as_device("device", device))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of dense and COO samples. Another may be assigned that holds the largest magnitude."""
-        return self._dtype
-
-    @dtype.setter
-    def dtype(self, value: torch.dtype | str) -> None:
-        dtype = as_dtype("dtype", value)
-        check_range(self.plan.mean, self.plan.std, dtype)
-        self._dtype = dtype
 
     @property
     def firing_probabilities(self) -> torch.Tensor:
@@ -388,10 +382,8 @@ class ActivationGenerator(nn.Module):
         if "_plan" not in self.__dict__:  # a subclass of the user's that has none
             return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         moved = fn(torch.empty(0, dtype=self.dtype, device=self.device))
-        dtype = as_dtype("dtype", moved.dtype)
-        check_range(self.plan.mean, self.plan.std, dtype)
+        self.dtype = moved.dtype
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._dtype = dtype
         plan = self.plan.to(moved.device)
         if plan is not self._plan:
             self._plan, self._handed = plan, {}

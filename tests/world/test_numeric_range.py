@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
@@ -24,6 +26,17 @@ def test_magnitudes_that_the_dtype_cannot_hold(mean: float, std: float) -> None:
             narrow()
         assert torch.equal(world.sample(9, seed=1), before)
     assert synthetic.ActivationGenerator(4, 0.5, std, mean).bfloat16().sample(2).isfinite().all()
+
+
+def test_a_dtype_that_is_set_before_there_are_magnitudes() -> None:
+    class Own(synthetic.ActivationGenerator):
+        def __init__(self) -> None:
+            self.dtype = torch.float16
+            super().__init__(4, 0.5, dtype="bfloat16")
+
+    assert Own().sample(2).dtype == torch.bfloat16
+    world = synthetic.ActivationGenerator(4, 0.5).double()
+    assert pickle.loads(pickle.dumps(world)).sample(2).dtype == torch.float64
 
 
 def test_magnitudes_that_overflow() -> None:
