@@ -16,13 +16,7 @@ from synthkern.model.hierarchy_modifier import HierarchyModifier
 from synthkern.model.modifiers import ActivationsModifier as ActivationsModifier
 from synthkern.model.modifiers import Modifiers, as_modifiers, call_modifier
 from synthkern.model.ownership import draw_from, own, runs_own
-from synthkern.plan import (
-    Correlation,
-    Plan,
-    check_range,
-    check_scaling,
-    compile_plan,
-)
+from synthkern.plan import Correlation, Plan, compile_plan, largest_values
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -116,9 +110,7 @@ class ActivationGenerator(nn.Module):
         p, mean, std = (_as_numbers(name, numbers[name]) for name in _NUMBERS)
         forests = [modifier.forest for modifier in fused]
         plan = compile_plan(self.num_features, p, mean, std, correlation, forests)
-        for hierarchy in later:
-            check_scaling(hierarchy.forest, plan.mean, plan.std)
-        check_range(plan.mean, plan.std, self.dtype)
+        _largest_values(plan, modifiers, self.dtype)
         self._plan = plan.to(device)
         self._modifiers, self._rest, self._correlation = modifiers, rest, correlation
 
@@ -164,7 +156,7 @@ class ActivationGenerator(nn.Module):
         """
         if name == "dtype" and "_plan" in vars(self):
             value = as_dtype("dtype", value)
-            check_range(self.plan.mean, self.plan.std, value)
+            _largest_values(self.plan, self._modifiers, value)
         is_number = name in _NUMBERS and isinstance(value, nn.Parameter)
         super().__setattr__(name, value.detach() if is_number else value)
 
@@ -395,6 +387,12 @@ class ActivationGenerator(nn.Module):
             return self.__dict__.copy()
         self.plan  # noqa: B018 - takes in what was written
         return {**self.__dict__, "_handed": {}}
+
+
+def _largest_values(plan: Plan, modifiers: Modifiers, dtype: torch.dtype) -> torch.Tensor:
+    """What no value of a feature exceeds before a callable of the user's; a dtype must hold it."""
+    forests = [item.forest for item in modifiers if isinstance(item, HierarchyModifier)]
+    return largest_values(plan.mean.cpu(), plan.std.cpu(), forests, dtype)
 
 
 def _own_correlation(value: Any) -> Any:

@@ -68,6 +68,15 @@ def test_scaling_that_overflows(
             synthetic.ActivationGenerator(depth + 1, 0.9, std, mean, modifiers)
 
 
+def test_scaling_that_overflows_the_dtype_or_in_two_hierarchies() -> None:
+    trees = synthetic.hierarchy_modifier(chain(1))
+    world = synthetic.ActivationGenerator(2, 0.9, 100.0, 1.0, trees)
+    with pytest.raises(ValueError, match=r"feature 1 must stay finite in torch.float16 where"):
+        world.half()
+    with pytest.raises(ValueError, match=r"feature 1 must stay finite in torch.float32 where"):
+        synthetic.ActivationGenerator(2, 0.9, 1e12, 1.0, [trees] * 3)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_vectors_that_are_not_finite(bad: float) -> None:
     given = torch.ones(2, 3), torch.ones(3)
