@@ -20,6 +20,9 @@ DTYPES: dict[str, torch.dtype] = {
     "float64": torch.float64,
 }
 
+#: The largest number that is 0 as a float32: half of the smallest that is not.
+_ROUNDS_TO_ZERO = 2.0**-150
+
 
 def as_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
     """Return ``value`` as an int within [low, high]; bools and floats are refused."""
@@ -40,7 +43,10 @@ def as_float(
     high: float | None = None,
     open_low: bool = False,
 ) -> float:
-    """Return ``value`` as a finite float within [low, high], or (low, high] with ``open_low``."""
+    """Return ``value`` as a finite float within [low, high], or (low, high] with ``open_low``.
+
+    It is also finite, and not 0 where it must be above, as a float32, which it may become.
+    """
     if not is_number(value):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
@@ -49,6 +55,8 @@ def as_float(
         number = math.inf if value > 0 else -math.inf
     if math.isfinite(number) and abs(number) > torch.finfo(torch.float32).max:
         raise ValueError(f"{name} must be finite in float32, got {number!r}")
+    if open_low and low == 0 and 0 < number <= _ROUNDS_TO_ZERO:
+        raise ValueError(f"{name} must be > 0 in float32, got {number!r}")
     below = low is not None and (number <= low if open_low else number < low)
     if not math.isfinite(number) or below or (high is not None and number > high):
         expected = _range(low, high, open_low=open_low)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -97,3 +98,17 @@ def test_scaling_by_tiny_means_that_stays_finite() -> None:
 def test_rates_below_the_streams_resolution_are_zero() -> None:
     rates = synthetic.effective_firing_probabilities(synthetic.ActivationGenerator(4, 1e-13))
     assert rates.probabilities.tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("std", lambda tiny: synthetic.FoldedNormalMagnitudeConfig(std=tiny)),
+        ("start", lambda tiny: synthetic.LinearMagnitudeConfig(tiny, 1.0)),
+        ("min_prob", lambda tiny: synthetic.LinearFiringProbabilityConfig(0.5, tiny)),
+    ],
+)
+def test_numbers_above_zero_that_round_to_it(name: str, make: Callable[[float], object]) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be > 0 in float32, got 7e-46"):
+        make(7e-46)
+    make(8e-46)
