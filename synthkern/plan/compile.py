@@ -9,7 +9,6 @@ import torch
 
 from synthkern._checks import as_int, as_vector, check_finite
 from synthkern.plan.forest import Forest
-from synthkern.plan.largest import largest_values
 from synthkern.plan.plan import LANES, Plan
 from synthkern.world.correlation import LowRankCorrelationMatrix
 
@@ -28,7 +27,8 @@ def compile_plan(
     correlation: Correlation | None = None,
     forests: Sequence[Forest] = (),
 ) -> Plan:
-    """The plan of a world, on the CPU; every argument is checked first.
+    """The plan of a world, on the CPU; every argument is checked first, by itself: whether
+    the values stay finite is for :func:`largest_values`.
 
     Args:
         num_features: N, at least 1.
@@ -44,7 +44,6 @@ def compile_plan(
     means = as_vector("mean_firing_magnitudes", _as_real(mean), n)
     stds = as_vector("std_firing_magnitudes", _as_real(std), n, low=0)
     factor, noise, rank, triangular = _copula(correlation, n)
-    largest_values(means, stds, forests)
     padding = -factor.shape[1] % LANES
     return Plan(
         probability=p,

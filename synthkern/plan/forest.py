@@ -55,11 +55,6 @@ class Forest(PickledByValue):
         """Whether any node is scaled by its gate, so that mean magnitudes are needed."""
         return bool(self.scaled.any())
 
-    def scaling_features(self) -> torch.Tensor:
-        """Features whose mean magnitude divides their children's scale: int64, ascending."""
-        gates = self.gate[self.scaled.bool()].long()
-        return torch.unique(self.feature.long()[gates])
-
     def levels(self) -> list[slice]:
         """The nodes of every depth, from the top down."""
         levels, first, end = [], 0, self.num_tops

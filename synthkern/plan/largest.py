@@ -57,9 +57,9 @@ def _scale(
     """Scale the largest values [N] in place as a forest scales values."""
     features = forest.feature.long()
     for level in forest.levels()[1:]:
-        nodes, gates = features[level], features[forest.gate[level].long()]
-        ratio = largest[gates] / means.double()[gates]
-        ratio = torch.where(forest.scaled[level].bool(), ratio, 1.0)
+        scaled = forest.scaled[level].bool()
+        nodes, gates = features[level][scaled], features[forest.gate[level][scaled].long()]
+        ratio = largest[gates] / means[gates]
         largest[nodes] *= ratio
         bad = ((largest[nodes] > limit) | (ratio > _LIMIT)).nonzero()
         if bad.numel():
@@ -73,10 +73,10 @@ def _scale(
 
 def check_scaling_means(forest: Forest, means: torch.Tensor) -> None:
     """Raise where a feature whose mean magnitude divides its children has none above 0."""
-    features = forest.scaling_features()
+    features = forest.feature[forest.gate[forest.scaled.bool()].long()].long()
     bad = features[means[features] <= 0]
     if bad.numel():
-        first = int(bad[0])
+        first = int(bad.min())
         raise ValueError(
             "mean_firing_magnitudes must be > 0 where a parent scales its children, "
             f"got {float(means[first])!r} at [{first}]"
