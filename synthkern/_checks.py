@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from numbers import Integral, Real
 from pathlib import PurePath
@@ -207,6 +207,29 @@ def check_finite(name: str, value: torch.Tensor) -> None:
         return
     place = (~torch.isfinite(value)).nonzero()[0].tolist()
     raise ValueError(f"{name} must be finite, got {float(value[tuple(place)])!r} at {place}")
+
+
+def check_converted(
+    module: torch.nn.Module, convert: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """Raise where a parameter of a module's own would not be finite in the dtype that it gets.
+
+    Args:
+        module: looked at without its children.
+        convert: what :meth:`torch.nn.Module.to` and its like apply to parameters.
+    """
+    for name, value in module.named_parameters(recurse=False):
+        check_held(name, value, convert(value.detach()[:0]).dtype)
+
+
+def check_held(name: str, value: torch.Tensor, dtype: torch.dtype) -> None:
+    """Raise where a number of a tensor would not be finite in another dtype."""
+    if dtype == value.dtype or not value.numel():
+        return
+    ends = torch.stack(torch.aminmax(value.detach()))
+    bad = ends[~ends.to(dtype).isfinite()]
+    if bad.numel():
+        raise ValueError(f"{name} must be finite in {dtype}, got {float(bad[0])!r}")
 
 
 def check_keys(name: str, data: Any, known: set[str]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 import synthkern as synthetic
+from synthkern.sae import StandardTrainingSAE, StandardTrainingSAEConfig
 
 
 @pytest.mark.parametrize(("mean", "std"), [(7e4, 0.0), (5e4, 1e4), (0.0, 2e4)])
@@ -86,6 +88,33 @@ def test_vectors_that_are_not_finite(bad: float) -> None:
         with pytest.raises(ValueError, match=f"^{name} must be finite, got {bad}"):
             synthetic.FeatureDictionary.from_vectors(*given)
         value.flatten()[1] = 1
+
+
+def test_vectors_that_the_dtype_cannot_hold(tmp_path: Path) -> None:
+    vectors, sae = (
+        torch.tensor([[0.5, 65519.0], [0.0, -1e5]]),
+        StandardTrainingSAE(StandardTrainingSAEConfig(d_in=2, d_sae=3)),
+    )
+    dictionary = synthetic.FeatureDictionary.from_vectors(vectors, torch.zeros(2))
+    world = synthetic.ActivationGenerator(2, 0.5, mean_firing_magnitudes=0.1)
+    model = synthetic.SyntheticModel(
+        synthetic.SyntheticModelConfig(num_features=2, hidden_dim=2), dictionary, world
+    )
+    with torch.no_grad():
+        sae.W_dec[0] = -1e5
+    for part, name in ((dictionary, "feature_vectors"), (model, "feature_vectors"), (sae, "W_dec")):
+        with pytest.raises(
+            ValueError, match=rf"^{name} must be finite in torch.float16, got -1000"
+        ):
+            part.half()
+        assert {each.dtype for each in part.parameters()} == {torch.float32}
+    assert world.dtype == torch.float32
+    sae.save_model(tmp_path)
+    with pytest.raises(ValueError, match=r"W_dec must be finite in torch.float16, got -1000"):
+        StandardTrainingSAE.load_from_disk(tmp_path, dtype="float16")
+    with torch.no_grad():
+        dictionary.feature_vectors[1] = 0
+    assert model.half().sample(9, seed=1).isfinite().all()
 
 
 def test_scaling_by_tiny_means_that_stays_finite() -> None:
