@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from numbers import Integral, Real
 from pathlib import PurePath
@@ -19,6 +19,9 @@ DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "float64": torch.float64,
 }
+
+#: The largest number that is 0 as a float32: half of the smallest that is not.
+_ROUNDS_TO_ZERO = 2.0**-150
 
 
 def as_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
@@ -40,7 +43,10 @@ def as_float(
     high: float | None = None,
     open_low: bool = False,
 ) -> float:
-    """Return ``value`` as a finite float within [low, high], or (low, high] with ``open_low``."""
+    """Return ``value`` as a finite float within [low, high], or (low, high] with ``open_low``.
+
+    It is also finite, and not 0 where it must be above, as a float32, which it may become.
+    """
     if not is_number(value):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
@@ -49,6 +55,8 @@ def as_float(
         number = math.inf if value > 0 else -math.inf
     if math.isfinite(number) and abs(number) > torch.finfo(torch.float32).max:
         raise ValueError(f"{name} must be finite in float32, got {number!r}")
+    if open_low and low == 0 and 0 < number <= _ROUNDS_TO_ZERO:
+        raise ValueError(f"{name} must be > 0 in float32, got {number!r}")
     below = low is not None and (number <= low if open_low else number < low)
     if not math.isfinite(number) or below or (high is not None and number > high):
         expected = _range(low, high, open_low=open_low)
@@ -199,6 +207,29 @@ def check_finite(name: str, value: torch.Tensor) -> None:
         return
     place = (~torch.isfinite(value)).nonzero()[0].tolist()
     raise ValueError(f"{name} must be finite, got {float(value[tuple(place)])!r} at {place}")
+
+
+def check_converted(
+    module: torch.nn.Module, convert: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """Raise where a parameter of a module's own would not be finite in the dtype that it gets.
+
+    Args:
+        module: looked at without its children.
+        convert: what :meth:`torch.nn.Module.to` and its like apply to parameters.
+    """
+    for name, value in module.named_parameters(recurse=False):
+        check_held(name, value, convert(value.detach()[:0]).dtype)
+
+
+def check_held(name: str, value: torch.Tensor, dtype: torch.dtype) -> None:
+    """Raise where a number of a tensor would not be finite in another dtype."""
+    if dtype == value.dtype or not value.numel():
+        return
+    ends = torch.stack(torch.aminmax(value.detach()))
+    bad = ends[~ends.to(dtype).isfinite()]
+    if bad.numel():
+        raise ValueError(f"{name} must be finite in {dtype}, got {float(bad[0])!r}")
 
 
 def check_keys(name: str, data: Any, known: set[str]) -> None:

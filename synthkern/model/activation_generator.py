@@ -16,13 +16,7 @@ from synthkern.model.hierarchy_modifier import HierarchyModifier
 from synthkern.model.modifiers import ActivationsModifier as ActivationsModifier
 from synthkern.model.modifiers import Modifiers, as_modifiers, call_modifier
 from synthkern.model.ownership import draw_from, own, runs_own
-from synthkern.plan import (
-    Correlation,
-    Plan,
-    check_range,
-    check_scaling,
-    compile_plan,
-)
+from synthkern.plan import Correlation, Plan, compile_plan, largest_values
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -80,7 +74,7 @@ class ActivationGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features = as_int("num_features", num_features, low=1)
-        self._dtype = as_dtype("dtype", dtype)
+        self.dtype = as_dtype("dtype", dtype)
         self.use_sparse_tensors = as_bool("use_sparse_tensors", use_sparse_tensors)
         self._handed: dict[str, tuple[torch.Tensor, int]] = {}
         numbers = {
@@ -116,9 +110,7 @@ class ActivationGenerator(nn.Module):
         p, mean, std = (_as_numbers(name, numbers[name]) for name in _NUMBERS)
         forests = [modifier.forest for modifier in fused]
         plan = compile_plan(self.num_features, p, mean, std, correlation, forests)
-        for hierarchy in later:
-            check_scaling(hierarchy.forest, plan.mean, plan.std)
-        check_range(plan.mean, plan.std, self.dtype)
+        _largest_values(plan, modifiers, self.dtype)
         self._plan = plan.to(device)
         self._modifiers, self._rest, self._correlation = modifiers, rest, correlation
 
@@ -159,7 +151,12 @@ class ActivationGenerator(nn.Module):
         self._share(changes)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A parameter that stands for numbers is read as a tensor: nothing here is trained."""
+        """A parameter that stands for numbers is read as a tensor: nothing here is trained. A
+        dtype must hold the largest magnitude.
+        """
+        if name == "dtype" and "_plan" in vars(self):
+            value = as_dtype("dtype", value)
+            _largest_values(self.plan, self._modifiers, value)
         is_number = name in _NUMBERS and isinstance(value, nn.Parameter)
         super().__setattr__(name, value.detach() if is_number else value)
 
@@ -193,17 +190,6 @@ class ActivationGenerator(nn.Module):
     @device.setter
     def device(self, device: torch.device | str) -> None:
         self.to(as_device("device", device))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of dense and COO samples. Another may be assigned that holds the largest magnitude."""
-        return self._dtype
-
-    @dtype.setter
-    def dtype(self, value: torch.dtype | str) -> None:
-        dtype = as_dtype("dtype", value)
-        check_range(self.plan.mean, self.plan.std, dtype)
-        self._dtype = dtype
 
     @property
     def firing_probabilities(self) -> torch.Tensor:
@@ -388,10 +374,8 @@ class ActivationGenerator(nn.Module):
         if "_plan" not in self.__dict__:  # a subclass of the user's that has none
             return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         moved = fn(torch.empty(0, dtype=self.dtype, device=self.device))
-        dtype = as_dtype("dtype", moved.dtype)
-        check_range(self.plan.mean, self.plan.std, dtype)
+        self.dtype = moved.dtype
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._dtype = dtype
         plan = self.plan.to(moved.device)
         if plan is not self._plan:
             self._plan, self._handed = plan, {}
@@ -403,6 +387,12 @@ class ActivationGenerator(nn.Module):
             return self.__dict__.copy()
         self.plan  # noqa: B018 - takes in what was written
         return {**self.__dict__, "_handed": {}}
+
+
+def _largest_values(plan: Plan, modifiers: Modifiers, dtype: torch.dtype) -> torch.Tensor:
+    """What no value of a feature exceeds before a callable of the user's; a dtype must hold it."""
+    forests = [item.forest for item in modifiers if isinstance(item, HierarchyModifier)]
+    return largest_values(plan.mean.cpu(), plan.std.cpu(), forests, dtype)
 
 
 def _own_correlation(value: Any) -> Any:

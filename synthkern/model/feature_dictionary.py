@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from synthkern import engine
-from synthkern._checks import as_float, as_int, check_finite, check_tensor
+from synthkern._checks import as_float, as_int, check_converted, check_finite, check_tensor
 from synthkern.engine.autograd import gather_entries
 from synthkern.model.orthogonalize import check_settings, orthogonalize_embeddings
 from synthkern.model.ownership import own, runs_own
@@ -195,6 +195,11 @@ class FeatureDictionary(nn.Module):
             flat, self.feature_vectors, self.bias, self.gather_mode
         )
         return hidden.reshape(*feature_activations.shape[:-1], self.hidden_dim)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        """Follow nn.Module.to and its kin to a dtype that holds the numbers."""
+        check_converted(self, fn)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def _from_entries(self, activations: SparseActivations) -> torch.Tensor:
         return gather_entries(activations, self.feature_vectors, self.bias, mode=self.gather_mode)

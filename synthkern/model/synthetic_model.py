@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import nn
 
-from synthkern._checks import as_bool, as_device, as_int
+from synthkern._checks import as_bool, as_device, as_int, check_converted
 from synthkern._warnings import warn
 from synthkern.model.activation_generator import ActivationGenerator, as_activations, as_entries
 from synthkern.model.build import (
@@ -146,6 +146,13 @@ class SyntheticModel(nn.Module):
         generator = build_generator(self.cfg, self.hierarchy, self.correlation_matrix)
         generator.use_sparse_tensors = use_sparse_tensors
         return generator
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        """Follow nn.Module.to and its kin to a dtype that holds the numbers."""
+        # Before the generator follows, which comes first.
+        if isinstance(self.feature_dict, nn.Module):
+            check_converted(self.feature_dict, fn)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     @property
     def correlation_matrix(self) -> LowRankCorrelationMatrix | None:

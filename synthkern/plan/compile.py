@@ -15,9 +15,6 @@ from synthkern.world.correlation import LowRankCorrelationMatrix
 #: How far a diagonal may be from 1, at least: float32 rounding of a long row sum.
 _DIAGONAL_TOLERANCE = 1e-4
 
-#: Where the stream's normals end: see :mod:`synthkern.stream`.
-_LARGEST_NORMAL = 6.34
-
 #: A correlation as users may give it: full [N, N], low-rank, or the pair (factor, diag).
 Correlation = torch.Tensor | LowRankCorrelationMatrix | tuple[torch.Tensor, torch.Tensor]
 
@@ -30,7 +27,8 @@ def compile_plan(
     correlation: Correlation | None = None,
     forests: Sequence[Forest] = (),
 ) -> Plan:
-    """The plan of a world, on the CPU; every argument is checked first.
+    """The plan of a world, on the CPU; every argument is checked first, by itself: whether
+    the values stay finite is for :func:`largest_values`.
 
     Args:
         num_features: N, at least 1.
@@ -46,9 +44,6 @@ def compile_plan(
     means = as_vector("mean_firing_magnitudes", _as_real(mean), n)
     stds = as_vector("std_firing_magnitudes", _as_real(std), n, low=0)
     factor, noise, rank, triangular = _copula(correlation, n)
-    check_range(means, stds)
-    for forest in forests:
-        check_scaling(forest, means, stds)
     padding = -factor.shape[1] % LANES
     return Plan(
         probability=p,
@@ -65,68 +60,11 @@ def compile_plan(
     )
 
 
-def check_range(
-    means: torch.Tensor, stds: torch.Tensor, dtype: torch.dtype = torch.float32
-) -> None:
-    """Raise where the largest value that the stream can draw is not finite in a dtype."""
-    bad = (_largest(means, stds) > torch.finfo(dtype).max).nonzero()
-    if bad.numel():
-        first = int(bad[0])
-        raise ValueError(
-            f"mean_firing_magnitudes + 6.34 * std_firing_magnitudes must be finite in {dtype}, "
-            f"got {float(means[first])!r} and {float(stds[first])!r} at [{first}]"
-        )
-
-
-def check_scaling(forest: Forest, means: torch.Tensor, stds: torch.Tensor) -> None:
-    """Raise where a mean that divides is not > 0, or a scaled value may not be finite.
-
-    A scaled value is ``value * (parent value / parent mean)``. It may not be finite
-    where the largest values of a feature and of all that scale it, each over its mean, multiply
-    to more than float32 holds.
-    """
-    if not forest.scales:
-        return
-    check_scaling_means(forest, means)
-    features = forest.feature.long()
-    largest = _largest(means, stds)[features]
-    for level in forest.levels()[1:]:
-        parents = forest.parent[level].long()
-        ratio = largest[parents] / means.double()[features[parents]]
-        ratio = torch.where(forest.scaled[level].bool(), ratio, 1.0)
-        largest[level] *= ratio
-        bad = (torch.maximum(largest[level], ratio) > torch.finfo(torch.float32).max).nonzero()
-        if bad.numel():
-            node = level.start + int(bad[0])
-            parent = int(features[forest.parent[node]])
-            raise ValueError(
-                f"feature {int(features[node])} must stay finite in torch.float32 where feature "
-                f"{parent} scales it, whose values reach {float(largest[forest.parent[node]]):.3g} "
-                f"and whose mean_firing_magnitudes is {float(means[parent])!r}"
-            )
-
-
-def _largest(means: torch.Tensor, stds: torch.Tensor) -> torch.Tensor:
-    return means.double() + _LARGEST_NORMAL * stds.double()
-
-
 def _as_real(value: float | torch.Tensor) -> float | torch.Tensor:
     """Integers and booleans as the floating-point numbers that they are."""
     if not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex():
         return value
     return value.to(torch.float64)
-
-
-def check_scaling_means(forest: Forest, means: torch.Tensor) -> None:
-    """Raise where a feature whose mean magnitude divides its children has none above 0."""
-    features = forest.scaling_features()
-    bad = features[means[features] <= 0]
-    if bad.numel():
-        first = int(bad[0])
-        raise ValueError(
-            "mean_firing_magnitudes must be > 0 where a parent scales its children, "
-            f"got {float(means[first])!r} at [{first}]"
-        )
 
 
 def _copula(

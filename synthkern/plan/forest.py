@@ -55,11 +55,6 @@ class Forest(PickledByValue):
         """Whether any node is scaled by its parent, so that mean magnitudes are needed."""
         return bool(self.scaled.any())
 
-    def scaling_features(self) -> torch.Tensor:
-        """Features whose mean magnitude divides their children's scale: int64, ascending."""
-        parents = self.parent[self.scaled.bool()].long()
-        return torch.unique(self.feature.long()[parents])
-
     def node_of(self, num_features: int) -> torch.Tensor:
         """The node of each of ``num_features`` features, or -1: [N] int32."""
         node_of = torch.full((num_features,), -1, dtype=torch.int32, device=self.feature.device)

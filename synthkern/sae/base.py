@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from synthkern._checks import as_dtype, as_float, check_tensor
+from synthkern._checks import as_dtype, as_float, check_converted, check_tensor
 from synthkern.sae.config import (
     TrainCoefficientConfig,
     TrainingSAEConfig,
@@ -128,6 +128,7 @@ class TrainingSAE(nn.Module, ABC):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         """What ``to`` and its like go through: the config then says what is."""
+        check_converted(self, fn)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.cfg.device, self.cfg.dtype = str(self.device), str(self.dtype).removeprefix("torch.")
         return self

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from synthkern._checks import as_device, as_dtype, check_finite
+from synthkern._checks import as_device, as_dtype, check_finite, check_held
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.config_file import config_of, is_inference_config
 from synthkern.storage.files import errors_naming, read_json, save_tensors, write_json
@@ -81,6 +81,7 @@ def _read(
         for name, value in state.items():
             if value.is_floating_point():
                 check_finite(name, value)
+                check_held(name, value, wanted[name].dtype)
     if is_inference_config(data) and "threshold" in state:
         # What is for inference has a ReLU before the threshold: SAELens then knows no latent below.
         state["threshold"].clamp_(min=0)

@@ -24,12 +24,12 @@ class Scaling(NamedTuple):
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         """The scaled inputs."""
-        return (x - self.shift) * self.scale
+        return ((x - self.shift) * self.scale).to(x.dtype)
 
     def undo(self, output: torch.Tensor) -> torch.Tensor:
         """Reconstructions [..., D] of scaled inputs as those of the inputs."""
         shift, back = (each.reshape(*output.shape[:-1], 1) for each in (self.shift, self.back))
-        return output * back + shift
+        return (output * back + shift).to(output.dtype)
 
 
 def scaling_of(kind: str, x: torch.Tensor) -> Scaling:
@@ -39,7 +39,8 @@ def scaling_of(kind: str, x: torch.Tensor) -> Scaling:
     zero. "layer_norm" takes off each one's mean and divides by its standard deviation (that of a
     sample of D numbers) plus 1e-5; going back multiplies by the deviation alone.
     """
-    x = x.reshape(-1, x.shape[-1])
+    # float16 holds neither the norm of a long input nor what a small one is multiplied by.
+    x = x.reshape(-1, x.shape[-1]).to(torch.promote_types(x.dtype, torch.float32))
     if kind == "layer_norm":
         shift, deviation = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True)
         return Scaling(shift, 1 / (deviation + _EPSILON), deviation)

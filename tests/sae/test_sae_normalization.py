@@ -52,6 +52,19 @@ def by_hand(sae: TrainingSAE, kind: str, x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [2e-6, 1.0, 3e4])
+def test_float16_has_room_for_small_and_large_inputs(kind: str, size: float) -> None:
+    sae = sae_of("standard", kind, "float16")
+    x = (torch.randn(9, sae.cfg.d_in, dtype=torch.float64).clamp(-2, 2) * size).half()
+    latents, output = sae.encode(x), sae(x)
+    wide = sae.double()
+    torch.testing.assert_close(latents.double(), wide.encode(x.double()), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(
+        output.double(), wide(x.double()), rtol=1e-2, atol=1e-2 * size + 6e-8
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_reconstructions_are_in_the_inputs_scale(architecture: str, kind: str) -> None:
     sae = sae_of(architecture, kind)

@@ -13,7 +13,7 @@ from synthkern.model.hierarchy import Hierarchy
 from synthkern.model.rates.copula import chance_above_zero, draw_factors
 from synthkern.model.rates.effective import EffectiveFiringProbabilities, ForestRates, rates_of
 from synthkern.model.rates.gating import Gating, elasticities
-from synthkern.plan import Forest, Plan, compile_plan
+from synthkern.plan import Forest, Plan, compile_plan, largest_values
 from synthkern.world.correlation import LowRankCorrelationMatrix
 
 #: What exclusive siblings may take of their parent's rate: all of it would need a sibling that
@@ -108,6 +108,7 @@ def calibrate_firing_probabilities(
         return compile_plan(num_features, base.float(), *parts, correlation, forests)
 
     plan = plan_of(wanted)
+    largest_values(plan.mean, plan.std, forests)
     above = chance_above_zero(plan.mean, plan.std)
     target = torch.minimum(wanted, above)
     base = torch.where(above > 0, target / above.clamp(min=_TINY), 0.0)
