@@ -63,7 +63,8 @@ class LowRankCorrelationConfig:
     Attributes:
         rank: number of factors, at least 1.
         correlation_scale: standard deviation of the loadings, at least 0.
-        seed: of the loadings; where None, one derived from the world's seed.
+        seed: of the loadings; where None, one derived from the world's seed. SAELens has the
+            field and always takes the derived one: of its own config it is left out.
     """
 
     rank: int = 32
@@ -139,7 +140,7 @@ class SyntheticModelConfig:
         }
         for name, kind in kinds.items():
             if getattr(self, name) is not None:
-                setattr(self, name, as_config(name, getattr(self, name), kind))
+                setattr(self, name, as_config(name, _seedless(getattr(self, name)), kind))
         for name in ("std_firing_magnitudes", "mean_firing_magnitudes"):
             value = getattr(self, name)
             # A number stays one.
@@ -197,7 +198,7 @@ def as_model_config(name: str, value: Any) -> SyntheticModelConfig:
         raise TypeError(f"{name} must be a SyntheticModelConfig, got {value!r}")
     parts = {f.name: getattr(value, f.name) for f in fields(SyntheticModelConfig)}
     for part in ("hierarchy", "orthogonalization", "correlation"):
-        parts[part] = _plain(parts[part])
+        parts[part] = _plain(_seedless(parts[part]))
     return SyntheticModelConfig.from_dict(translate_config(parts))
 
 
@@ -209,6 +210,14 @@ _PARSERS = {
     "std_firing_magnitudes": MagnitudeConfig.from_dict,
     "mean_firing_magnitudes": MagnitudeConfig.from_dict,
 }
+
+
+def _seedless(value: Any) -> Any:
+    """SAELens' correlation config without its seed, by which SAELens draws nothing."""
+    is_ours = isinstance(value, LowRankCorrelationConfig)
+    if is_ours or not is_foreign(value, LowRankCorrelationConfig):
+        return value
+    return LowRankCorrelationConfig.from_dict({**value.to_dict(), "seed": None})
 
 
 def _plain(value: Any) -> Any:
