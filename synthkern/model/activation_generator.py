@@ -43,7 +43,7 @@ class ActivationGenerator(nn.Module):
     its index: see :mod:`synthkern.stream`.
 
     Args:
-        num_features: N, at least 1.
+        num_features: N, at least 1. Another cannot be assigned.
         firing_probabilities: a number, or numbers [N] as a tensor, array or list, in [0, 1].
         std_firing_magnitudes: likewise, at least 0.
         mean_firing_magnitudes: likewise.
@@ -160,6 +160,11 @@ class ActivationGenerator(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A parameter that stands for numbers is read as a tensor: nothing here is trained."""
+        if name == "num_features" and "_plan" in self.__dict__ and value != self.num_features:
+            raise AttributeError(
+                f"num_features must stay {self.num_features}, as the numbers are of so many "
+                f"features, got {value!r}: make another generator"
+            )
         is_number = name in _NUMBERS and isinstance(value, nn.Parameter)
         super().__setattr__(name, value.detach() if is_number else value)
 
