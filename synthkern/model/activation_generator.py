@@ -47,7 +47,7 @@ class ActivationGenerator(nn.Module):
         firing_probabilities: a number, or numbers [N] as a tensor, array or list, in [0, 1].
         std_firing_magnitudes: likewise, at least 0.
         mean_firing_magnitudes: likewise.
-        modify_activations: one callable or a sequence of them, applied in order, negatives
+        modify_activations: one callable or an iterable of them, applied in order, negatives
             clipped after. A :func:`hierarchy_modifier` is one. Any other is called with a tensor
             of the kind that :meth:`sample` returns, and with this generator as a second argument
             where it cannot be called without one, the second parameter's default is None, it is
@@ -286,7 +286,7 @@ class ActivationGenerator(nn.Module):
                 self._recompile(correlation=None)
             return
         if (
-            not isinstance(value, tuple)
+            not isinstance(value, tuple | list)
             or isinstance(value, LowRankCorrelationMatrix)
             or len(value) != 2
             or not all(isinstance(part, torch.Tensor) for part in value)
@@ -403,7 +403,7 @@ def _own_correlation(value: Any) -> Any:
     """A correlation that the user's later writing does not reach; checked when it is compiled."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
-    if isinstance(value, tuple) and all(isinstance(part, torch.Tensor) for part in value):
+    if isinstance(value, tuple | list) and all(isinstance(part, torch.Tensor) for part in value):
         copies = [part.detach().to("cpu", copy=True) for part in value]
         return LowRankCorrelationMatrix(*copies) if len(copies) == 2 else tuple(copies)
     return value

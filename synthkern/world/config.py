@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from synthkern._checks import (
-    DTYPES,
+    as_dtype,
     as_float,
     as_int,
     as_seed,
@@ -103,7 +103,7 @@ class SyntheticModelConfig:
         std_firing_magnitudes: a number or a config.
         mean_firing_magnitudes: a number or a config.
         bias: False, True (norm 1) or the norm of the hidden bias.
-        dtype: of activations and hidden activations.
+        dtype: of activations and hidden activations; a torch.dtype becomes its name.
         seed: of the world (not of its samples), of which torch's generator takes the low 32 bits;
             None builds another world each time.
     """
@@ -151,8 +151,7 @@ class SyntheticModelConfig:
                 as_float(name, value, low=0)
         if not isinstance(self.bias, bool):
             as_float("bias", self.bias, low=0)
-        if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        self.dtype = str(as_dtype("dtype", self.dtype)).removeprefix("torch.")
         if self.seed is not None:
             as_seed("seed", self.seed)
 
