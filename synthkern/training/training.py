@@ -136,6 +136,10 @@ class Training:
         given: Any = source if self.stream is None else ()
         width = getattr(sae.cfg, "d_in", None)
         self._given = hidden_batches(given, width, self._trainer.dtype)
+        if self.stream is not None:
+            self._trainer.data_provider = _unseeded(self.stream.source, cfg.batch_size)
+        else:
+            self._trainer.data_provider = source if isinstance(source, Iterator) else self._given
         self._first = 0 if self.stream is None else self.stream.state_dict()["position"]
         self.is_resumed = saved is not None and not self.is_done
         self.random_states = random_states(self.device)
@@ -271,7 +275,7 @@ def _stream(source: Source, cfg: TrainingConfig) -> SyntheticStream | None:
     return source
 
 
-def _unseeded(model: SyntheticModel, batch_size: int) -> Iterator[torch.Tensor]:
+def _unseeded(model: Any, batch_size: int) -> Iterator[torch.Tensor]:
     while True:
         yield model(batch_size)
 
