@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from numbers import Integral, Real
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -25,11 +25,16 @@ _ROUNDS_TO_ZERO = 2.0**-150
 
 
 def as_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
-    """Return ``value`` as an int within [low, high]; bools and floats are refused."""
+    """Return ``value`` as an int within [low, high], NumPy's or a tensor's of no dimensions too;
+    bools and floats are refused.
+    """
     # Asking for the type itself takes a tenth of the time, which a million nodes make felt.
-    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, Integral)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    number = int(value)
+    number = value
+    if type(value) is not int:
+        number = plain_number(value)
+        if isinstance(number, bool) or not isinstance(number, Integral):
+            raise TypeError(f"{name} must be an integer, got {value!r}")
+        number = int(number)
     if (low is not None and number < low) or (high is not None and number > high):
         raise ValueError(f"{name} must be an integer {_range(low, high)}, got {number}")
     return number
@@ -45,10 +50,12 @@ def as_float(
 ) -> float:
     """Return ``value`` as a finite float within [low, high], or (low, high] with ``open_low``.
 
-    It is also finite, and not 0 where it must be above, as a float32, which it may become.
+    It is also finite, and not 0 where it must be above, as a float32, which it may become. NumPy's
+    numbers and tensors of no dimensions are numbers.
     """
+    value, given = plain_number(value), value
     if not is_number(value):
-        raise TypeError(f"{name} must be a number, got {value!r}")
+        raise TypeError(f"{name} must be a number, got {given!r}")
     try:
         number = float(value)
     except OverflowError:
@@ -121,12 +128,11 @@ def as_json(name: str, value: Any) -> Any:
 
 
 def as_bool(name: str, value: Any) -> bool:
-    """Return ``value`` if it is True or False, NumPy's too."""
-    if isinstance(value, np.bool_):
-        return bool(value)
-    if not isinstance(value, bool):
+    """Return ``value`` if it is True or False, NumPy's or a tensor's of no dimensions too."""
+    plain = plain_number(value)
+    if not isinstance(plain, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}")
-    return value
+    return plain
 
 
 def as_seed(name: str, value: Any) -> int:
@@ -189,6 +195,11 @@ def check_tensor(name: str, value: Any) -> None:
     """Raise unless ``value`` is a tensor."""
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {value!r}")
+
+
+def is_whole(value: Any) -> TypeGuard[torch.Tensor]:
+    """Whether a tensor holds integers, or True and False."""
+    return isinstance(value, torch.Tensor) and not (value.is_floating_point() or value.is_complex())
 
 
 def check_numpy_has(name: str, device: torch.device, dtype: torch.dtype) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from synthkern import engine
-from synthkern._checks import check_tensor
+from synthkern._checks import check_tensor, is_whole
 from synthkern.sparse import SparseActivations
 
 #: Dense, sparse COO, or in CSR form.
@@ -15,12 +15,16 @@ Activations = torch.Tensor | SparseActivations
 def entries_of(name: str, activations: Activations, width: int | None = None) -> SparseActivations:
     """The entries of activations [B, width] that are not zero, NaN among them, in CSR form.
 
+    Those of integers, or of True and False, are float32.
+
     Raises:
         TypeError: for anything but a tensor or SparseActivations.
         ValueError: for another shape or layout.
     """
     if not isinstance(activations, SparseActivations):
         check_tensor(name, activations)
+    if is_whole(activations):
+        activations = activations.to(torch.float32)
     expected = f"[B, {'N' if width is None else width}]"
     shape = activations.shape
     if len(shape) != 2 or width not in (None, shape[1]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from synthkern._checks import is_whole
 from synthkern.evaluation.calculator import (
     Array,
     Calculator,
@@ -40,6 +41,9 @@ class ExplainedVarianceCalculator(Calculator[float]):
 
     def add_batch(self, sae_output: torch.Tensor, hidden_acts: torch.Tensor) -> None:
         """Add reconstructions [B, D] and their inputs [B, D]."""
+        sae_output, hidden_acts = (
+            x.double() if is_whole(x) else x for x in (sae_output, hidden_acts)
+        )
         check_pair(sae_output, hidden_acts)
         sums = self._sums["x"]
         if sums.ndim == 2 and hidden_acts.shape[1] != sums.shape[1]:

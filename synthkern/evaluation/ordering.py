@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 
 from synthkern.evaluation.matching import best_matches, check_vectors, cosine_blocks
@@ -91,7 +92,12 @@ def find_best_feature_ordering_across_saes(saes: Iterable[Any], feature_dict: An
 
 
 def as_ordering(name: str, value: Any, size: int, *, at_least: int) -> torch.Tensor:
-    """Return ``value`` if it is a tensor [.. at least so many] of integers in [0, size)."""
+    """Integers in [0, size), at least so many, of a tensor, array or list, as a tensor."""
+    if isinstance(value, list | tuple | np.ndarray):
+        try:
+            value = torch.tensor(value, device="cpu")
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{name} must be integers, got {value!r}") from error
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a tensor of integers, got {value!r}")
     if value.dim() != 1 or value.is_floating_point() or value.dtype == torch.bool:

@@ -37,11 +37,11 @@ class ActivationGenerator(nn.Module):
     its index: see :mod:`synthkern.stream`.
 
     Args:
-        num_features: N, at least 1.
+        num_features: N, at least 1. Another cannot be assigned.
         firing_probabilities: a number, or numbers [N] as a tensor, array or list, in [0, 1].
         std_firing_magnitudes: likewise, at least 0.
         mean_firing_magnitudes: likewise.
-        modify_activations: one callable or a sequence of them, applied in order, negatives
+        modify_activations: one callable or an iterable of them, applied in order, negatives
             clipped after. A :func:`hierarchy_modifier` is one. Any other is called with a tensor
             of the kind that :meth:`sample` returns, and with this generator as a second argument
             where it cannot be called without one, the second parameter's default is None, it is
@@ -152,11 +152,16 @@ class ActivationGenerator(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A parameter that stands for numbers is read as a tensor: nothing here is trained. A
-        dtype must hold the largest magnitude.
+        dtype must hold the largest magnitude, and the number of features stays.
         """
         if name == "dtype" and "_plan" in vars(self):
             value = as_dtype("dtype", value)
             _largest_values(self.plan, self._modifiers, value)
+        if name == "num_features" and "_plan" in self.__dict__ and value != self.num_features:
+            raise AttributeError(
+                f"num_features must stay {self.num_features}, as the numbers are of so many "
+                f"features, got {value!r}: make another generator"
+            )
         is_number = name in _NUMBERS and isinstance(value, nn.Parameter)
         super().__setattr__(name, value.detach() if is_number else value)
 
@@ -278,7 +283,7 @@ class ActivationGenerator(nn.Module):
                 self._recompile(correlation=None)
             return
         if (
-            not isinstance(value, tuple)
+            not isinstance(value, tuple | list)
             or isinstance(value, LowRankCorrelationMatrix)
             or len(value) != 2
             or not all(isinstance(part, torch.Tensor) for part in value)
@@ -399,7 +404,7 @@ def _own_correlation(value: Any) -> Any:
     """A correlation that the user's later writing does not reach; checked when it is compiled."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
-    if isinstance(value, tuple) and all(isinstance(part, torch.Tensor) for part in value):
+    if isinstance(value, tuple | list) and all(isinstance(part, torch.Tensor) for part in value):
         copies = [part.detach().to("cpu", copy=True) for part in value]
         return LowRankCorrelationMatrix(*copies) if len(copies) == 2 else tuple(copies)
     return value

@@ -72,11 +72,11 @@ def build_generator(
     std, mean = build_std_magnitudes(cfg), build_mean_magnitudes(cfg)
     probabilities = cfg.firing_probability.generate(n, cfg.seed)
     compensation = cfg.hierarchy is not None and cfg.hierarchy.compensate_probabilities
-    if compensation == "exact" and hierarchy is not None:
+    if compensation == "exact" and hierarchy is not None and hierarchy.modifier is not None:
         probabilities = calibrate_firing_probabilities(
             probabilities, hierarchy, n, std, mean, correlation, show_progress=True
         ).base_firing_probabilities
-    elif compensation and hierarchy is not None:
+    elif compensation is True and hierarchy is not None:
         probabilities = _compensated(probabilities, hierarchy)
     return ActivationGenerator(
         n,

@@ -10,7 +10,14 @@ import torch
 from torch import nn
 
 from synthkern import engine
-from synthkern._checks import as_float, as_int, check_converted, check_finite, check_tensor
+from synthkern._checks import (
+    as_float,
+    as_int,
+    check_converted,
+    check_finite,
+    check_tensor,
+    plain_number,
+)
 from synthkern.engine.autograd import gather_entries
 from synthkern.model.orthogonalize import check_settings, orthogonalize_embeddings
 from synthkern.model.ownership import own, runs_own
@@ -265,6 +272,7 @@ _DenseGather.forward.__signature__ = inspect.signature(  # type: ignore[attr-def
 
 def as_bias(name: str, value: bool | float) -> float:
     """The norm of the bias that False, True or a number stands for."""
+    value = plain_number(value)
     if isinstance(value, bool):
         return float(value)
     return as_float(name, value, low=0)

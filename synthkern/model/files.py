@@ -63,6 +63,11 @@ def check_parts(parts: ModelParts) -> None:
             "activation_generator must apply the model's hierarchy and nothing else to be "
             f"saved, got modify_activations = {generator.modify_activations}"
         )
+    if hierarchy is not None and hierarchy.modifier is None and hierarchy.roots:
+        raise ValueError(
+            "hierarchy must have a modifier to be saved, got None: the trees would apply in what "
+            "is read back"
+        )
     full = generator.correlation_matrix
     if full is not None:
         raise ValueError(

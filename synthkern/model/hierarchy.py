@@ -23,6 +23,9 @@ from synthkern.world.hierarchy import (
     walk,
 )
 
+#: Where no modifier is given: one is made from the roots. None is a modifier that is given.
+_FROM_ROOTS: Any = object()
+
 
 @dataclass(eq=False)
 class Hierarchy:
@@ -30,8 +33,9 @@ class Hierarchy:
 
     Attributes:
         roots: of the trees; a list is kept, not copied.
-        modifier: what applies them to activations; made from the roots where none is given, and
-            None where there are no roots. Two hierarchies are equal where their roots are.
+        modifier: what applies them to activations, and None where nothing does; made from the
+            roots, of which there may be none, where it is left out. Two hierarchies are equal
+            where their roots are.
 
     Raises:
         ValueError: naming the node, for roots that make no forest.
@@ -39,12 +43,12 @@ class Hierarchy:
     """
 
     roots: list[HierarchyNode]
-    modifier: Callable[..., Any] | None = None
+    modifier: Callable[..., Any] | None = _FROM_ROOTS
 
     def __post_init__(self) -> None:
         self.roots = as_roots(self.roots)
-        if self.modifier is None and self.roots:
-            self.modifier = hierarchy_modifier(self.roots)
+        if self.modifier is _FROM_ROOTS:
+            self.modifier = hierarchy_modifier(self.roots) if self.roots else None
         elif self.modifier is not None and not callable(self.modifier):
             raise TypeError(f"modifier must be callable or None, got {self.modifier!r}")
 
@@ -150,7 +154,7 @@ def as_hierarchy(name: str, value: Any) -> Hierarchy:
     package = next(k for k in type(value).__mro__ if k.__name__ == "Hierarchy").__module__
     origin = getattr(modifier, "__module__", None) or ""
     is_theirs = origin.partition(".")[0] == package.partition(".")[0]
-    return Hierarchy(value.roots, None if is_theirs else modifier)
+    return Hierarchy(value.roots, _FROM_ROOTS if is_theirs else modifier)
 
 
 def generate_hierarchy(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from synthkern import engine
-from synthkern._checks import check_tensor
+from synthkern._checks import check_tensor, is_whole
 from synthkern.plan import Forest, check_scaling_means, compile_forest
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
@@ -84,7 +84,8 @@ class HierarchyModifier:
         """Apply the forest.
 
         Args:
-            activations: finite, a dense or sparse COO tensor [B, N] or SparseActivations.
+            activations: finite, a dense or sparse COO tensor [B, N] or SparseActivations; of
+                integers, or of True and False, where nothing is scaled.
             generator: whose mean magnitudes scale children; needed where any are scaled.
             seed: of the choices within exclusive groups, in [0, 2**64); None draws a fresh one
                 from torch's global generator.
@@ -102,6 +103,11 @@ class HierarchyModifier:
             check_tensor("activations", activations)
         if len(activations.shape) != 2:
             raise ValueError(f"activations must have shape [B, N], got {list(activations.shape)}")
+        if is_whole(activations) and not self.scales:
+            wide: Any = self(
+                activations.double(), generator, seed=seed, start=start, ordinal=ordinal
+            )
+            return wide.to(activations.dtype)
         if not activations.dtype.is_floating_point:
             raise ValueError(f"activations must be floating point, got {activations.dtype}")
         self.check_fits(activations.shape[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -30,13 +30,13 @@ class Modifiers(tuple[ActivationsModifier, ...]):
 
 
 def as_modifiers(value: Any) -> Modifiers:
-    """One callable, a sequence of them or None, checked; a doubtful signature is told.
+    """One callable, several in an iterable that is none, or None; a doubtful signature is told.
 
     Raises:
         TypeError: for anything else.
     """
-    if isinstance(value, Sequence):
-        modifiers: Any = value
+    if isinstance(value, Sequence) or (isinstance(value, Iterable) and not callable(value)):
+        modifiers: Any = tuple(value)
     else:
         modifiers = () if value is None else (value,)
     if not all(callable(item) for item in modifiers):

@@ -98,6 +98,9 @@ class SyntheticModel(nn.Module):
         self.source: str | None = None
         if hierarchy is not None:
             hierarchy = as_hierarchy("hierarchy", hierarchy)
+        given: Any = correlation_matrix
+        if isinstance(given, list):
+            correlation_matrix = LowRankCorrelationMatrix(*given)
         if correlation_matrix is not None and not isinstance(correlation_matrix, tuple):
             raise TypeError(
                 f"correlation_matrix must be a tuple or None, got {correlation_matrix!r}"

@@ -23,7 +23,7 @@ def largest_values(
 ) -> torch.Tensor:
     """What no value of a feature exceeds, float64 [N].
 
-    A scaled value is ``value * (gate value / gate mean)``, so that the largest values of a feature
+    A scaled value is ``value * (parent value / parent mean)``, so that the largest values of a feature
     and of all that scale it, each over its mean, multiply.
 
     Args:
@@ -63,11 +63,11 @@ def _scale(
         largest[nodes] *= ratio
         bad = ((largest[nodes] > limit) | (ratio > _LIMIT)).nonzero()
         if bad.numel():
-            node, gate = int(nodes[bad[0]]), int(parents[bad[0]])
+            node, parent = int(nodes[bad[0]]), int(parents[bad[0]])
             raise ValueError(
-                f"feature {node} must stay finite in {dtype} where feature {gate} scales it, "
-                f"whose values reach {float(largest[gate]):.3g} and whose mean_firing_magnitudes "
-                f"is {float(means[gate])!r}"
+                f"feature {node} must stay finite in {dtype} where feature {parent} scales it, "
+                f"whose values reach {float(largest[parent]):.3g} and whose mean_firing_magnitudes "
+                f"is {float(means[parent])!r}"
             )
 
 

@@ -51,7 +51,7 @@ def plot_sae_feature_similarity(
         feature_dict: the dictionary, D wide, of N features.
         title: above the figure; "Cosine similarity with true features" where None.
         reorder_features: True sorts the latents as :func:`find_best_feature_ordering` does; a
-            tensor [M] of integers in [0, M) says which latent each row shows.
+            tensor, array or list [M] of integers in [0, M) says which latent each row shows.
         decoder_only: whether the encoder is left out.
         show_values: whether cells have their numbers written in.
         height: of the figure, in pixels, at least 10.
@@ -147,7 +147,7 @@ def plot_sae_feature_similarity(
 
 def _ordering(value: Any, decoder: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor | None:
     """Which latent each row shows; as they come where None."""
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor | np.ndarray | list | tuple):
         size = len(decoder)
         return as_ordering("reorder_features", value, size, at_least=size).to(decoder.device)
     if as_bool("reorder_features", value):

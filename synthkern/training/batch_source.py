@@ -71,6 +71,13 @@ class BatchSource:
         else:
             raise TypeError(f"source must be a model, a stream or an iterable, got {source!r}")
         self._given = hidden_batches(given, width, dtype)
+        #: For functions of the caller's, as SAELens' trainer has it: what a stream trains on is not
+        #: moved on by them.
+        self.data_provider: Iterator[Any] = self._given
+        if self.model is not None and self.stream is not None:
+            self.data_provider = _unseeded(self.model, cfg.batch_size)
+        elif isinstance(source, Iterator):
+            self.data_provider = source
         self._first = 0 if self.stream is None else self.stream.state_dict()["position"]
 
     def batches(self, step: int) -> Iterator[torch.Tensor]:

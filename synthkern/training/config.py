@@ -100,6 +100,9 @@ class TrainingConfig:
     n_snapshots: int = 0
     checkpoint_seconds: float = 60.0
 
+    # No field: where the trainer that was last made with this config trains, as SAELens names it.
+    device = "cpu"
+
     def __post_init__(self) -> None:
         plain_fields(self)
         samples: Any = self.training_samples
@@ -145,6 +148,11 @@ class TrainingConfig:
         last step that goes beyond them.
         """
         return self.training_samples // self.batch_size
+
+    @property
+    def n_checkpoints(self) -> int:
+        """``n_snapshots``, as SAELens' trainer has it."""
+        return self.n_snapshots
 
     @property
     def train_batch_size_samples(self) -> int:

@@ -111,6 +111,7 @@ class TrainingRun:
         trainer = SAETrainer(sae, cfg)
         width = getattr(sae.cfg, "d_in", None)
         self.source = BatchSource(source, cfg, width, trainer.dtype, trainer.device)
+        trainer.data_provider = self.source.data_provider
         if self.source.stream is None and directory is not None:
             raise ValueError(
                 "source must be a SyntheticModel or a SyntheticStream with a checkpoint_dir, got "

@@ -5,32 +5,36 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic
 
 import torch
 
+from synthkern._checks import is_number, plain_number
 from synthkern._warnings import warn
+from synthkern.data.activation_iterator import SyntheticActivationIterator
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
 from synthkern.model.files import MODEL_FILENAMES
 from synthkern.model.ownership import runs_own
 from synthkern.model.synthetic_model import SyntheticModel, as_model, local_folder
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
+from synthkern.sae.module_modes import evaluating
 from synthkern.sae.saelens import sae_of
 from synthkern.storage.files import save_tensors, write_json
 from synthkern.storage.paths import as_optional_path
 from synthkern.storage.saved_folder import check_writable_folder, saved_folder
 from synthkern.stream import fresh_seed
-from synthkern.training.batch_source import EVALUATION_START
+from synthkern.training.batch_source import EVALUATION_START, Evaluator
 from synthkern.training.checkpoint import check_checkpoint_folder, remove_checkpoint
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
 from synthkern.training.run import TrainingResult, TrainingRun
 from synthkern.training.runner_config import SAEConfig, SyntheticSAERunnerConfig
+from synthkern.training.scaler import ActivationScaler
 from synthkern.training.together import train_together
 from synthkern.training.trainer import SAETrainer
 
@@ -238,12 +242,17 @@ class SyntheticSAERunner(Generic[SAEConfig]):
                 "resume must be False for a model that takes no seed and start, as its samples "
                 f"cannot be had again, got {self.synthetic_model!r}"
             )
+        evaluator, settings = self._own_evaluator(), cfg.training
+        if evaluator is not None:
+            # However many samples the package's own would look at.
+            settings = replace(settings, eval_every=cfg.eval_frequency)
         self._logger = self._make_logger()
         run = TrainingRun(
             self.sae,
             model,
-            cfg.training,
+            settings,
             checkpoint_dir=output / CHECKPOINT_FOLDER if output and continues else None,
+            evaluator=evaluator,
             snapshot_fn=self._keep_copy,
             logger=self._logger,
             **(bar or {}),
@@ -294,22 +303,73 @@ class SyntheticSAERunner(Generic[SAEConfig]):
             self._logger = None
 
     def _evaluate(self) -> SyntheticDataEvalResult | None:
-        cfg, model = self.cfg, self._model
-        if not cfg.run_final_eval or not cfg.eval_samples:
+        if not self.cfg.run_final_eval or not self.cfg.eval_samples:
             return None
-        seed = fresh_seed() if cfg.seed is None else cfg.seed
+        return self._evaluate_at(self._evaluation_place(), self.sae)
+
+    def _evaluation_place(self) -> dict[str, Any]:
+        """Seed and index of evaluations' samples, where the model has such."""
+        seed = fresh_seed() if self.cfg.seed is None else self.cfg.seed
         # A generator of the user's may have no seed and no index.
-        place: dict[str, Any] = (
-            {"seed": seed, "start": EVALUATION_START} if model.has_positions else {}
-        )
+        return {"seed": seed, "start": EVALUATION_START} if self._model.has_positions else {}
+
+    def _evaluate_at(
+        self, place: Mapping[str, Any], sae: Any, scaler: ActivationScaler | None = None
+    ) -> SyntheticDataEvalResult:
+        cfg, model = self.cfg, self._model
         return eval_sae_on_synthetic_data(
-            self.sae,
+            sae,
             model.feature_dict,
             model.activation_generator,
             cfg.eval_samples,
             cfg.batch_size,
+            scaler,
             **place,
         )
+
+    def _create_evaluator(self) -> Callable[..., Mapping[str, Any]]:
+        """What evaluates in training, under SAELens' name, for subclasses that override it.
+
+        It is called with the SAE, batches of hidden activations and the scaler of inputs, and
+        gives figures by name; the curves have those that are numbers, as ``eval/<name>`` without
+        the prefix "synthetic/".
+        """
+        place = self._evaluation_place()
+
+        def evaluate(
+            sae: Any, data_provider: Any, activation_scaler: ActivationScaler
+        ) -> Mapping[str, Any]:
+            return self._evaluate_at(place, sae, activation_scaler).to_log_dict("synthetic/")
+
+        return evaluate
+
+    def _own_evaluator(self) -> Evaluator | None:
+        """What a subclass, or the user, put in place of the package's evaluator."""
+        create: Any = self._create_evaluator
+        is_ours = getattr(create, "__func__", None) is SyntheticSAERunner._create_evaluator
+        if is_ours or not self.cfg.eval_frequency:
+            return None
+        model, evaluator = self._model, create()
+        if evaluator is None:
+            return lambda sae, scaler: {}
+        batches = SyntheticActivationIterator(
+            model.feature_dict,
+            model.activation_generator,
+            self.cfg.batch_size,
+            self.cfg.autocast_data,
+        )
+
+        def evaluate(sae: Any, scaler: ActivationScaler) -> Mapping[str, float]:
+            with evaluating(sae), torch.no_grad():
+                figures = evaluator(sae, batches, scaler)
+            plain = {name: plain_number(value) for name, value in figures.items()}
+            return {
+                name.removeprefix("synthetic/"): float(value)
+                for name, value in plain.items()
+                if is_number(value)
+            }
+
+        return evaluate
 
     def _save_outputs(
         self,

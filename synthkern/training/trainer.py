@@ -88,6 +88,7 @@ class SAETrainer(TrainerNames):
         self.activation_scaler = ActivationScaler()
         self._parameters = trainable_parameters(sae)
         self.device, self.dtype = self._parameters[0].device, self._parameters[0].dtype
+        cfg.device = str(self.device)
         # PyTorch's fused step takes a quarter of the time of its loop over parameters on a CPU.
         fused = self.device.type in ("cpu", "cuda")
         betas = (cfg.adam_beta1, cfg.adam_beta2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,17 +19,34 @@ class TrainerNames:
     Attributes:
         n_training_steps: steps done. In snapshots those before the step that was just done, whose
             samples are counted already: SAELens calls them before it counts the step.
+        data_provider: batches of hidden activations. Where the training is on an iterator, it is
+            that, and a batch that is taken there is not trained on.
     """
+
+    data_provider: Any = None
 
     cfg: TrainingConfig
     firing: FiringRecord
     steps_done: int
     _uncounted: int = 0
+    _coefficients: dict[str, tuple[float, int]]
 
     @property
     def next_rate(self) -> float:
         """The learning rate of the next step."""
         raise NotImplementedError
+
+    def get_coefficients(self) -> dict[str, float]:
+        """What the SAE's losses are multiplied by at the next step, by name."""
+        raise NotImplementedError
+
+    @property
+    def coefficient_schedulers(self) -> dict[str, CoefficientSchedule]:
+        """Where the warm-up of each coefficient stands."""
+        return {
+            name: CoefficientSchedule(*self._coefficients[name], self.steps_done, value)
+            for name, value in self.get_coefficients().items()
+        }
 
     @property
     def n_training_steps(self) -> int:
@@ -87,6 +105,23 @@ class TrainerNames:
     def lr_scheduler(self) -> RateSchedule:
         """The learning rate as PyTorch's schedulers tell it."""
         return RateSchedule(self.steps_done, self.next_rate)
+
+
+@dataclass
+class CoefficientSchedule:
+    """Where the linear warm-up of a coefficient stands.
+
+    Attributes:
+        final_value: after it.
+        warm_up_steps: of it.
+        current_step: steps done.
+        current_value: at the next step.
+    """
+
+    final_value: float
+    warm_up_steps: int
+    current_step: int
+    current_value: float
 
 
 class RateSchedule:

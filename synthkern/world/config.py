@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from synthkern._checks import (
-    DTYPES,
+    as_dtype,
     as_float,
     as_int,
     as_seed,
@@ -63,7 +63,8 @@ class LowRankCorrelationConfig:
     Attributes:
         rank: number of factors, at least 1.
         correlation_scale: standard deviation of the loadings, at least 0.
-        seed: of the loadings; where None, one derived from the world's seed.
+        seed: of the loadings; where None, one derived from the world's seed. SAELens has the
+            field and always takes the derived one: of its own config it is left out.
     """
 
     rank: int = 32
@@ -102,7 +103,7 @@ class SyntheticModelConfig:
         std_firing_magnitudes: a number or a config.
         mean_firing_magnitudes: a number or a config.
         bias: False, True (norm 1) or the norm of the hidden bias.
-        dtype: of activations and hidden activations.
+        dtype: of activations and hidden activations; a torch.dtype becomes its name.
         seed: of the world (not of its samples), of which torch's generator takes the low 32 bits;
             None builds another world each time.
     """
@@ -139,7 +140,7 @@ class SyntheticModelConfig:
         }
         for name, kind in kinds.items():
             if getattr(self, name) is not None:
-                setattr(self, name, as_config(name, getattr(self, name), kind))
+                setattr(self, name, as_config(name, _seedless(getattr(self, name)), kind))
         for name in ("std_firing_magnitudes", "mean_firing_magnitudes"):
             value = getattr(self, name)
             # A number stays one.
@@ -150,8 +151,7 @@ class SyntheticModelConfig:
                 as_float(name, value, low=0)
         if not isinstance(self.bias, bool):
             as_float("bias", self.bias, low=0)
-        if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        self.dtype = str(as_dtype("dtype", self.dtype)).removeprefix("torch.")
         if self.seed is not None:
             as_seed("seed", self.seed)
 
@@ -197,7 +197,7 @@ def as_model_config(name: str, value: Any) -> SyntheticModelConfig:
         raise TypeError(f"{name} must be a SyntheticModelConfig, got {value!r}")
     parts = {f.name: getattr(value, f.name) for f in fields(SyntheticModelConfig)}
     for part in ("hierarchy", "orthogonalization", "correlation"):
-        parts[part] = _plain(parts[part])
+        parts[part] = _plain(_seedless(parts[part]))
     return SyntheticModelConfig.from_dict(translate_config(parts))
 
 
@@ -209,6 +209,14 @@ _PARSERS = {
     "std_firing_magnitudes": MagnitudeConfig.from_dict,
     "mean_firing_magnitudes": MagnitudeConfig.from_dict,
 }
+
+
+def _seedless(value: Any) -> Any:
+    """SAELens' correlation config without its seed, by which SAELens draws nothing."""
+    is_ours = isinstance(value, LowRankCorrelationConfig)
+    if is_ours or not is_foreign(value, LowRankCorrelationConfig):
+        return value
+    return LowRankCorrelationConfig.from_dict({**value.to_dict(), "seed": None})
 
 
 def _plain(value: Any) -> Any:

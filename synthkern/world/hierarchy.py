@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeGuard
 
 from synthkern._checks import as_bool, as_float, as_int, check_keys, plain_fields
+from synthkern._warnings import warn
 from synthkern.world.foreign import as_config
 
 _KEYS = {
@@ -50,7 +51,7 @@ class HierarchyNode:
             stays active; needs two children or more.
         scale_children_by_parent: whether a child's value is multiplied by its parent's value
             over the parent's mean magnitude (the nearest ancestor with a feature counts).
-        feature_id: a label, shown by ``repr`` and in errors.
+        feature_id: a label, a string or an integer, shown by ``repr`` and in errors.
 
     Raises:
         ValueError: for an index out of range, or mutual exclusion with fewer than two children.
@@ -64,7 +65,7 @@ class HierarchyNode:
     children: list[HierarchyNode]
     mutually_exclusive_children: bool
     scale_children_by_parent: bool
-    feature_id: str | None
+    feature_id: str | int | None
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class HierarchyNode:
         children: Sequence[HierarchyNode] | None = None,
         mutually_exclusive_children: bool = False,
         scale_children_by_parent: bool = False,
-        feature_id: str | None = None,
+        feature_id: str | int | None = None,
     ) -> None:
         if feature_index is not None:
             feature_index = as_int("feature_index", feature_index, low=0, high=_LARGEST_INDEX)
@@ -84,8 +85,8 @@ class HierarchyNode:
         self.scale_children_by_parent = as_bool(
             "scale_children_by_parent", scale_children_by_parent
         )
-        if feature_id is not None and not isinstance(feature_id, str):
-            raise TypeError(f"feature_id must be a string or None, got {feature_id!r}")
+        if feature_id is not None and type(feature_id) not in (str, int):
+            raise TypeError(f"feature_id must be a string, an integer or None, got {feature_id!r}")
         self.feature_id = feature_id
         _check_exclusion(self, len(self.children))
 
@@ -94,13 +95,18 @@ class HierarchyNode:
         """The tree that a nested mapping describes.
 
         Keys: ``feature_index``, ``children``, ``mutually_exclusive_children``,
-        ``scale_children_by_parent`` and ``id`` (or ``feature_id``), all optional.
+        ``scale_children_by_parent`` and ``id`` (or ``feature_id``), all optional. Others are left
+        out, as in SAELens, with a warning.
         """
+        unknown: set[Any] = set()
         top: list[HierarchyNode] = []
         waiting = [(tree_dict, top)]
         while waiting:
             item, siblings = waiting.pop()
-            check_keys("hierarchy node", item, _KEYS)
+            if type(item) is not dict and not isinstance(item, Mapping):
+                raise TypeError(f"hierarchy node must be a mapping, got {item!r}")
+            if not item.keys() <= _KEYS:
+                unknown |= item.keys() - _KEYS
             get = item.get
             node = cls(
                 get("feature_index"),
@@ -123,6 +129,13 @@ class HierarchyNode:
             if below:
                 # The last in is the first out, so that siblings arrive in order.
                 waiting.extend([(child, node.children) for child in reversed(below)])
+        if unknown:
+            names = sorted(str(key) for key in unknown)
+            warn(
+                f"hierarchy nodes have unknown keys {names}, which are left out; known are "
+                f"{sorted(_KEYS)}",
+                stacklevel=2,
+            )
         return top[0]
 
     def to_dict(self) -> dict[str, Any]:

@@ -89,3 +89,14 @@ def test_a_copy_has_the_l0_of_the_training(name: str, tmp_path: Path) -> None:
     # A choice that is close may fall the other way by the scale's rounding.
     assert l0(read, x) == pytest.approx(expected, abs=0.01)
     torch.testing.assert_close(read(x), outputs, rtol=1e-3, atol=1e-3)
+
+
+def test_a_snapshots_trainer_gives_batches_of_a_model() -> None:
+    shapes: list[tuple[int, ...]] = []
+    synthetic.train_sae(
+        synthetic.make_sae(config("jumprelu")),
+        world(),
+        synthetic.TrainingConfig(6 * B, B, n_snapshots=2),
+        snapshot_fn=lambda trainer: shapes.append(tuple(next(trainer.data_provider).shape)),
+    )
+    assert shapes == [(B, D)] * 2

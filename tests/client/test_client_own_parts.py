@@ -363,3 +363,10 @@ def test_a_subclass_that_makes_its_parts_itself() -> None:
     assert model.correlation_matrix is not None
     assert model.correlation_matrix.correlation_factor.shape == (N, 3)
     assert model.sample(2).tolist() == [[float(N)] * D] * 2
+
+
+def test_a_generators_number_of_features_cannot_be_assigned() -> None:
+    generator = synthetic.ActivationGenerator(N, 0.1)
+    generator.num_features = N
+    with pytest.raises(AttributeError, match=f"num_features must stay {N}.*got {N + 1}"):
+        generator.num_features = N + 1

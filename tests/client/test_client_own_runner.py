@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import synthkern as synthetic
 
 D, M = 6, 12
@@ -58,3 +60,24 @@ def test_a_subclass_that_saves_by_saelens_methods(tmp_path: Path) -> None:
     assert seen == [copies / "192", copies / "final_320"]
     assert (out / "note").read_text().startswith(f"{M} 0.")
     assert (out / "cfg.json").is_file()
+
+
+def test_a_subclass_that_makes_saelens_evaluator() -> None:
+    seen: list[tuple[bool, tuple[int, ...]]] = []
+
+    class Own(synthetic.SyntheticSAERunner[Any]):
+        def _create_evaluator(self) -> Any:
+            theirs = super()._create_evaluator()
+
+            def evaluator(sae: Any, data_provider: Any, activation_scaler: Any) -> dict[str, Any]:
+                seen.append((sae.training, tuple(next(data_provider).shape)))
+                figures = theirs(sae, data_provider, activation_scaler)
+                return {**figures, "mine": torch.tensor(3.5), "image": "no number"}
+
+            return evaluator
+
+    history = Own(config(eval_frequency=5)).run().history
+    assert seen == [(False, (32, D))] * 2
+    assert history.curve("eval/mine")[1] == [3.5, 3.5]
+    assert len(history.curve("eval/mcc")[0]) == 2
+    assert "eval/image" not in history.names

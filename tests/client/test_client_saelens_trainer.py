@@ -155,6 +155,18 @@ def test_snapshots_see_the_same_of_both_trainers(name: str) -> None:
                     "optimizer": trainer.optimizer.param_groups[0]["lr"],
                     "asked": trainer.cfg.total_training_samples,
                     "batch": trainer.cfg.train_batch_size_samples,
+                    "next batch": next(trainer.data_provider),
+                    "on the CPU": trainer.cfg.device == "cpu",
+                    "snapshots": trainer.cfg.n_checkpoints,
+                    "warm-ups": {
+                        loss: torch.tensor(
+                            [each.final_value, each.warm_up_steps, each.current_value]
+                        )
+                        for loss, each in trainer.coefficient_schedulers.items()
+                    },
+                    "warm-up steps": [
+                        each.current_step for each in trainer.coefficient_schedulers.values()
+                    ],
                     "scale": trainer.activation_scaler.scaling_factor,
                     "sae": trainer.sae is sae,
                 }

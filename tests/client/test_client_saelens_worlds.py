@@ -217,3 +217,27 @@ def test_an_assigned_correlation_counts() -> None:
     model.correlation_matrix = None
     assert generator.correlation is None
     assert model.correlation_matrix is None
+
+
+def test_trees_without_a_modifier_are_not_applied(tmp_path: Path) -> None:
+    roots = [synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])]
+    cfg = synthetic.SyntheticModelConfig(4, 3, synthetic.ConstantFiringProbabilityConfig(0.5))
+    for hierarchy in (synthetic.Hierarchy(roots, None), peer.Hierarchy(roots, None)):
+        model = synthetic.SyntheticModel(cfg, hierarchy=hierarchy)
+        acts = model.activation_generator.sample(500)
+        assert bool(((acts[:, 0] == 0) & (acts[:, 1] > 0)).any())
+        with pytest.raises(ValueError, match="hierarchy must have a modifier to be saved"):
+            model.save(tmp_path / "world")
+    assert synthetic.Hierarchy(roots).modifier is not None
+
+
+def test_the_seed_of_saelens_correlation_config_draws_nothing() -> None:
+    def factor(world: Any, correlation: Any, seed: int | None, run: Any = synthetic) -> Any:
+        recipe = correlation.LowRankCorrelationConfig(2, 0.3, seed=seed)
+        cfg = world.SyntheticModelConfig(6, 3, correlation=recipe, seed=1)
+        return run.SyntheticModel(cfg).correlation_matrix[0]
+
+    theirs = factor(peer, peer, 7, peer)
+    for world, seed in ((peer, 7), (peer, None), (synthetic, -7)):
+        assert torch.equal(factor(world, peer, seed), theirs)
+    assert not torch.equal(factor(synthetic, synthetic, 7), theirs)

@@ -301,10 +301,10 @@ def test_best_matches_across_the_blocks() -> None:
         ),
         (
             lambda: synthetic.ExplainedVarianceCalculator().add_batch(
-                torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 3)
+                torch.ones(2, 3, dtype=torch.complex64), torch.ones(2, 3)
             ),
             ValueError,
-            "sae_output.*int64",
+            "sae_output.*complex64",
         ),
         (
             lambda: synthetic.ClassificationMetricsCalculator(torch.ones(2, 3), torch.ones(2, 4)),

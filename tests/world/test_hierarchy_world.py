@@ -315,7 +315,11 @@ def test_a_feature_outside_the_activations_is_refused() -> None:
         ({"children": [3]}, TypeError, "children must hold HierarchyNodes, got 3"),
         ({"mutually_exclusive_children": 1}, TypeError, "mutually_exclusive_children must .*got 1"),
         ({"scale_children_by_parent": "no"}, TypeError, "scale_children_by_parent must .*got 'no'"),
-        ({"feature_id": 5}, TypeError, "feature_id must be a string or None, got 5"),
+        (
+            {"feature_id": 5.5},
+            TypeError,
+            "feature_id must be a string, an integer or None, got 5.5",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -328,8 +332,6 @@ def test_bad_arguments_are_refused(
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        ({"feature": 1}, ValueError, r"hierarchy node has unknown keys \['feature'\]; known are"),
-        ({"children": [{"child": []}]}, ValueError, r"hierarchy node has unknown keys \['child'\]"),
         ({"children": [4]}, TypeError, "hierarchy node must be a mapping, got 4"),
         ([], TypeError, r"hierarchy node must be a mapping, got \[\]"),
         ({"feature_index": -4}, ValueError, "feature_index must .*got -4"),

@@ -186,7 +186,7 @@ BAD: list[tuple[str, Any, type[Exception]]] = [
     ("bias", INF, ValueError),
     ("bias", "1", TypeError),
     ("dtype", "float8", ValueError),
-    ("dtype", "torch.float32", ValueError),
+    ("dtype", "torch.int64", ValueError),
     ("dtype", None, ValueError),
     ("seed", -1, ValueError),
     ("seed", 2**64, ValueError),
