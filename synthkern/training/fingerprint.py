@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from synthkern._checks import is_number
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.training.batch_source import BatchSource
@@ -31,6 +33,7 @@ def training_fingerprint(sae: Any, cfg: TrainingConfig, source: BatchSource) -> 
     fingerprint: dict[str, Any] = {"training": settings, "sae": type(sae).__name__}
     if callable(getattr(sae.cfg, "to_dict", None)):
         fingerprint["sae config"] = {**sae.cfg.to_dict(), "metadata": None}
+    fingerprint["frozen"] = [n for n, p in sae.named_parameters() if not p.requires_grad]
     fingerprint |= source.fingerprint()
     if source.stream is not None and source.model is not None:
         fingerprint[_NUMBERS] = {n: _some(tensor) for n, tensor in _tensors(source.model).items()}
@@ -94,8 +97,9 @@ def _some(tensor: torch.Tensor) -> list[float]:
 
 
 def _are_close(before: Any, after: Any) -> bool:
-    if not isinstance(before, list) or not isinstance(after, list) or len(before) != len(after):
+    if not all(isinstance(each, list) and all(map(is_number, each)) for each in (before, after)):
         return False
-    old, new = torch.tensor([before, after], dtype=torch.float64)
-    within = _CLOSE * old[1:].square().mean().sqrt()
-    return bool(old[0] == new[0]) and bool(((old - new)[1:].abs() <= within).all())
+    if before[:1] != after[:1] or len(before) != len(after):
+        return False
+    within = _CLOSE * math.hypot(*before[1:]) / max(len(before) - 1, 1) ** 0.5
+    return all(abs(old - new) <= within for old, new in zip(before, after, strict=True))

@@ -362,6 +362,16 @@ def test_a_run_goes_on_in_its_own_world_alone(part: str, tmp_path: Path) -> None
     train_sae(small_sae("topk"), world, settings(), checkpoint_dir=tmp_path)
 
 
+def test_a_run_goes_on_with_the_same_parameters_frozen(
+    world: synthetic.SyntheticModel, tmp_path: Path
+) -> None:
+    sae = small_sae("topk")
+    sae.b_dec.requires_grad_(False)
+    train_sae(sae, world, settings(), checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"frozen = \['b_dec'\], got \[\]"):
+        train_sae(small_sae("topk"), world, settings(), checkpoint_dir=tmp_path)
+
+
 def test_a_spoilt_checkpoint_is_named(world: synthetic.SyntheticModel, tmp_path: Path) -> None:
     place = tmp_path / "run"
     train_sae(small_sae("topk"), world, settings(), checkpoint_dir=place)
