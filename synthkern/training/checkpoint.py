@@ -180,7 +180,10 @@ def _read(files: SavedFiles) -> Checkpoint:
     with errors_naming(path):
         data = parse_json(text.numpy().tobytes()) if len(text) else None
         if not isinstance(data, dict) or data.get("version") != _VERSION:
-            raise ValueError(f"this must be a checkpoint of version {_VERSION}")
+            raise ValueError(
+                f"this must be a checkpoint of version {_VERSION}: one that another version of the "
+                "package wrote cannot be continued, give another directory"
+            )
         missing = {"fingerprint", "trainer", "progress", "history"} - data.keys()
         if missing:
             raise ValueError(f"{sorted(missing)} must be there")

@@ -342,6 +342,36 @@ def test_another_runs_checkpoint_is_refused(
         train_sae(small_sae("gated"), world, settings(), checkpoint_dir=tmp_path / "run")
 
 
+@pytest.mark.parametrize("part", ["feature_dict.feature_vectors", "activation_generator"])
+def test_a_run_goes_on_in_its_own_world_alone(part: str, tmp_path: Path) -> None:
+    world, other = small_world(), small_world()
+    if part == "activation_generator":
+        other.activation_generator = synthetic.ActivationGenerator(24, 0.2)
+    else:
+        # As of a config without a seed, in another process.
+        with torch.no_grad():
+            other.feature_dict.feature_vectors.neg_()
+    train_sae(small_sae("topk"), world, settings(), checkpoint_dir=tmp_path)
+    with pytest.raises(
+        ValueError, match=r"another world of the same config, with other (feat|fir)"
+    ):
+        train_sae(small_sae("topk"), other, settings(), checkpoint_dir=tmp_path)
+    # Another device or number of threads makes it with other bits.
+    with torch.no_grad():
+        world.feature_dict.feature_vectors.mul_(1 + 1e-6)
+    train_sae(small_sae("topk"), world, settings(), checkpoint_dir=tmp_path)
+
+
+def test_a_run_goes_on_with_the_same_parameters_frozen(
+    world: synthetic.SyntheticModel, tmp_path: Path
+) -> None:
+    sae = small_sae("topk")
+    sae.b_dec.requires_grad_(False)
+    train_sae(sae, world, settings(), checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"frozen = \['b_dec'\], got \[\]"):
+        train_sae(small_sae("topk"), world, settings(), checkpoint_dir=tmp_path)
+
+
 def test_a_spoilt_checkpoint_is_named(world: synthetic.SyntheticModel, tmp_path: Path) -> None:
     place = tmp_path / "run"
     train_sae(small_sae("topk"), world, settings(), checkpoint_dir=place)
