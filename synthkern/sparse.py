@@ -35,6 +35,15 @@ class SparseActivations:
 
     Raises:
         ValueError: for a wrong shape, dtype, device or order, or a feature outside [0, N).
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> entries = synthetic.SparseActivations.from_dense(torch.tensor([[0.0, 2.0], [1.0, 3.0]]))
+        >>> entries
+        SparseActivations(shape=(2, 2), nnz=3, dtype=torch.float32, device='cpu')
+        >>> entries.offsets, entries.indices, entries.values
+        (tensor([0, 1, 3]), tensor([1, 0, 1], dtype=torch.int32), tensor([2., 1., 3.]))
     """
 
     __slots__ = ("indices", "num_features", "offsets", "values")

@@ -31,6 +31,14 @@ class SyntheticActivationIterator(Iterator[torch.Tensor]):
     Raises:
         ValueError: where the number of features differs, or the batch size is below 1.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> generator = synthetic.ActivationGenerator(num_features=4, firing_probabilities=0.5)
+        >>> dictionary = synthetic.FeatureDictionary(num_features=4, hidden_dim=3)
+        >>> batches = synthetic.SyntheticActivationIterator(dictionary, generator, batch_size=2)
+        >>> next(batches).shape
+        torch.Size([2, 3])
     """
 
     def __init__(

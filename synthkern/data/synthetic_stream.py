@@ -75,6 +75,19 @@ class SyntheticStream(IterableDataset[Batch]):
         ValueError: for a value out of range, or ``as_numpy`` where NumPy has no such array: on
             another device than the CPU, for bfloat16, or for sparse COO tensors.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> generator = synthetic.ActivationGenerator(num_features=4, firing_probabilities=0.5)
+        >>> stream = synthetic.SyntheticStream(generator, batch_size=2, seed=0)
+        >>> batches = iter(stream)
+        >>> next(batches)
+        tensor([[0., 0., 0., 1.],
+                [1., 0., 0., 1.]])
+        >>> next(batches).equal(generator.sample(2, seed=0, start=2))
+        True
+        >>> stream.state_dict()["position"]
+        4
     """
 
     def __init__(

@@ -58,6 +58,16 @@ class ActivationGenerator(nn.Module):
         ValueError: for a value out of range, a wrong shape, NaN or infinity, or a matrix that is
             no correlation; it names the argument, the value and what was expected.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> generator = synthetic.ActivationGenerator(num_features=4, firing_probabilities=0.5)
+        >>> generator.sample(batch_size=3, seed=0)
+        tensor([[0., 0., 0., 1.],
+                [1., 0., 0., 1.],
+                [0., 0., 1., 1.]])
+        >>> generator.sample_sparse(batch_size=3, seed=0)
+        SparseActivations(shape=(3, 4), nnz=5, dtype=torch.float32, device='cpu')
     """
 
     def __init__(

@@ -34,6 +34,13 @@ def orthogonal_initializer(
     """An initializer that orthogonalizes a dictionary's vectors.
 
     See :func:`orthogonalize_embeddings` for the arguments.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> apart = synthetic.orthogonal_initializer(num_steps=20, lr=0.1)
+        >>> dictionary = synthetic.FeatureDictionary(8, 8, initializer=apart, seed=0)
+        >>> synthetic.compute_superposition_stats(dictionary).mean_max_abs_cos_sim < 0.1
+        True
     """
     check_settings(num_steps, lr, show_progress, chunk_size)
 
@@ -62,6 +69,15 @@ class FeatureDictionary(nn.Module):
         feature_vectors: parameter [N, D].
         bias: parameter [D].
         gather_mode: how hidden activations add up, "exact" where nobody sets it.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> dictionary = synthetic.FeatureDictionary(num_features=4, hidden_dim=3, seed=0)
+        >>> dictionary.feature_vectors.shape
+        torch.Size([4, 3])
+        >>> activations = synthetic.ActivationGenerator(4, 0.5).sample(batch_size=2, seed=0)
+        >>> dictionary(activations).shape
+        torch.Size([2, 3])
     """
 
     _gather_mode: engine.GatherMode = "exact"

@@ -40,6 +40,16 @@ class Hierarchy:
     Raises:
         ValueError: naming the node, for roots that make no forest.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> tree = synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])
+        >>> hierarchy = synthetic.Hierarchy([tree])
+        >>> hierarchy.feature_indices_used
+        {0, 1}
+        >>> hierarchy.compute_probability_correction_factors(torch.full((2,), 0.5))
+        tensor([1., 2.])
     """
 
     roots: list[HierarchyNode]
@@ -173,6 +183,13 @@ def generate_hierarchy(
 
     Returns:
         The trees, SAELens' for the same seed, and their modifier.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> config = synthetic.HierarchyConfig(total_root_nodes=2, branching_factor=2, max_depth=1)
+        >>> hierarchy = synthetic.generate_hierarchy(num_features=6, config=config, seed=0)
+        >>> [root.get_all_feature_indices() for root in hierarchy.roots]
+        [[0, 2, 3], [1, 4, 5]]
     """
     n = as_int("num_features", num_features, low=0)
     config = as_hierarchy_config("config", config)

@@ -37,6 +37,17 @@ def hierarchy_modifier(
     Raises:
         ValueError: naming the node, for what :meth:`HierarchyNode.validate` rejects and for a
             feature in two trees.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> members = [synthetic.HierarchyNode(index) for index in range(3)]
+        >>> group = synthetic.HierarchyNode(children=members, mutually_exclusive_children=True)
+        >>> modifier = synthetic.hierarchy_modifier(group)
+        >>> generator = synthetic.ActivationGenerator(3, 1.0, modify_activations=modifier)
+        >>> generator.sample(batch_size=3, seed=0)
+        tensor([[0., 1., 0.],
+                [0., 0., 1.],
+                [0., 1., 0.]])
     """
     return HierarchyModifier(as_roots(roots))
 
@@ -52,6 +63,15 @@ class HierarchyModifier:
     Attributes:
         forest: the trees as flat arrays.
         largest_feature: the greatest feature of any tree, -1 where there is none.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> tree = synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])
+        >>> modifier = synthetic.hierarchy_modifier(tree)
+        >>> modifier(torch.tensor([[1.0, 2.0], [0.0, 2.0]]))
+        tensor([[1., 2.],
+                [0., 0.]])
     """
 
     def __init__(self, roots: Sequence[HierarchyNode]) -> None:

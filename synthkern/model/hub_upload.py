@@ -50,6 +50,12 @@ def upload_synthetic_model_to_huggingface(
         FileNotFoundError: where the directory holds no model.
         OSError: where the Hub refuses, also because the branch changed meanwhile, or a transfer
             fails; the branch holds nothing of the upload then.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.SyntheticModelConfig(num_features=16, hidden_dim=4, seed=0)
+        >>> model = synthetic.SyntheticModel(cfg)
+        >>> synthetic.upload_synthetic_model_to_huggingface(model, "me/world")  # doctest: +SKIP
     """
     repo_id = as_repo_id("hf_repo_id", hf_repo_id)
     folder = as_folder("hf_path", hf_path)

@@ -33,6 +33,15 @@ def orthogonalize_embeddings(
 
     Returns:
         [N, D] of the embeddings' dtype and device, unit rows.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> vectors = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
+        >>> apart = synthetic.orthogonalize_embeddings(vectors, num_steps=100)
+        >>> synthetic.cosine_similarities(apart).round(decimals=2).abs()
+        tensor([[1., 0.],
+                [0., 1.]])
     """
     check_settings(num_steps, lr, show_progress, chunk_size)
     target = as_float("target_cos_sim", target_cos_sim, low=-1, high=1)

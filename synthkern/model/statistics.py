@@ -24,6 +24,13 @@ class CorrelationMatrixStats:
         rms_correlation: square root of the mean of their squares.
         mean_correlation: their mean.
         num_features: N.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> matrix = synthetic.generate_random_correlation_matrix(3, seed=1)
+        >>> stats = synthetic.compute_correlation_matrix_stats(matrix)
+        >>> round(stats.mean_correlation, 3), round(stats.rms_correlation, 3)
+        (-0.292, 0.361)
     """
 
     rms_correlation: float
@@ -43,6 +50,15 @@ class SuperpositionStats:
         mean_abs_cos_sim: mean over all pairs.
         num_features: N.
         hidden_dim: D.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> dictionary = synthetic.FeatureDictionary(32, 8, initializer=None, seed=0)
+        >>> stats = synthetic.compute_superposition_stats(dictionary, percentiles=[50])
+        >>> round(stats.mean_max_abs_cos_sim, 2), round(stats.mean_percentile_abs_cos_sim[50], 2)
+        (0.72, 0.24)
+        >>> stats.max_abs_cos_sims.shape
+        torch.Size([32])
     """
 
     max_abs_cos_sims: torch.Tensor
@@ -55,7 +71,15 @@ class SuperpositionStats:
 
 
 def compute_correlation_matrix_stats(correlation_matrix: torch.Tensor) -> CorrelationMatrixStats:
-    """Statistics of a full correlation matrix [N, N]; zeros where N is 1."""
+    """Statistics of a full correlation matrix [N, N]; zeros where N is 1.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> matrix = synthetic.create_correlation_matrix_from_correlations(3, {(0, 1): 0.5})
+        >>> stats = synthetic.compute_correlation_matrix_stats(matrix)
+        >>> round(stats.mean_correlation, 3), round(stats.rms_correlation, 3)
+        (0.167, 0.289)
+    """
     matrix = correlation_matrix
     check_tensor("correlation_matrix", matrix)
     if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
@@ -74,7 +98,15 @@ def compute_correlation_matrix_stats(correlation_matrix: torch.Tensor) -> Correl
 def compute_low_rank_correlation_matrix_stats(
     correlation_matrix: LowRankCorrelationMatrix,
 ) -> CorrelationMatrixStats:
-    """The same of F F^T + diag(d), from F alone: nothing of size N x N is formed."""
+    """The same of F F^T + diag(d), from F alone: nothing of size N x N is formed.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> correlation = synthetic.generate_random_low_rank_correlation_matrix(64, 4, 0.2, seed=0)
+        >>> stats = synthetic.compute_low_rank_correlation_matrix_stats(correlation)
+        >>> round(stats.rms_correlation, 3)
+        0.069
+    """
     factor, _ = correlation_matrix
     check_tensor("correlation_factor", factor)
     if factor.dim() != 2 or factor.shape[0] == 0:
@@ -110,6 +142,14 @@ def compute_superposition_stats(
         batch_size: rows of the N x N cosines held at once.
         device: where to compute; that of the vectors where None.
         percentiles: whole numbers in [0, 100], linear between neighbours; [95, 99] where None.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+        >>> dictionary = synthetic.FeatureDictionary.from_vectors(vectors, torch.zeros(2))
+        >>> synthetic.compute_superposition_stats(dictionary).max_abs_cos_sims
+        tensor([0.6000, 0.8000, 0.8000])
     """
     rows = as_int("batch_size", batch_size, low=1)
     wanted = [95, 99] if percentiles is None else list(percentiles)
@@ -156,6 +196,13 @@ def cosine_similarities(mat1: torch.Tensor, mat2: torch.Tensor | None = None) ->
     Args:
         mat1: [P, D].
         mat2: [Q, D]; mat1 itself where None.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> synthetic.cosine_similarities(torch.tensor([[2.0, 0.0], [3.0, 4.0]]))
+        tensor([[1.0000, 0.6000],
+                [0.6000, 1.0000]])
     """
     other = mat1 if mat2 is None else mat2
     check_tensor("mat1", mat1)

@@ -82,6 +82,14 @@ class SyntheticModel(nn.Module):
 
     Raises:
         ValueError: where a given part has another size than the config.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.SyntheticModelConfig(num_features=16, hidden_dim=4, seed=0)
+        >>> model = synthetic.SyntheticModel(cfg)
+        >>> hidden, features = model.sample_with_features(batch_size=3, seed=0)
+        >>> hidden.shape, features.shape
+        (torch.Size([3, 4]), torch.Size([3, 16]))
     """
 
     def __init__(

@@ -23,8 +23,8 @@ def largest_values(
 ) -> torch.Tensor:
     """What no value of a feature exceeds, float64 [N].
 
-    A scaled value is ``value * (parent value / parent mean)``, so that the largest values of a feature
-    and of all that scale it, each over its mean, multiply.
+    A scaled value is ``value * (parent value / parent mean)``, so that the largest values of a
+    feature and of all that scale it, each over its mean, multiply.
 
     Args:
         means: mean magnitudes [N], on the CPU as all of this.

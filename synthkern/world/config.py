@@ -31,6 +31,14 @@ class OrthogonalizationConfig:
         num_steps: of Adam, at least 0.
         lr: above 0.
         chunk_size: rows of the gradient made at a time.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> apart = synthetic.OrthogonalizationConfig(num_steps=20, lr=0.1)
+        >>> cfg = synthetic.SyntheticModelConfig(8, 8, orthogonalization=apart, seed=0)
+        >>> dictionary = synthetic.SyntheticModel(cfg).feature_dict
+        >>> synthetic.compute_superposition_stats(dictionary).mean_max_abs_cos_sim < 0.1
+        True
     """
 
     num_steps: int = 200
@@ -65,6 +73,13 @@ class LowRankCorrelationConfig:
         correlation_scale: standard deviation of the loadings, at least 0.
         seed: of the loadings; where None, one derived from the world's seed. SAELens has the
             field and always takes the derived one: of its own config it is left out.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> correlation = synthetic.LowRankCorrelationConfig(rank=2, correlation_scale=0.3)
+        >>> cfg = synthetic.SyntheticModelConfig(8, 4, correlation=correlation, seed=0)
+        >>> synthetic.SyntheticModel(cfg).correlation_matrix.correlation_factor.shape
+        torch.Size([8, 2])
     """
 
     rank: int = 32
@@ -106,6 +121,14 @@ class SyntheticModelConfig:
         dtype: of activations and hidden activations; a torch.dtype becomes its name.
         seed: of the world (not of its samples), of which torch's generator takes the low 32 bits;
             None builds another world each time.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> cfg = synthetic.SyntheticModelConfig(num_features=16, hidden_dim=4, seed=0)
+        >>> synthetic.SyntheticModel(cfg).sample(batch_size=3, seed=0).shape
+        torch.Size([3, 4])
+        >>> synthetic.SyntheticModelConfig.preset("synth-sae-bench-16k").num_features
+        16384
     """
 
     num_features: int

@@ -25,6 +25,17 @@ class LowRankCorrelationMatrix(NamedTuple):
     Attributes:
         correlation_factor: F, the loadings [N, r].
         correlation_diag: d, the unique variances [N], above 0.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> loadings = torch.tensor([[0.6], [0.8], [0.0]])
+        >>> own = 1 - loadings.square().sum(dim=1)
+        >>> correlation = synthetic.LowRankCorrelationMatrix(loadings, own)
+        >>> loadings @ loadings.T + correlation.correlation_diag.diag()
+        tensor([[1.0000, 0.4800, 0.0000],
+                [0.4800, 1.0000, 0.0000],
+                [0.0000, 0.0000, 1.0000]])
     """
 
     correlation_factor: torch.Tensor
@@ -46,6 +57,13 @@ def create_correlation_matrix_from_correlations(
         correlations: ``{(i, j): rho}`` with rho in [-1, 1], i != j, both in [0, N); a pair may
             be given both ways round with the same rho.
         default_correlation: of every other pair, in [-1, 1].
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.create_correlation_matrix_from_correlations(3, {(0, 1): 0.5, (1, 2): -0.25})
+        tensor([[ 1.0000,  0.5000,  0.0000],
+                [ 0.5000,  1.0000, -0.2500],
+                [ 0.0000, -0.2500,  1.0000]])
     """
     n = as_int("num_features", num_features, low=0)
     default = as_float("default_correlation", default_correlation, low=-1, high=1)
@@ -88,6 +106,12 @@ def generate_random_correlations(
 
     Returns:
         ``{(i, j): rho}`` with i < j, in the order in which the pairs were drawn.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> pairs = synthetic.generate_random_correlations(4, seed=0)
+        >>> {pair: round(rho, 2) for pair, rho in pairs.items()}
+        {(1, 2): 0.51, (2, 3): -0.74, (0, 1): 0.45, (0, 2): -0.3, (0, 3): -0.63}
     """
     n, positive, uncorrelated, low, high = _check_random(
         num_features,
@@ -137,6 +161,14 @@ def generate_random_correlation_matrix(
         seed: of a generator of this call's own; None takes torch's global one.
         device: of the result.
         dtype: of the strengths as they are drawn, and of the result.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> matrix = synthetic.generate_random_correlation_matrix(3, seed=1)
+        >>> matrix.round(decimals=2)
+        tensor([[ 1.0000, -0.3800,  0.0000],
+                [-0.3800,  1.0000, -0.5000],
+                [ 0.0000, -0.5000,  1.0000]])
     """
     n, positive, uncorrelated, low, high = _check_random(
         num_features,
@@ -182,6 +214,14 @@ def generate_random_low_rank_correlation_matrix(
         seed: of a generator of this call's own; None takes torch's global one.
         device: of the result.
         dtype: in which F is drawn, and of the result.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> correlation = synthetic.generate_random_low_rank_correlation_matrix(4, rank=2, seed=0)
+        >>> correlation.correlation_factor.shape
+        torch.Size([4, 2])
+        >>> correlation.correlation_diag
+        tensor([0.9862, 0.9715, 0.9824, 0.9951])
     """
     kind = as_dtype("dtype", dtype)
     factor, diag = draw_low_rank(num_features, rank, correlation_scale, seed, kind)

@@ -56,6 +56,17 @@ class HierarchyNode:
     Raises:
         ValueError: for an index out of range, or mutual exclusion with fewer than two children.
         TypeError: for a value of a wrong type.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> pets = [
+        ...     synthetic.HierarchyNode(1, feature_id="dog"),
+        ...     synthetic.HierarchyNode(2, feature_id="cat"),
+        ... ]
+        >>> synthetic.HierarchyNode(0, pets, mutually_exclusive_children=True, feature_id="pet")
+        feature 0 (pet) [mutually exclusive children]
+          feature 1 (dog)
+          feature 2 (cat)
     """
 
     # Half the memory of a dictionary each, for a million nodes; users' attributes go into one.
@@ -377,6 +388,18 @@ class HierarchyConfig:
             as requested, or as near as can be, of
             :func:`synthkern.calibrate_firing_probabilities`.
         scale_children_by_parent: whether parents scale their children.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> config = synthetic.HierarchyConfig(total_root_nodes=1, branching_factor=2, max_depth=2)
+        >>> synthetic.generate_hierarchy(num_features=7, config=config).roots[0]
+        feature 0
+          feature 1
+            feature 3
+            feature 4
+          feature 2
+            feature 5
+            feature 6
     """
 
     total_root_nodes: int = 100

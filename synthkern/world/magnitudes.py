@@ -14,7 +14,17 @@ from synthkern.world.registry import GeneratorConfig, Registry
 
 @dataclass
 class MagnitudeConfig(GeneratorConfig):
-    """Base class of the recipes for magnitudes."""
+    """Base class of the recipes for magnitudes.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> data = {"generator_name": "linear", "start": 1.0, "end": 2.0}
+        >>> config = synthetic.MagnitudeConfig.from_dict(data)
+        >>> config
+        LinearMagnitudeConfig(start=1.0, end=2.0)
+        >>> config.generate(num_features=3)
+        tensor([1.0000, 1.5000, 2.0000])
+    """
 
     @classmethod
     def _registry(cls) -> Registry[Any]:
@@ -26,6 +36,11 @@ class ConstantMagnitudeConfig(MagnitudeConfig):
     """The same magnitude for every feature.
 
     A mean below zero is meaningful: what fires above zero is then the tail of its normal.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.ConstantMagnitudeConfig(value=2.0).generate(num_features=3)
+        tensor([2., 2., 2.])
     """
 
     value: float = 1.0
@@ -47,7 +62,13 @@ class ConstantMagnitudeConfig(MagnitudeConfig):
 
 @dataclass
 class LinearMagnitudeConfig(MagnitudeConfig):
-    """Magnitudes spaced evenly from ``start`` to ``end``, both above 0."""
+    """Magnitudes spaced evenly from ``start`` to ``end``, both above 0.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.LinearMagnitudeConfig(start=1.0, end=2.0).generate(num_features=3)
+        tensor([1.0000, 1.5000, 2.0000])
+    """
 
     start: float
     end: float
@@ -70,7 +91,13 @@ class LinearMagnitudeConfig(MagnitudeConfig):
 
 @dataclass
 class ExponentialMagnitudeConfig(MagnitudeConfig):
-    """Magnitudes in geometric progression from ``start`` to ``end``, both above 0."""
+    """Magnitudes in geometric progression from ``start`` to ``end``, both above 0.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.ExponentialMagnitudeConfig(start=1.0, end=4.0).generate(num_features=3)
+        tensor([1., 2., 4.])
+    """
 
     start: float
     end: float
@@ -101,6 +128,12 @@ class FoldedNormalMagnitudeConfig(MagnitudeConfig):
         std: its standard deviation, above 0.
         min_value: the least magnitude, at least 0, or None.
         max_value: the greatest magnitude, above 0 and at least ``min_value``, or None.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> config = synthetic.FoldedNormalMagnitudeConfig(mean=1.0, std=0.5, max_value=1.2)
+        >>> config.generate(num_features=3, seed=0)
+        tensor([1.2000, 0.8533, 0.0894])
     """
 
     mean: float = 0.0
@@ -143,6 +176,19 @@ def register_magnitude(name: str, config_class: type[MagnitudeConfig]) -> None:
 
     Raises:
         ValueError: where the name is taken; lists the known ones.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> class DescendingMagnitudeConfig(synthetic.MagnitudeConfig):
+        ...     @classmethod
+        ...     def generator_name(cls):
+        ...         return "descending"
+        ...     def generate(self, num_features, seed=None):
+        ...         return torch.arange(num_features, 0.0, -1.0)
+        >>> synthetic.register_magnitude("descending", DescendingMagnitudeConfig)
+        >>> synthetic.MagnitudeConfig.from_dict({"generator_name": "descending"}).generate(3)
+        tensor([3., 2., 1.])
     """
     MAGNITUDE_REGISTRY.register(name, config_class)
 
@@ -152,6 +198,11 @@ def get_magnitude_class(name: str) -> type[MagnitudeConfig]:
 
     Raises:
         ValueError: where the name is unknown; lists the known ones.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.get_magnitude_class("exponential")(start=1.0, end=2.0)
+        ExponentialMagnitudeConfig(start=1.0, end=2.0)
     """
     return MAGNITUDE_REGISTRY.get_or_raise(name)
 
@@ -174,6 +225,13 @@ def generate_magnitudes(
         num_features: number of features N, at least 0.
         config: a number, or one of our configs or SAELens'.
         seed: of what a config draws; None takes torch's global generator.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.generate_magnitudes(3, 2.0)
+        tensor([2., 2., 2.])
+        >>> synthetic.generate_magnitudes(3, synthetic.LinearMagnitudeConfig(start=1.0, end=2.0))
+        tensor([1.0000, 1.5000, 2.0000])
     """
     return as_magnitude_config("config", config).generate(num_features, seed)
 

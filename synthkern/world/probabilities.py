@@ -27,6 +27,11 @@ def zipfian_firing_probabilities(
 
     Returns:
         float32 [N], descending.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.zipfian_firing_probabilities(4, max_prob=0.3, min_prob=0.1)
+        tensor([0.3000, 0.1667, 0.1222, 0.1000])
     """
     n, exponent = as_int("num_features", num_features, low=1), _exponent(exponent)
     top, bottom = _bounds(max_prob, min_prob, distinct=True)
@@ -48,6 +53,11 @@ def linear_firing_probabilities(
         num_features: number of features N, at least 1; a single one gets ``max_prob``.
         max_prob: in [min_prob, 1].
         min_prob: in (0, max_prob].
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.linear_firing_probabilities(3, max_prob=0.3, min_prob=0.1)
+        tensor([0.3000, 0.2000, 0.1000])
     """
     n = as_int("num_features", num_features, low=1)
     top, bottom = _bounds(max_prob, min_prob)
@@ -64,6 +74,11 @@ def random_firing_probabilities(
         max_prob: in (min_prob, 1].
         min_prob: in (0, max_prob).
         seed: of a generator of this call's own; None takes torch's global one.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.random_firing_probabilities(3, max_prob=0.3, min_prob=0.1, seed=0)
+        tensor([0.1993, 0.2536, 0.1177])
     """
     n = as_int("num_features", num_features, low=1)
     top, bottom = _bounds(max_prob, min_prob, distinct=True)
@@ -87,7 +102,17 @@ def random_normals(
 
 @dataclass
 class FiringProbabilityConfig(GeneratorConfig):
-    """Base class of the recipes for firing probabilities."""
+    """Base class of the recipes for firing probabilities.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> data = {"generator_name": "constant", "probability": 0.2}
+        >>> config = synthetic.FiringProbabilityConfig.from_dict(data)
+        >>> config
+        ConstantFiringProbabilityConfig(probability=0.2)
+        >>> config.generate(num_features=3)
+        tensor([0.2000, 0.2000, 0.2000])
+    """
 
     @classmethod
     def _registry(cls) -> Registry[Any]:
@@ -96,7 +121,14 @@ class FiringProbabilityConfig(GeneratorConfig):
 
 @dataclass
 class ZipfianFiringProbabilityConfig(FiringProbabilityConfig):
-    """See :func:`zipfian_firing_probabilities`."""
+    """See :func:`zipfian_firing_probabilities`.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> config = synthetic.ZipfianFiringProbabilityConfig(exponent=0.5, min_prob=0.1)
+        >>> config.generate(num_features=4)
+        tensor([0.3000, 0.1828, 0.1309, 0.1000])
+    """
 
     exponent: float = 1.0
     max_prob: float = 0.3
@@ -121,7 +153,14 @@ class ZipfianFiringProbabilityConfig(FiringProbabilityConfig):
 
 @dataclass
 class LinearFiringProbabilityConfig(FiringProbabilityConfig):
-    """See :func:`linear_firing_probabilities`."""
+    """See :func:`linear_firing_probabilities`.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> config = synthetic.LinearFiringProbabilityConfig(max_prob=0.5, min_prob=0.1)
+        >>> config.generate(num_features=3)
+        tensor([0.5000, 0.3000, 0.1000])
+    """
 
     max_prob: float = 0.3
     min_prob: float = 0.01
@@ -142,7 +181,14 @@ class LinearFiringProbabilityConfig(FiringProbabilityConfig):
 
 @dataclass
 class RandomFiringProbabilityConfig(FiringProbabilityConfig):
-    """See :func:`random_firing_probabilities`."""
+    """See :func:`random_firing_probabilities`.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> config = synthetic.RandomFiringProbabilityConfig(max_prob=0.5, min_prob=0.1)
+        >>> config.generate(num_features=3, seed=0)
+        tensor([0.2985, 0.4073, 0.1354])
+    """
 
     max_prob: float = 0.5
     min_prob: float = 0.01
@@ -163,7 +209,14 @@ class RandomFiringProbabilityConfig(FiringProbabilityConfig):
 
 @dataclass
 class ConstantFiringProbabilityConfig(FiringProbabilityConfig):
-    """The same probability, in [0, 1], for every feature."""
+    """The same probability, in [0, 1], for every feature.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> firing = synthetic.ConstantFiringProbabilityConfig(probability=0.2)
+        >>> firing.generate(num_features=3)
+        tensor([0.2000, 0.2000, 0.2000])
+    """
 
     probability: float = 0.1
 
@@ -193,6 +246,19 @@ def register_firing_probability(name: str, config_class: type[FiringProbabilityC
 
     Raises:
         ValueError: where the name is taken; lists the known ones.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> class GeometricFiringProbabilityConfig(synthetic.FiringProbabilityConfig):
+        ...     @classmethod
+        ...     def generator_name(cls):
+        ...         return "geometric"
+        ...     def generate(self, num_features, seed=None):
+        ...         return 0.5 ** torch.arange(1.0, num_features + 1)
+        >>> synthetic.register_firing_probability("geometric", GeometricFiringProbabilityConfig)
+        >>> synthetic.FiringProbabilityConfig.from_dict({"generator_name": "geometric"}).generate(3)
+        tensor([0.5000, 0.2500, 0.1250])
     """
     FIRING_PROB_REGISTRY.register(name, config_class)
 
@@ -202,6 +268,11 @@ def get_firing_probability_class(name: str) -> type[FiringProbabilityConfig]:
 
     Raises:
         ValueError: where the name is unknown; lists the known ones.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.get_firing_probability_class("zipfian")(max_prob=0.2)
+        ZipfianFiringProbabilityConfig(exponent=1.0, max_prob=0.2, min_prob=0.01)
     """
     return FIRING_PROB_REGISTRY.get_or_raise(name)
 

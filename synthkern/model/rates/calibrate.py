@@ -51,6 +51,16 @@ class Calibration:
         requested: [N] float64.
         target: [N] float64, the nearest feasible rates.
         reached: rates with these base probabilities, by draws of their own.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> tree = synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])
+        >>> trees = synthetic.Hierarchy([tree])
+        >>> calibration = synthetic.calibrate_firing_probabilities(0.2, trees, num_features=2)
+        >>> calibration.base_firing_probabilities
+        tensor([0.2000, 1.0000])
+        >>> calibration.reached.probabilities
+        tensor([0.2000, 0.2000], dtype=torch.float64)
     """
 
     base_firing_probabilities: torch.Tensor
@@ -97,6 +107,15 @@ def calibrate_firing_probabilities(
     Warns:
         UserWarning: where rates are missed by more than 1% (and three standard errors); it
             counts the features and names the worst with its requested and reached rate.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> tree = synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])
+        >>> trees, wanted = synthetic.Hierarchy([tree]), torch.tensor([0.4, 0.1])
+        >>> calibration = synthetic.calibrate_firing_probabilities(wanted, trees, num_features=2)
+        >>> calibration.base_firing_probabilities
+        tensor([0.4000, 0.2500])
     """
     as_bool("show_progress", show_progress)
     seed = as_seed("seed", seed)

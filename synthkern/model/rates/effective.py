@@ -44,6 +44,15 @@ class EffectiveFiringProbabilities:
         method: "closed form"; "Monte Carlo over factors", of exact probabilities given the
             factors of a copula; or "Monte Carlo over samples", which are counted.
         num_samples: draws of factors, or samples; 0 for the closed form.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> tree = synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])
+        >>> modifier = synthetic.hierarchy_modifier(tree)
+        >>> generator = synthetic.ActivationGenerator(2, 0.5, modify_activations=modifier)
+        >>> rates = synthetic.effective_firing_probabilities(generator)
+        >>> rates.l0, rates.method
+        (0.75, 'closed form')
     """
 
     probabilities: torch.Tensor
@@ -79,6 +88,14 @@ def effective_firing_probabilities(
             262,144 samples.
         seed: of the Monte Carlo, in [0, 2**64); unused where a generator of the user's takes none.
         show_progress: whether to show a bar.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> tree = synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])
+        >>> modifier = synthetic.hierarchy_modifier(tree)
+        >>> generator = synthetic.ActivationGenerator(2, 0.5, modify_activations=modifier)
+        >>> synthetic.effective_firing_probabilities(generator).probabilities
+        tensor([0.5000, 0.2500], dtype=torch.float64)
     """
     generator = getattr(model, "activation_generator", model)
     sampler_of("model", generator)
