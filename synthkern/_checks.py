@@ -230,12 +230,12 @@ def check_converted(
         convert: what :meth:`torch.nn.Module.to` and its like apply to parameters.
     """
     for name, value in module.named_parameters(recurse=False):
-        check_held(name, value, convert(value.detach()[:0]).dtype)
+        check_held(name, value, convert(value.new_empty(0)).dtype)
 
 
 def check_held(name: str, value: torch.Tensor, dtype: torch.dtype) -> None:
     """Raise where a number of a tensor would not be finite in another dtype."""
-    if dtype == value.dtype or not value.numel():
+    if dtype == value.dtype or value.is_meta or not value.numel():
         return
     ends = torch.stack(torch.aminmax(value.detach()))
     bad = ends[~ends.to(dtype).isfinite()]

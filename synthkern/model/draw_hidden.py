@@ -11,6 +11,7 @@ from synthkern._checks import as_int
 from synthkern.model.activation_generator import ActivationGenerator, as_activations
 from synthkern.model.feature_dictionary import FeatureDictionary
 from synthkern.model.ownership import draw_from, sampler_of
+from synthkern.plan import largest_values
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 
@@ -75,6 +76,29 @@ def _by_calls(
     return (hidden if hidden.layout == torch.strided else hidden.to_dense()), activations
 
 
+def check_sums(generator: Any, dictionary: Any, dtype: torch.dtype) -> None:
+    """Raise where hidden activations of a dtype may not be finite, as far as is known beforehand.
+
+    They are at most the sum of the features' largest values, each times the largest number of its
+    vector. float16, whose range is passed by such sums that never come, must hold each of them.
+    """
+    is_fused = isinstance(generator, ActivationGenerator) and generator.is_fused
+    if not is_fused or not isinstance(dictionary, FeatureDictionary) or not dictionary.is_own:
+        return
+    plan = generator.plan
+    forests = [forest.to(torch.device("cpu")) for forest in plan.forests]
+    largest = largest_values(plan.mean.cpu(), plan.std.cpu(), forests).clamp(min=0)
+    lengths = torch.linalg.vector_norm(dictionary.feature_vectors.detach(), torch.inf, dim=1)
+    terms = lengths.cpu() * largest
+    most = terms.max() if dtype == torch.float16 else terms.sum()
+    most += float(dictionary.bias.detach().abs().max())
+    if most > torch.finfo(dtype).max:
+        raise ValueError(
+            f"feature_dict must give hidden activations that are finite in {dtype}, got vectors "
+            f"and a bias that take those of activation_generator to {float(most):.3g}"
+        )
+
+
 def check_fit(feature_dict: Any, activations_generator: Any) -> None:
     """Raise unless these are a dictionary and a generator, of as many features where both say."""
     vectors = check_dictionary("feature_dict", feature_dict)
@@ -85,6 +109,7 @@ def check_fit(feature_dict: Any, activations_generator: Any) -> None:
             f"activations_generator must have {len(vectors)} features as feature_dict has, "
             f"got {size}"
         )
+    check_sums(activations_generator, feature_dict, vectors.dtype)
 
 
 def check_dictionary(name: str, dictionary: Any) -> torch.Tensor:

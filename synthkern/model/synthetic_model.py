@@ -22,7 +22,7 @@ from synthkern.model.build import (
 )
 from synthkern.model.description import WorldDescription, describe_world
 from synthkern.model.device_name import DeviceName
-from synthkern.model.draw_hidden import check_dictionary, draw_hidden
+from synthkern.model.draw_hidden import check_dictionary, check_sums, draw_hidden
 from synthkern.model.feature_dictionary import FeatureDictionary
 from synthkern.model.files import (
     SYNTHETIC_MODEL_CONFIG_FILENAME,
@@ -163,6 +163,8 @@ class SyntheticModel(nn.Module):
         # Before the generator follows, which comes first.
         if isinstance(self.feature_dict, nn.Module):
             check_converted(self.feature_dict, fn)
+        dtype = fn(self.feature_dict.feature_vectors.new_empty(0)).dtype
+        check_sums(self.activation_generator, self.feature_dict, dtype)
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     @property

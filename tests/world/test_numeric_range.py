@@ -117,6 +117,23 @@ def test_vectors_that_the_dtype_cannot_hold(tmp_path: Path) -> None:
     assert model.half().sample(9, seed=1).isfinite().all()
 
 
+def test_hidden_activations_that_overflow() -> None:
+    cfg = synthetic.SyntheticModelConfig(num_features=40, hidden_dim=2)
+    world = synthetic.ActivationGenerator(40, 0.5, mean_firing_magnitudes=6e4)
+    dictionary = synthetic.FeatureDictionary.from_vectors(torch.ones(40, 2), torch.zeros(2))
+    model = synthetic.SyntheticModel(cfg, dictionary, world)
+    with torch.no_grad():
+        dictionary.bias.add_(6e3)
+    with pytest.raises(ValueError, match=r"activations that are finite in torch.float16, .*6e\+04"):
+        model.half()
+    assert (world.dtype, dictionary.bias.dtype) == (torch.float32, torch.float32)
+    with torch.no_grad():
+        dictionary.feature_vectors.mul_(1e33)
+    with pytest.raises(ValueError, match=r"finite in torch.float32, got .* to 2.4e\+39"):
+        synthetic.SyntheticModel(cfg, dictionary, world)
+    assert model.double().sample(9, seed=1).isfinite().all()
+
+
 def test_scaling_by_tiny_means_that_stays_finite() -> None:
     world = synthetic.ActivationGenerator(
         2, 0.9, [1e-41, 0.1], [1e-40, 1.0], synthetic.hierarchy_modifier(chain(1))
