@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeGuard
 
-from synthkern._checks import as_bool, as_float, as_int, check_keys, plain_fields
+from synthkern._checks import as_bool, as_float, as_int, check_keys, plain_fields, plain_number
 from synthkern._warnings import warn
 from synthkern.world.foreign import as_config
 
@@ -96,8 +96,12 @@ class HierarchyNode:
         self.scale_children_by_parent = as_bool(
             "scale_children_by_parent", scale_children_by_parent
         )
-        if feature_id is not None and type(feature_id) not in (str, int):
-            raise TypeError(f"feature_id must be a string, an integer or None, got {feature_id!r}")
+        if feature_id is not None:
+            feature_id = plain_number(feature_id)
+            if type(feature_id) not in (str, int):
+                raise TypeError(
+                    f"feature_id must be a string, an integer or None, got {feature_id!r}"
+                )
         self.feature_id = feature_id
         _check_exclusion(self, len(self.children))
 

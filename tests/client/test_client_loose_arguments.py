@@ -58,7 +58,12 @@ def test_a_models_dtype_as_torch_has_it() -> None:
 
 
 def test_what_a_node_says_besides_is_left_out_with_a_warning() -> None:
-    tree = {"feature_index": 0, "id": 7, "note": 1, "children": [{"feature_index": 1, "at": 2}]}
+    tree = {
+        "feature_index": 0,
+        "id": np.int64(7),
+        "note": 1,
+        "children": [{"feature_index": 1, "at": 2}],
+    }
     with pytest.warns(UserWarning, match=r"unknown keys \['at', 'note'\].*known are \["):
         node = synthetic.HierarchyNode.from_dict(tree)
     assert node.get_all_feature_indices() == [0, 1]

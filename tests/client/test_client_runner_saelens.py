@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -247,3 +249,36 @@ def test_positions_of_the_runners_fields_are_theirs() -> None:
     there = TheirRunnerConfig("somewhere", CONFIGS["topk"](), 1_000_000, 64, 0.0, 50, 50)
     assert cfg.total_training_steps == there.total_training_steps
     assert cfg.logger.run_name == there.logger.run_name
+
+
+def test_their_logging_config_reaches_weights_and_biases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    rows: list[tuple[int, dict[str, Any]]] = []
+    ended: list[bool] = []
+
+    def init(**arguments: Any) -> Any:
+        asked.update(arguments)
+        return SimpleNamespace(
+            log=lambda row, step: rows.append((step, row)), finish=lambda: ended.append(True)
+        )
+
+    wandb: Any = ModuleType("wandb")
+    wandb.__spec__, wandb.init = ModuleSpec("wandb", None), init
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    logger = sae_lens.LoggingConfig(
+        log_to_wandb=True, wandb_project="mine", wandb_entity="us", wandb_log_frequency=5
+    )
+    result = run(CONFIGS["topk"](), tmp_path, logger=logger, eval_frequency=5)
+    assert {key: asked[key] for key in ("project", "entity", "name")} == {
+        "project": "mine",
+        "entity": "us",
+        "name": f"synthetic-topk-{M}-LR-0.01",
+    }
+    assert asked["config"]["logger"]["wandb_project"] == "mine"
+    assert [step for step, _ in rows] == [5, 5, 10, 10, 10]
+    assert rows[0][1]["losses/overall_loss"] == result.history.rows[0]["loss"]
+    assert "synthetic/mcc" in rows[1][1]
+    assert rows[-1][1]["final/mcc"] == result.final_eval.mcc
+    assert ended == [True]

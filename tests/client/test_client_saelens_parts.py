@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,3 +83,24 @@ def test_names_and_defaults_are_those_of_saelens() -> None:
         model.activation_generator.firing_probabilities = torch.ones(N)
         model.activation_generator.mean_firing_magnitudes = torch.full((N,), 2.0)
         assert model.sample_with_features(1)[1].to_dense().tolist() == [[2.0] * N]
+
+
+def test_plots_with_their_feature_dictionary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = pytest.importorskip("plotly.graph_objects")
+    shown: list[Any] = []
+    monkeypatch.setattr(graph.Figure, "show", lambda figure, *_, **__: shown.append(figure))
+    dictionary = peer.FeatureDictionary(N, D, initializer=None, seed=1)
+    torch.manual_seed(0)
+    sae = make_sae(TopKTrainingSAEConfig(d_in=D, d_sae=N, k=2))
+    for reorder in (False, True, [*range(N)][::-1]):
+        shown.clear()
+        for package in (synthetic, peer):
+            package.plot_sae_feature_similarity(sae, dictionary, reorder_features=reorder)
+        here, there = shown
+        for one, other in zip(here.data, there.data, strict=True):
+            np.testing.assert_allclose(np.array(one.z), np.array(other.z), atol=0.0101)
+    page = tmp_path / "plot.html"
+    synthetic.plot_sae_feature_similarity(sae, dictionary, save_path=page, show_plot=False)
+    assert page.stat().st_size > 1000

@@ -19,6 +19,7 @@ import synthkern.synthetic as ours
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     peer: Any = pytest.importorskip("sae_lens.synthetic")
+    import sae_lens
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore")]
 
@@ -127,6 +128,10 @@ def leaf(package: Any, feature: Any) -> Any:
     return package.HierarchyNode(feature)
 
 
+def sampled(package: Any, modifier: Any) -> Any:
+    return package.ActivationGenerator(3, 0.5, modify_activations=modifier).sample(2)
+
+
 #: Input that one package or both refuse: what is called, and the reason where only ours does.
 BAD: dict[str, tuple[Any, str | None]] = {
     "exclusion of one": (lambda p: p.HierarchyNode(0, [leaf(p, 1)], True), None),
@@ -188,6 +193,30 @@ BAD: dict[str, tuple[Any, str | None]] = {
         lambda p: p.generate_random_correlation_matrix(3, seed=-1),
         "seeds are 64-bit numbers, the same in every function",
     ),
+    "generator of nothing": (
+        lambda p: p.ActivationGenerator(0, 0.5),
+        "a world has a feature, as SyntheticModelConfig demands in both",
+    ),
+    "dictionary of nothing": (
+        lambda p: p.FeatureDictionary(0, 3, initializer=None),
+        "a world has a feature, as SyntheticModelConfig demands in both",
+    ),
+    "modifier of another shape": (
+        lambda p: sampled(p, lambda acts: acts[:, :2]),
+        "what is sampled would not fit the dictionary",
+    ),
+    "modifier that gives NaN": (
+        lambda p: sampled(p, lambda acts: acts * float("nan")),
+        "it would spoil a training without a word",
+    ),
+    "trees with more keys": (
+        lambda p: p.Hierarchy.from_dict({"roots": [], "leaves": []}),
+        "a misspelt key is no hierarchy; of a node's keys it is told",
+    ),
+    "1 for True": (
+        lambda p: p.ActivationGenerator(3, 0.5, use_sparse_tensors=1),
+        "a number in its place is more likely another argument",
+    ),
     "class of another family": (
         lambda p: p.register_magnitude("another", p.ConstantFiringProbabilityConfig),
         "it could not be read back",
@@ -205,6 +234,98 @@ def test_what_they_refuse_is_refused_alike(case: str) -> None:
             call(peer)
     elif case != "class of another family":  # it would stay registered
         call(peer)
+
+
+def probabilities_dtype(package: Any) -> Any:
+    return package.ActivationGenerator(3, 0.5, dtype=torch.float64).firing_probabilities.dtype
+
+
+def assigned_size(package: Any) -> Any:
+    generator = package.ActivationGenerator(3, 0.5)
+    try:
+        generator.num_features = 4
+    except AttributeError:
+        return "refused"
+    return generator.num_features
+
+
+def an_sae() -> Any:
+    torch.manual_seed(0)
+    return sae_lens.TopKTrainingSAE(sae_lens.TopKTrainingSAEConfig(6, 8, k=2))
+
+
+def mode_after_evaluation(package: Any) -> Any:
+    parts = package.FeatureDictionary(8, 6, initializer=None), package.ActivationGenerator(8, 0.3)
+    sae = an_sae().train()
+    package.eval_sae_on_synthetic_data(sae, *parts, num_samples=20)
+    return sae.training
+
+
+def class_that_is_trained(package: Any) -> Any:
+    cfg = package.SyntheticSAERunnerConfig(
+        package.SyntheticModelConfig(8, 6), sae_lens.TopKTrainingSAEConfig(6, 8, k=2)
+    )
+    return type(package.SyntheticSAERunner(cfg).sae).__module__.partition(".")[0]
+
+
+def patched_global(package: Any) -> Any:
+    module = importlib.import_module(f"{package.__name__}.synthetic_model")
+    called: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "generate_hierarchy", lambda *a, **k: called.append(a))
+        package.SyntheticModel(package.SyntheticModelConfig(8, 6, hierarchy=forest(package)))
+    return bool(called)
+
+
+def forest(package: Any) -> Any:
+    return package.HierarchyConfig(2, 2, 1)
+
+
+def vectors_without_a_seed(package: Any, **parts: Any) -> Any:
+    torch.manual_seed(0)
+    cfg = package.SyntheticModelConfig(8, 6, **parts)
+    return package.SyntheticModel(cfg).feature_dict.feature_vectors.tolist()
+
+
+#: What both packages do, with another outcome each: the outcome, and the reason.
+OUTCOMES: dict[str, tuple[Any, str]] = {
+    "dtype of the probabilities": (
+        probabilities_dtype,
+        "the engine's: float32 whatever the samples are, so that a dtype moves no rate",
+    ),
+    "another number of features": (assigned_size, "SAELens adds columns that never fire"),
+    "mode after an evaluation": (
+        mode_after_evaluation,
+        "an evaluation in a training must not change what is trained",
+    ),
+    "class of the SAE": (
+        class_that_is_trained,
+        "ours of the same architecture, which is faster; its files load in SAELens",
+    ),
+    "a module's global, patched": (
+        patched_global,
+        "the modules here only re-export; a subclass's method replaces a part",
+    ),
+    "forest without a seed": (
+        lambda p: vectors_without_a_seed(p, hierarchy=forest(p)),
+        "its seed is drawn from torch's generator, so that manual_seed reproduces the trees, which "
+        "SAELens takes from the system; what is drawn after is then another",
+    ),
+    "copula without a seed": (
+        lambda p: vectors_without_a_seed(p, correlation=p.LowRankCorrelationConfig(2)),
+        "it is drawn from torch's generator, as the vectors after it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OUTCOMES)
+def test_what_comes_out_otherwise(case: str) -> None:
+    outcome, _ = OUTCOMES[case]
+    assert outcome(ours) != outcome(peer)
+
+
+def test_without_a_seed_and_a_forest_the_vectors_are_the_same() -> None:
+    assert vectors_without_a_seed(ours) == vectors_without_a_seed(peer)
 
 
 def test_warnings_reach_logging_as_theirs_do(caplog: pytest.LogCaptureFixture) -> None:
