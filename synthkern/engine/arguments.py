@@ -127,3 +127,5 @@ def _check_dense(name: str, value: Any) -> None:
             f"{name} must be a dense tensor of {', '.join(DTYPES)}, got {value.layout} "
             f"{value.dtype}"
         )
+    if value.is_meta:
+        raise ValueError(f"{name} must have numbers, got a tensor on the meta device")

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from synthkern import engine
+from synthkern.engine.arguments import check_matrix
 from synthkern.sparse import SparseActivations
 
 
@@ -22,6 +23,8 @@ def matching_pursuit(
     A choice's value is the product of its vector with what earlier choices left, and gradients
     flow through that; which vectors are chosen has none. See :func:`synthkern.engine.pursue`.
     """
+    # Before torch.autocast, which has words of its own for the meta device.
+    check_matrix("inputs", inputs, columns="D")
     # Small differences decide which vector comes next: autocast would blur them.
     with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
         choices = engine.pursue(

@@ -37,13 +37,22 @@ def heaviside(
     return out
 
 
-class _JumpReLU(torch.autograd.Function):
+class _StraightThrough(torch.autograd.Function):
+    # What torch.func needs: a forward pass without a context, and only tensors' own operations.
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        del output
+        x, threshold, ctx.bandwidth, ctx.ste_to_input = inputs
+        ctx.save_for_backward(x, threshold)
+
+
+class _JumpReLU(_StraightThrough):
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, threshold: torch.Tensor, bandwidth: float, ste_to_input: bool
+        x: torch.Tensor, threshold: torch.Tensor, bandwidth: float, ste_to_input: bool
     ) -> torch.Tensor:
-        ctx.save_for_backward(x, threshold)
-        ctx.bandwidth, ctx.ste_to_input = bandwidth, ste_to_input
         return x * (x > threshold)
 
     @staticmethod
@@ -55,13 +64,11 @@ class _JumpReLU(torch.autograd.Function):
         return grad_x + estimate if ctx.ste_to_input else grad_x, -estimate, None, None
 
 
-class _Heaviside(torch.autograd.Function):
+class _Heaviside(_StraightThrough):
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, threshold: torch.Tensor, bandwidth: float, ste_to_input: bool
+        x: torch.Tensor, threshold: torch.Tensor, bandwidth: float, ste_to_input: bool
     ) -> torch.Tensor:
-        ctx.save_for_backward(x, threshold)
-        ctx.bandwidth, ctx.ste_to_input = bandwidth, ste_to_input
         return (x > threshold).to(x.dtype)
 
     @staticmethod

@@ -246,24 +246,27 @@ class TrainingRun:
                 bar.set_postfix(loss=f"{figures['loss']:.4g}", L0=f"{figures['l0']:.1f}")
                 bar.shown_at = time.monotonic()
             self.seconds += time.monotonic() - began
+            rows: list[dict[str, float]] = []
             if logs:
                 trainer.check_losses()
-                self._add_row(figures)
+                rows.append(self._with_speed(figures))
             if trainer.steps_done % cfg.feature_sampling_window == 0:
-                self._log(trainer.window_figures())
+                rows.append(trainer.window_figures())
+            self._log(*rows)
         bar.update(min(len(batch), cfg.training_samples - before))
 
-    def _add_row(self, figures: dict[str, float]) -> None:
+    def _with_speed(self, figures: dict[str, float]) -> dict[str, float]:
         samples, seconds = self._trainer.n_training_samples, self.seconds
         speed = (samples - self._row_samples) / max(seconds - self._row_seconds, 1e-9)
         self._row_samples, self._row_seconds = samples, seconds
-        self._log({**figures, "samples_per_second": speed})
+        return {**figures, "samples_per_second": speed}
 
-    def _log(self, figures: Mapping[str, float]) -> None:
-        trainer = self._trainer
-        row = self._history.add(trainer.steps_done, trainer.n_training_samples, figures)
-        if self._logger is not None:
-            self._logger.log(row, trainer.steps_done)
+    def _log(self, *rows: Mapping[str, float]) -> None:
+        step, samples = self._trainer.steps_done, self._trainer.n_training_samples
+        # All of them before a logger sees one: it may raise KeyboardInterrupt, and these are saved.
+        for row in [self._history.add(step, samples, figures) for figures in rows]:
+            if self._logger is not None:
+                self._logger.log(row, step)
 
     def _callbacks(self) -> None:
         """What is due after so many steps and has not been done; a resumed run does it then."""
@@ -280,8 +283,8 @@ class TrainingRun:
             return
         figures = self._evaluator(self._trainer.sae, self._trainer.activation_scaler)
         with deferred_interrupt():
-            self._log({f"eval/{name}": value for name, value in figures.items()})
             self._evaluated_step = step
+            self._log({f"eval/{name}": value for name, value in figures.items()})
 
     def _take_snapshots(self) -> None:
         """Snapshot k of n when more than k (n + 1)ths of the samples are done."""

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -114,6 +115,21 @@ def _interrupts(sae: Any, scaler: ActivationScaler) -> dict[str, float]:
 
 def _figures(history: TrainingHistory) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if k != "samples_per_second"} for row in history.rows]
+
+
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_a_logger_that_stops_a_run_costs_no_row_and_doubles_none(
+    after: int, world: synthetic.SyntheticModel, tmp_path: Path
+) -> None:
+    # A step with three rows: of the step, of a window, of an evaluation.
+    cfg = settings(eval_every=6, eval_samples=100, log_every=3, feature_sampling_window=6)
+    expected = train_sae(small_sae("topk"), world, cfg)
+    logger = Mock()
+    logger.log.side_effect = [None] * after + [KeyboardInterrupt]
+    with pytest.raises(KeyboardInterrupt):
+        train_sae(small_sae("topk"), world, cfg, checkpoint_dir=tmp_path, logger=logger)
+    got = train_sae(small_sae("topk"), world, cfg, checkpoint_dir=tmp_path)
+    assert _figures(got.history) == _figures(expected.history)
 
 
 class Stubborn(torch.nn.Module):
