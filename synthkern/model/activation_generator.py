@@ -27,6 +27,14 @@ CorrelationMatrixInput = Correlation
 
 _NUMBERS = ("firing_probabilities", "mean_firing_magnitudes", "std_firing_magnitudes")
 
+#: What is handed out of a correlation; the last two stand for one thing.
+_CORRELATION = (
+    "correlation_matrix",
+    "correlation_factor",
+    "correlation_diag",
+    "correlation_root",
+)
+
 
 class ActivationGenerator(nn.Module):
     """Samples of feature activations [B, N], never negative.
@@ -143,22 +151,38 @@ class ActivationGenerator(nn.Module):
             "std_firing_magnitudes": plan.std,
         }
         numbers = {name: changes.get(name, handed.get(name, old)) for name, old in numbers.items()}
-        correlation = changes.get("correlation", self._correlation)
-        self._compile(
-            plan.device,
-            changes.get("modifiers", self._modifiers),
-            # Edited in place, a matrix is another by the next call.
-            _own_correlation(handed.get("correlation_matrix", correlation))
-            if "correlation" not in changes
-            else correlation,
-            numbers,
-        )
+        gone = set(changes)
+        if "correlation" in changes:
+            correlation = changes["correlation"]
+            gone.update(_CORRELATION)
+        else:
+            # Edited in place, it is another by the next call.
+            correlation = _own_correlation(self._edited_correlation(handed))
+            # Of the two that stand for one thing, the one that was not written is old.
+            gone.add(
+                "correlation_diag" if self._is_written("correlation_root") else "correlation_root"
+            )
+        self._compile(plan.device, changes.get("modifiers", self._modifiers), correlation, numbers)
         # What is assigned is handed out anew; the rest is what it was, and live.
-        gone = set(changes) | ({"correlation_matrix"} if "correlation" in changes else set())
         self._handed = {
             name: (tensor, tensor._version) for name, tensor in handed.items() if name not in gone
         }
         self._share(changes)
+
+    def _is_written(self, name: str) -> bool:
+        """Whether what was handed out was written into since."""
+        tensor, version = self._handed.get(name, (None, 0))
+        return tensor is not None and tensor._version != version
+
+    def _edited_correlation(self, handed: Mapping[str, torch.Tensor]) -> Any:
+        """The correlation of what was handed out as it is now."""
+        if not isinstance(self._correlation, tuple):
+            return handed.get("correlation_matrix", self._correlation)
+        factor, diag = self._correlation
+        diag = handed.get("correlation_diag", diag)
+        if self._is_written("correlation_root"):
+            diag = handed["correlation_root"].square()
+        return handed.get("correlation_factor", factor), diag
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A parameter that stands for numbers is read as a tensor: nothing here is trained. A
@@ -265,26 +289,34 @@ class ActivationGenerator(nn.Module):
 
     @property
     def correlation(self) -> LowRankCorrelationMatrix | None:
-        """The low-rank correlation, where that is what was given: a copy, its factor float32.
-        Another, or None, may be assigned.
+        """The low-rank correlation, where that is what was given, its factor float32, live as
+        :attr:`firing_probabilities` is. Another, or None, may be assigned.
         """
         if not isinstance(self._correlation, tuple):
             return None
-        factor = self._plan.factor[:, : self._plan.rank].clone()
-        return LowRankCorrelationMatrix(factor, self._correlation[1].to(self.device, copy=True))
+        factor = self._handed_factor()
+        diag = self._correlation[1].to(self.device)
+        return LowRankCorrelationMatrix(factor, self._hand_out("correlation_diag", diag))
 
     @correlation.setter
     def correlation(self, value: LowRankCorrelationMatrix | None) -> None:
         self._recompile(correlation=_own_correlation(value))
 
+    def _handed_factor(self) -> torch.Tensor:
+        plan = self.plan  # takes in what was written: before the diagonal is looked at
+        return self._hand_out("correlation_factor", plan.factor[:, : plan.rank])
+
     @property
     def low_rank_correlation(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The factor [N, r] and the square root of the diagonal [N], as SAELens has them under
-        this name: copies. Such a pair, or None, may be assigned. :attr:`correlation` has the
+        this name, live too. Such a pair, or None, may be assigned. :attr:`correlation` has the
         diagonal itself.
         """
-        correlation = self.correlation
-        return None if correlation is None else (correlation[0], correlation[1].sqrt())
+        if not isinstance(self._correlation, tuple):
+            return None
+        factor = self._handed_factor()
+        root = self._correlation[1].to(self.device).sqrt()
+        return factor, self._hand_out("correlation_root", root)
 
     @low_rank_correlation.setter
     def low_rank_correlation(self, value: tuple[torch.Tensor, torch.Tensor] | None) -> None:

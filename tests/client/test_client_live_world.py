@@ -119,6 +119,30 @@ def test_a_correlation_matrix_in_place() -> None:
     assert same(generator, synthetic.ActivationGenerator(2, 0.5, correlation_matrix=wanted))
 
 
+@pytest.mark.parametrize("name", ["correlation", "low_rank_correlation"])
+def test_a_low_rank_correlation_in_place(name: str) -> None:
+    loadings = synthetic.generate_random_low_rank_correlation_matrix(N, 2, 0.3, seed=1)
+    generator = synthetic.ActivationGenerator(N, 0.5, correlation_matrix=loadings)
+    for _ in range(2):  # what was read before and after an edit is live alike
+        factor, diag = getattr(generator, name)
+        factor.copy_(loadings.correlation_factor.flip(0))
+        diag.copy_(loadings.correlation_diag.flip(0))
+        if name == "low_rank_correlation":
+            diag.sqrt_()
+        flipped = tuple(part.flip(0) for part in loadings)
+        wanted = synthetic.ActivationGenerator(N, 0.5, correlation_matrix=flipped)
+        assert same(generator, wanted)
+        assert generator.correlation is not None
+        torch.testing.assert_close(generator.correlation.correlation_diag, flipped[1])
+        root = generator.low_rank_correlation
+        assert root is not None
+        torch.testing.assert_close(root[1], flipped[1].sqrt())
+        loadings = synthetic.LowRankCorrelationMatrix(*flipped)
+    getattr(generator, name)[1].fill_(2.0)
+    with pytest.raises(ValueError, match="correlation"):
+        generator.sample(3)
+
+
 def test_names_as_in_saelens() -> None:
     loadings = synthetic.generate_random_low_rank_correlation_matrix(N, 2, 0.3, seed=1)
     generator = synthetic.ActivationGenerator(N, 0.5, correlation_matrix=loadings)
