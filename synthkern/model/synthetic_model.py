@@ -476,7 +476,8 @@ def local_folder(name: str, source: Any, base: Path | None = None) -> Path | Non
     if not is_marked and not folder.exists():
         return None
     if not folder.is_dir():
-        raise FileNotFoundError(f"{name} must be a directory, got {source!r}")
+        where = "" if base is None else f" in {base}"
+        raise FileNotFoundError(f"{name} must be a directory, got {source!r}{where}")
     return folder
 
 

@@ -109,7 +109,8 @@ class MatchingPursuitTrainingSAE(SparseTrainingSAE):
         """Activations of the latents, in CSR form, of inputs [B, D]."""
         return SparseActivations.from_sparse_coo(_summed(self.choose(x)))
 
-    # Entries' number follows from the data, which a compiled graph cannot hold.
+    # Their number follows from the data, which a compiled graph cannot hold. torch.compiler.disable
+    # would import the compiler together with this package.
     @torch._disable_dynamo  # type: ignore[attr-defined]
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Activations of the latents [..., M] of inputs [..., D]."""

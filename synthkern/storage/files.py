@@ -77,7 +77,7 @@ def _temporary(path: Path) -> Iterator[tuple[Path, Path]]:
     """A temporary file beside where ``path`` leads, which is removed unless it was renamed."""
     final = Path(os.path.realpath(path))
     if final.exists():
-        _refuse_special(final, final.stat().st_mode)
+        _refuse_special(path, final.stat().st_mode)
     # Short enough whatever the name: it has at most 255 bytes, a character up to four.
     start = final.parent / f".{final.name[:50]}."
     temporary = None
