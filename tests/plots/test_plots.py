@@ -149,7 +149,7 @@ def test_without_plotly(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"title": 3}, TypeError, "title.*3"),
         ({"show_plot": 1}, TypeError, "show_plot.*1"),
         ({"decoder_only": None}, TypeError, "decoder_only"),
-        ({"reorder_features": [1]}, TypeError, "reorder_features"),
+        ({"reorder_features": "first"}, TypeError, "reorder_features.*first"),
         ({"reorder_features": torch.tensor([0, 1])}, ValueError, "at least 3 entries, got 2"),
         ({"reorder_features": torch.tensor([0, 1, 3])}, ValueError, r"\[0, 3\), got 3 at \[2\]"),
         ({"sae": object()}, TypeError, "sae must have a tensor W_dec"),
