@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def write_page(contents: ReportData, path: AnyPath) -> None:
     text = page(contents)
 
     def write(to: Path) -> None:
-        to.write_text(text, encoding="utf-8")
+        # Names of files need not be text.
+        to.write_text(text, encoding="utf-8", errors="replace")
 
     write_atomically(file, write)
 
@@ -43,7 +45,7 @@ def page(contents: ReportData) -> str:
     return environment.from_string(_read("page.html")).render(
         style=_read("page.css"),
         library=library,
-        directory=contents.directory.resolve().name,
+        directory=os.fsencode(contents.directory.resolve().name).decode("utf-8", "replace"),
         facts=page_facts(contents),
         data=page_payload(contents),
         script="\n".join(_read(name) for name in _SCRIPTS),
