@@ -124,7 +124,7 @@ def test_no_step_waits(
     # The check of the loss waits on the CPU alone; it is meant to raise there.
     monkeypatch.setattr(trainer, "check_losses", lambda: None)
     # So does the look at offsets and indices.
-    monkeypatch.setattr(SparseActivations, "check_places", lambda self: None)
+    monkeypatch.setattr(SparseActivations, "check_places", lambda self, ascending: None)
     x, before = a_few(), state(sae)
     trainer._train(x)  # Adam's tensors
     with NothingWaits():
