@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from synthkern._checks import as_int, as_vector, check_finite
+from synthkern._checks import as_int, as_vector, check_finite, is_whole
 from synthkern.plan.forest import Forest
 from synthkern.plan.plan import LANES, Plan
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -62,9 +62,7 @@ def compile_plan(
 
 def _as_real(value: float | torch.Tensor) -> float | torch.Tensor:
     """Integers and booleans as the floating-point numbers that they are."""
-    if not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex():
-        return value
-    return value.to(torch.float64)
+    return value.to(torch.float64) if is_whole(value) else value
 
 
 def _copula(

@@ -67,9 +67,7 @@ class Checkpoint(NamedTuple):
 
 def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in place of the one before."""
-    tensors = {
-        name: value for name, value in checkpoint.trainer.items() if isinstance(value, torch.Tensor)
-    }
+    tensors = tensors_in(checkpoint.trainer)
     data = {
         "version": _VERSION,
         "fingerprint": checkpoint.fingerprint,
@@ -161,6 +159,11 @@ def check_fits(
         # What an SAE keeps besides its parameters may be infinite, if it is so from the start.
         if value.is_floating_point() and bool(fresh.get(name, _NONE).isfinite().all()):
             check_finite(name, value)
+
+
+def tensors_in(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors of a trainer's state, by name."""
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -100,7 +100,7 @@ class TrainingConfig:
     n_snapshots: int = 0
     checkpoint_seconds: float = 60.0
 
-    # No field: where the trainer that was last made with this config trains, as SAELens names it.
+    # No field: a trainer sets it on its copy, as SAELens names it.
     device = "cpu"
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.trainable import trainable_parameters
 from synthkern.training.batches import BatchRecord
-from synthkern.training.checkpoint import check_fits
+from synthkern.training.checkpoint import check_fits, tensors_in
 from synthkern.training.config import TrainingConfig
 from synthkern.training.firing import FiringRecord, firings
 from synthkern.training.graph import StepGraphs, capture_for
@@ -81,13 +81,14 @@ class SAETrainer(TrainerNames):
     def __init__(self, sae: Any, cfg: TrainingConfig) -> None:
         _check(sae)
         self.sae = sae
-        self.cfg = cfg
         self.steps_done = 0
         self.n_training_samples = 0
         self.saved_random_states: dict[str, torch.Tensor] = {}
         self.activation_scaler = ActivationScaler()
         self._parameters = trainable_parameters(sae)
         self.device, self.dtype = self._parameters[0].device, self._parameters[0].dtype
+        # On a copy: the user's config is not ours to write to.
+        self.cfg = cfg = copy.copy(cfg)
         cfg.device = str(self.device)
         # PyTorch's fused step takes a quarter of the time of its loop over parameters on a CPU.
         fused = self.device.type in ("cpu", "cuda")
@@ -313,8 +314,8 @@ class SAETrainer(TrainerNames):
         if scale is not None:
             scale = as_float("scaling_factor", scale, low=0, open_low=True)
         check_fits(
-            _tensors(state),
-            _tensors(self.state_dict()),
+            tensors_in(state),
+            tensors_in(self.state_dict()),
             self._parameters,
             counts["n_training_steps"],
         )
@@ -382,10 +383,6 @@ def _controller(
         )
     ((value, _),) = coefficients.values()
     return SparsityController(target_l0, value)
-
-
-def _tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
 
 
 def _below(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:

@@ -486,3 +486,10 @@ def test_curves_on_disk(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('{"rows": [{"loss": 1}]}')
     with pytest.raises(ValueError, match=r"bad.json: rows must be a list of mappings"):
         TrainingHistory.load(tmp_path / "bad.json")
+
+
+def test_the_config_of_the_user_is_not_written_to() -> None:
+    cfg = settings()
+    before = dict(vars(cfg))
+    assert SAETrainer(small_sae("topk"), cfg).cfg.device == "cpu"
+    assert vars(cfg) == before
