@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -105,12 +104,6 @@ def write_model(directory: AnyPath, parts: ModelParts) -> None:
 def read_model(directory: AnyPath) -> ModelParts:
     """Read a model's files; see :meth:`synthkern.SyntheticModel.load_from_disk`."""
     return read_folder(as_path("path", directory), MODEL_FILENAMES, _read)
-
-
-def asks_for_hierarchy(folder: Path) -> bool:
-    """Whether the config in a model's directory has a hierarchy."""
-    data = read_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME)
-    return not isinstance(data, dict) or data.get("hierarchy") is not None
 
 
 def _read(files: SavedFiles) -> ModelParts:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,19 @@ def download_files(
     *,
     revision: str | None = None,
     force_download: bool = False,
-    needed: Callable[[Path], bool] = lambda _: True,
 ) -> Path:
     """The local directory that holds the named files of a repository's folder, and no others.
 
-    All are of one commit, the one that ``revision`` stood for when the first was asked for. They
-    are kept in the cache of the Hub's client, where a later call finds them, without a network too.
+    All are of one commit, the one that ``revision`` stands for. They are kept in the cache of the
+    Hub's client, where a later call finds them, without a network too.
 
     Args:
         repo_id: "name" or "owner/name".
         folder: where in the repository, "/" between levels; None is its root.
         required: names of files that must be there.
-        optional: names of files that the commit may lack.
+        optional: names of files that the commit may lack, or the cache without a network.
         revision: branch, tag or commit; None is the main branch.
         force_download: whether to fetch again what the cache holds.
-        needed: whether the files in the directory ask for the optional ones; where they do not,
-            the cache need not say that the commit lacks these (whole snapshots do not).
 
     Raises:
         ImportError: where huggingface_hub is not installed.
@@ -43,28 +41,34 @@ def download_files(
             of a file is never taken for the whole.
     """
     require_client()
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     prefix = "" if folder is None else f"{folder}/"
-    commit = revision
-    for name in required:
-        path = _download(repo_id, prefix + name, commit, force_download)
-        if path is None:
-            where = "the main branch" if commit is None else f"revision {commit}"
-            raise FileNotFoundError(f"{repo_id} must hold {prefix}{name}, but {where} does not")
-        # The client keeps a file under snapshots/COMMIT, at its path in the repository.
-        commit = path.parents[prefix.count("/")].name
-        directory = path.parent
-    for name in optional:
-        known = try_to_load_from_cache(repo_id, prefix + name, revision=commit)
-        # A path, None where nothing is known, and else a mark that the commit lacks the file.
-        if known is None or isinstance(known, str) or force_download:
-            try:
-                _download(repo_id, prefix + name, commit, force_download)
-            except FileNotFoundError:
-                if needed(directory):
-                    raise
-    return directory
+    paths = [prefix + name for name in (*required, *optional)]
+    with hub_errors(f"{', '.join(paths)} of {repo_id} could not be downloaded"):
+        try:
+            if force_download:
+                # Without a network a snapshot would come from the cache without a word.
+                revision = HfApi().model_info(repo_id, revision=revision).sha
+            snapshot = snapshot_download(
+                repo_id,
+                revision=revision,
+                allow_patterns=[glob.escape(path) for path in paths],
+                force_download=force_download,
+            )
+        except LocalEntryNotFoundError as error:
+            raise FileNotFoundError(
+                f"{repo_id} is not in the cache and cannot be fetched: {error.__cause__ or error}"
+            ) from error
+    for path in paths[: len(required)]:
+        if not Path(snapshot, path).is_file():
+            where = "the main branch" if revision is None else f"revision {revision}"
+            raise FileNotFoundError(
+                f"{repo_id} must hold {path}, but {where} does not (nor, without a network, the "
+                "cache)"
+            )
+    return Path(snapshot, prefix)
 
 
 def require_client() -> None:
@@ -125,22 +129,3 @@ def as_revision(name: str, value: Any) -> str:
     if not value or not value.isprintable() or " " in value or ".." in value:
         raise ValueError(f"{name} must name a branch, a tag or a commit, got {value!r}")
     return value
-
-
-def _download(repo_id: str, path: str, revision: str | None, force_download: bool) -> Path | None:
-    """The file in the cache; None where the Hub says that there is none."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    with hub_errors(f"{path} of {repo_id} could not be downloaded"):
-        try:
-            return Path(
-                hf_hub_download(repo_id, path, revision=revision, force_download=force_download)
-            )
-        except LocalEntryNotFoundError as error:
-            raise FileNotFoundError(
-                f"{path} of {repo_id} is not in the cache and cannot be fetched: "
-                f"{error.__cause__ or error}"
-            ) from error
-        except EntryNotFoundError:
-            return None

@@ -29,7 +29,6 @@ from synthkern.model.files import (
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
     SYNTHETIC_MODEL_WEIGHTS_FILENAME,
     ModelParts,
-    asks_for_hierarchy,
     check_parts,
     read_model,
     write_model,
@@ -425,7 +424,6 @@ class SyntheticModel(nn.Module):
             (SYNTHETIC_MODEL_HIERARCHY_FILENAME,),
             revision=None if revision is None else as_revision("revision", revision),
             force_download=force_download,
-            needed=asks_for_hierarchy,
         )
         return cls.load_from_disk(folder, device)
 

@@ -50,10 +50,10 @@ def files_of(model: synthetic.SyntheticModel, directory: Path, folder: str = "")
     return {folder + path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-def asked_for(hub: Hub) -> list[str]:
-    """The files that the client asked for, in order."""
+def asked_for(hub: Hub) -> set[str]:
+    """The files that the client asked for."""
     asked = [unquote(r.path).split("/resolve/")[1] for r in hub.requests(" .*/resolve/")]
-    return list(dict.fromkeys(path.partition("/")[2] for path in asked))
+    return {path.partition("/")[2] for path in asked}
 
 
 def test_the_clients_process_reaches_the_loopback_only(client: Client) -> None:
@@ -66,8 +66,7 @@ def test_a_model_at_the_root(hub: Hub, client: Client, tmp_path: Path) -> None:
     model = world(1)
     hub.add("me/root", {**files_of(model, tmp_path / "model"), **OTHERS})
     assert client(pretrained, "me/root") == bits(model)
-    assert asked_for(hub) == [CONFIG, WEIGHTS, TREES]
-    assert len(hub.requests("GET")) == 3
+    assert asked_for(hub) == {CONFIG, WEIGHTS, TREES}
 
 
 @pytest.mark.parametrize("folder", ["small", "worlds/v1.0", "a *[!b]?#%20 é/c+d"])
@@ -78,7 +77,7 @@ def test_a_model_in_a_folder(hub: Hub, client: Client, tmp_path: Path, folder: s
     hub.add(repo_id, {**files_of(model, tmp_path / "model", f"{folder}/"), **others})
     assert client(pretrained, repo_id, folder) == bits(model)
     assert client(from_source, f"{repo_id}:{folder}") == bits(model)
-    assert asked_for(hub) == [f"{folder}/{name}" for name in (CONFIG, WEIGHTS, TREES)]
+    assert asked_for(hub) == {f"{folder}/{name}" for name in (CONFIG, WEIGHTS, TREES)}
 
 
 def test_a_repository_without_an_owner(hub: Hub, client: Client, tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_revisions(hub: Hub, client: Client, tmp_path: Path) -> None:
     assert client(pretrained, "me/revisions") == bits(new)
     assert client(pretrained, "me/revisions", revision=first) == bits(old)
     assert client(pretrained, "me/revisions", revision="refs/pr/1") == bits(other)
-    with pytest.raises(ClientError, match=r"(?s)RevisionNotFoundError: .*me/revisions/resolve/v9/"):
+    with pytest.raises(ClientError, match=r"(?s)RevisionNotFoundError: .*me/revisions/revision/v9"):
         client(pretrained, "me/revisions", revision="v9")
 
 
@@ -120,10 +119,7 @@ def test_a_model_without_a_hierarchy(hub: Hub, client: Client, tmp_path: Path) -
     assert TREES not in files
     hub.add("me/flat", files)
     assert client(pretrained, "me/flat") == bits(model)
-    assert asked_for(hub) == [CONFIG, WEIGHTS, TREES]
-    hub.reset()
-    assert client(pretrained, "me/flat") == bits(model)
-    assert asked_for(hub) == [CONFIG], "what a commit holds is known"
+    assert asked_for(hub) == {CONFIG, WEIGHTS}
 
 
 def test_a_hierarchy_that_the_config_has_and_the_repository_has_not(
@@ -185,11 +181,11 @@ def test_a_server_that_always_interrupts(
     model = world(1)
     hub.add("me/cut", files_of(model, tmp_path / "model"))
     hub.cuts = 1000
-    with pytest.raises(ClientError, match=f"OSError: {WEIGHTS} of me/cut could not be down"):
+    with pytest.raises(ClientError, match=f"OSError: .*{WEIGHTS}, .* of me/cut could not be down"):
         client(pretrained, "me/cut", chunk=64)
     assert hub.cuts < 1000
     kept = hub_home.rglob("*me--cut/snapshots/*/*")
-    assert [path.name for path in kept] == [CONFIG], "no part of a file is kept as whole"
+    assert WEIGHTS not in [path.name for path in kept], "no part of a file is kept as whole"
     hub.cuts = 0
     assert client(pretrained, "me/cut") == bits(model)
 
@@ -201,9 +197,9 @@ def test_a_forced_download(hub: Hub, client: Client, tmp_path: Path) -> None:
     assert client(pretrained, "me/forced") == bits(model)
     hub.reset()
     assert client(pretrained, "me/forced") == bits(model)
-    assert hub.requests("GET") == []
+    assert hub.requests("GET .*/resolve/") == []
     assert client(pretrained, "me/forced", None, "cpu", True) == bits(model)
-    assert sum(r.sent for r in hub.requests("GET")) == sum(map(len, files.values()))
+    assert sum(r.sent for r in hub.requests("GET .*/resolve/")) == sum(map(len, files.values()))
 
 
 # ---- without a network ---------------------------------------------------------------------------
@@ -231,28 +227,9 @@ def test_the_cache_serves_without_a_network(
         assert client(pretrained, repo_id, "small") == bits(model)
         assert offline(from_source, f"{repo_id}:small") == bits(model)
     with pytest.raises(
-        ClientError, match=f"OSError: small/{CONFIG} of me/cached-True could not be"
+        ClientError, match=f"OSError: small/{CONFIG}, .* of me/cached-True could not be"
     ):
         offline(pretrained, "me/cached-True", "small", force_download=True)
-
-
-def test_a_snapshot_without_a_hierarchy(
-    hub: Hub, client: Client, offline: Client, hub_home: Path, tmp_path: Path
-) -> None:
-    """Caches of whole snapshots do not say which files a commit lacks."""
-    model = world(1, hierarchy=False)
-    repo_id = f"me/snapshot-{tmp_path.name}"
-    hub.add(repo_id, files_of(model, tmp_path / "model"))
-    assert client(pretrained, repo_id) == bits(model)
-    markers = [
-        path
-        for path in hub_home.rglob("*")
-        if ".no_exist" in path.parts and repo_id.partition("/")[2] in str(path) and path.is_file()
-    ]
-    assert markers
-    for path in markers:
-        path.unlink()
-    assert offline(pretrained, repo_id) == bits(model)
 
 
 @pytest.mark.parametrize("hierarchy", [True, False])
@@ -277,21 +254,24 @@ def test_a_snapshot_by_its_commit(
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, TREES])
 def test_a_part_in_the_cache_is_not_a_model(
-    hub: Hub, client: Client, offline: Client, tmp_path: Path, name: str
+    hub: Hub, client: Client, offline: Client, hub_home: Path, tmp_path: Path, name: str
 ) -> None:
     """Nor without the hierarchy that its config has."""
-    repo_id = f"me/part-{name.replace('.', '-')}"
-    if repo_id not in hub.repos:
-        model = world(1, hierarchy=name == TREES)
-        hub.add(repo_id, files_of(model, tmp_path / "model"))
+    repo_id = f"me/part-{tmp_path.name}"
+    hub.add(repo_id, files_of(world(1), tmp_path / "model"))
 
     def refuse(request: Request) -> None:
         if name in request.path:
             raise AnswerError(403)
 
     hub.on_request = refuse
-    expected = f"FileNotFoundError: {name} of {repo_id} is not in the cache and cannot be fetched"
-    with pytest.raises(ClientError, match=f"{expected}: .*403"):
+    with pytest.raises(ClientError, match=f"FileNotFoundError: {repo_id} .* cannot be .*: .*403"):
         client(pretrained, repo_id)
-    with pytest.raises(ClientError, match=expected):
+    hub.reset()
+    client(pretrained, repo_id)
+    (kept,) = hub_home.rglob(f"*{tmp_path.name}/snapshots/*/{name}")
+    kept.unlink()
+    # Later versions of the client see for themselves what a snapshot lacks.
+    missing = f"{repo_id} is not in the cache|{name}.*(must be there|nor, without a network)"
+    with pytest.raises(ClientError, match=missing):
         offline(pretrained, repo_id)
