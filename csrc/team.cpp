@@ -2,9 +2,11 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -37,6 +39,30 @@ GompParallel find_gomp() {
                               : reinterpret_cast<GompParallel>(dlsym(library, "GOMP_parallel"));
 }
 
+// Lets libgomp's threads sleep soon when they wait. They look 300,000 times first, milliseconds in
+// which they hold a core that whoever they wait for may need; 1,000 times where libgomp manages
+// more threads than there are cores. So an idle team of two is kept beside the caller's. What a
+// user has said of waiting stays.
+// TODO(measure)
+void sleep_soon(GompParallel gomp_parallel) {
+    if (gomp_parallel == nullptr || getpid() != home || std::getenv("GOMP_SPINCOUNT") != nullptr ||
+        std::getenv("OMP_WAIT_POLICY") != nullptr)
+        return;
+    // Signals are for the threads that were there before.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+        std::thread([=] {
+            gomp_parallel([](void*) {}, nullptr, 2, 0);
+            for (;;) pause();
+        }).detach();
+    } catch (const std::system_error&) {
+        // No thread is to be had: waiting takes longer.
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
 void run_threads(int threads, const std::function<void()>& work) {
     std::vector<std::thread> helpers;
     try {
@@ -57,7 +83,11 @@ void run_team(int threads, const std::function<void()>& work) {
     // More never help, and libgomp ends the process where the system refuses it a thread.
     constexpr int most = 1024;
     threads = std::min(threads, most);
-    static const GompParallel gomp_parallel = find_gomp();
+    static const GompParallel gomp_parallel = [] {
+        const GompParallel found = find_gomp();
+        sleep_soon(found);
+        return found;
+    }();
     if (threads < 2) {
         work();
     } else if (gomp_parallel != nullptr && getpid() == home) {

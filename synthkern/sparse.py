@@ -253,15 +253,13 @@ class SparseActivations:
         """
         self._validate_arrays()
         if self.device.type == "cpu":
-            self._validate_offsets()
-            self._validate_range()
+            self._validate_places()
             if ascending:
                 self._validate_ascent()
 
     def _validate(self) -> None:
         self._validate_arrays()
-        self._validate_offsets()
-        self._validate_range()
+        self._validate_places()
         self._validate_ascent()
 
     def _validate_arrays(self) -> None:
@@ -285,26 +283,21 @@ class SparseActivations:
                 f"{self.offsets.device}, {self.indices.device}, {self.values.device}"
             )
 
-    def _validate_offsets(self) -> None:
-        if self.offsets.numel() == 0:
+    def _validate_places(self) -> None:
+        # In NumPy: seven calls of a microsecond, where torch's took 15 of two.
+        offsets, indices = self.offsets.cpu().numpy(), self.indices.cpu().numpy()
+        if not len(offsets):
             raise ValueError("offsets must hold at least the number 0, got none")
-        first, last = int(self.offsets[0]), int(self.offsets[-1])
-        if first != 0 or last != self.nnz or bool((self.offsets.diff() < 0).any()):
+        first, last = int(offsets[0]), int(offsets[-1])
+        if first != 0 or last != self.nnz or (offsets[1:] < offsets[:-1]).any():
             raise ValueError(
                 f"offsets must ascend from 0 to {self.nnz}, the number of entries, "
                 f"got {first} ... {last}"
             )
-
-    def _validate_range(self) -> None:
-        if not self.nnz:
-            return
-        least, most = torch.aminmax(self.indices)
-        if least < 0 or most >= self.num_features:
-            outside = (self.indices < 0) | (self.indices >= self.num_features)
-            place = int(outside.nonzero()[0])
+        if self.nnz and (indices.min() < 0 or indices.max() >= self.num_features):
+            place = int(((indices < 0) | (indices >= self.num_features)).argmax())
             raise ValueError(
-                f"indices must be in [0, {self.num_features}), "
-                f"got {int(self.indices[place])} at [{place}]"
+                f"indices must be in [0, {self.num_features}), got {indices[place]} at [{place}]"
             )
 
     def _validate_ascent(self) -> None:

@@ -245,6 +245,8 @@ class SAETrainer(TrainerNames):
 
     def _note(self, loss: torch.Tensor) -> None:
         """Remember the first step whose loss is not finite; on the CPU, raise there."""
+        if self.device.type == "cpu" and math.isfinite(loss):
+            return
         bad = (self._first_bad_step < 0) & ~loss.isfinite().all()
         self._first_bad_step.copy_(self._this_step.where(bad, self._first_bad_step))
         if self.device.type == "cpu":

@@ -9,7 +9,7 @@ import torch
 
 def view(tensor: torch.Tensor) -> Any:
     """A C-contiguous NumPy view; a copy only where the tensor is not contiguous or not aligned."""
-    tensor = tensor.detach().contiguous()
+    tensor = (tensor.detach() if tensor.requires_grad else tensor).contiguous()
     try:
         place = tensor.data_ptr()
     except RuntimeError as error:
