@@ -23,6 +23,7 @@ from harness.names import names_of
 from harness.report import Section
 from harness.timing import Settings
 from sections import (
+    beside_load,
     evaluation,
     generation,
     hierarchy,
@@ -37,6 +38,7 @@ from sections import (
 )
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
+    "beside_load": beside_load.run,
     "generation": generation.run,
     "hierarchy": hierarchy.run,
     "orthogonalization": orthogonalization.run,

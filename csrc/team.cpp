@@ -39,6 +39,9 @@ GompParallel find_gomp() {
                               : reinterpret_cast<GompParallel>(dlsym(library, "GOMP_parallel"));
 }
 
+// OpenMP's threads do not survive a fork, and a region that waits for them would hang.
+const pid_t home = getpid();
+
 // Lets libgomp's threads sleep soon when they wait. They look 300,000 times first, milliseconds in
 // which they hold a core that whoever they wait for may need; 1,000 times where libgomp manages
 // more threads than there are cores. So an idle team of two is kept beside the caller's. What a
@@ -73,9 +76,6 @@ void run_threads(int threads, const std::function<void()>& work) {
     work();
     for (std::thread& helper : helpers) helper.join();
 }
-
-// OpenMP's threads do not survive a fork, and a region that waits for them would hang.
-const pid_t home = getpid();
 
 }  // namespace
 

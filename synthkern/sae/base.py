@@ -495,7 +495,7 @@ def check_width(name: str, value: torch.Tensor, width: int) -> None:
 
 def reconstruction_loss(sae_out: torch.Tensor, sae_in: torch.Tensor) -> torch.Tensor:
     """Squared distance, mean over the samples: [..., B, D] gives [...]."""
-    # Of torch's losses, as its backward pass is one pass over [B, D], where that of squares is three.
+    # One of torch's losses: its backward pass goes over [B, D] once, that of squares three times.
     distances = nn.functional.mse_loss(sae_out, sae_in.expand_as(sae_out), reduction="none")
     return distances.sum(dim=-1).mean(dim=-1)
 
