@@ -5,8 +5,7 @@ Its models here are made of the very tensors and trees of ours, so that both sam
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as _version
+from importlib.metadata import PackageNotFoundError, version as _version
 from pathlib import Path
 from typing import Any
 

@@ -13,8 +13,12 @@ from torch import nn
 from synthkern import engine
 from synthkern._checks import as_bool, as_device, as_dtype, as_int, check_finite
 from synthkern.model.hierarchy_modifier import HierarchyModifier
-from synthkern.model.modifiers import ActivationsModifier as ActivationsModifier
-from synthkern.model.modifiers import Modifiers, as_modifiers, call_modifier
+from synthkern.model.modifiers import (
+    ActivationsModifier as ActivationsModifier,
+    Modifiers,
+    as_modifiers,
+    call_modifier,
+)
 from synthkern.model.ownership import draw_from, own, runs_own
 from synthkern.plan import Correlation, Plan, compile_plan, largest_values
 from synthkern.sparse import SparseActivations

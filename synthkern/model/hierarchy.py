@@ -19,7 +19,7 @@ from synthkern.world.hierarchy import (
     HierarchyNode,
     as_hierarchy_config,
     as_roots,
-    validate_forest,
+    validate_hierarchy,
     walk,
 )
 
@@ -142,7 +142,7 @@ class Hierarchy:
         if isinstance(self.modifier, HierarchyModifier):
             self.modifier.check_fits(num_features)
             return self.modifier.forest
-        validate_forest(self.roots, num_features)
+        validate_hierarchy(self.roots, num_features)
         return compile_forest(self.roots)
 
 

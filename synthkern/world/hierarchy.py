@@ -184,8 +184,8 @@ class HierarchyNode:
         return [node.feature_index for node in nodes if node.feature_index is not None]
 
     def validate(self) -> None:
-        """Check the tree; see :func:`validate_forest`."""
-        validate_forest([self])
+        """Check the tree; see :func:`validate_hierarchy`."""
+        validate_hierarchy([self])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are made of a flat list, so that a deep tree is no deep recursion."""
@@ -288,7 +288,7 @@ def _nodes(name: str, value: Any) -> list[HierarchyNode]:
     return nodes
 
 
-def validate_forest(roots: Sequence[HierarchyNode], num_features: int | None = None) -> None:
+def validate_hierarchy(roots: Sequence[HierarchyNode], num_features: int | None = None) -> None:
     """Check that nodes form trees and that every feature has one place.
 
     Args:
