@@ -14,10 +14,6 @@ class L0Calculator(Calculator[float]):
 
     A negative latent is active too.
 
-    Attributes:
-        total_l0: number of entries that are not zero, of all samples so far.
-        num_samples: samples so far.
-
     Example:
         >>> import torch
         >>> import synthkern as synthetic

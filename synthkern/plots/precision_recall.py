@@ -57,14 +57,7 @@ def plot_precision_recall(
         ('recall', 'precision')
     """
     graph = plotly("graph_objects")
-    path = check_arguments(
-        title=title,
-        height=height,
-        width=width,
-        save_path=save_path,
-        show_plot=show_plot,
-        scale=scale,
-    )
+    path = check_arguments(title, height, width, save_path, show_plot, scale)
     if not isinstance(result, SyntheticDataEvalResult):
         raise TypeError(f"result must be a SyntheticDataEvalResult, got {result!r}")
     latents = result.per_latent

@@ -66,14 +66,7 @@ def plot_training_curves(
         ['loss', 'l0']
     """
     graph, subplots = plotly("graph_objects"), plotly("subplots")
-    path = check_arguments(
-        title=title,
-        height=height,
-        width=width,
-        save_path=save_path,
-        show_plot=show_plot,
-        scale=scale,
-    )
+    path = check_arguments(title, height, width, save_path, show_plot, scale)
     if not isinstance(history, TrainingHistory):
         raise TypeError(f"history must be a TrainingHistory, got {history!r}")
     panels = [(about, _found(history, wanted), log) for about, wanted, log in _PANELS]
