@@ -9,12 +9,7 @@ from functools import partial
 
 import torch
 
-from synthkern import (
-    ActivationGenerator,
-    SparseActivations,
-    SyntheticModel,
-    SyntheticModelConfig,
-)
+from synthkern import ActivationGenerator, SparseActivations, SyntheticModel, SyntheticModelConfig
 
 #: Of every stream that is sampled here.
 SEED = 0

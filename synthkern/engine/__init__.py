@@ -36,14 +36,7 @@ from synthkern.engine.arguments import (
     check_row,
     check_together,
 )
-from synthkern.engine.backend import (
-    MODES,
-    Backend,
-    Counts,
-    Drawn,
-    GatherMode,
-    as_gather_mode,
-)
+from synthkern.engine.backend import MODES, Backend, Counts, Drawn, GatherMode, as_gather_mode
 from synthkern.plan import Forest, Plan
 from synthkern.sparse import SparseActivations
 
