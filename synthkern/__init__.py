@@ -1,52 +1,19 @@
 """A compiled engine for synthetic data with known features, for sparse autoencoders."""
 
-from synthkern import _names
+from synthkern import _names, plots, sae, suite
 from synthkern._names import *
 from synthkern._version import __version__
 from synthkern.data.synthetic_stream import SyntheticStream
 from synthkern.evaluation import ExplainedVarianceCalculator, PerLatent
+from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
 from synthkern.model.hierarchy_modifier import HierarchyModifier
-from synthkern.model.rates import (
-    Calibration,
-    EffectiveFiringProbabilities,
-    calibrate_firing_probabilities,
-    effective_firing_probabilities,
-)
-from synthkern.plots import plot_precision_recall, plot_training_curves
-from synthkern.sae import (
-    SAE_CFG_FILENAME,
-    SAE_WEIGHTS_FILENAME,
-    BatchTopKTrainingSAE,
-    BatchTopKTrainingSAEConfig,
-    EntriesTrainingSAE,
-    GatedTrainingSAE,
-    GatedTrainingSAEConfig,
-    JumpReLUTrainingSAE,
-    JumpReLUTrainingSAEConfig,
-    MatchingPursuitTrainingSAE,
-    MatchingPursuitTrainingSAEConfig,
-    MatryoshkaBatchTopKTrainingSAE,
-    MatryoshkaBatchTopKTrainingSAEConfig,
-    SparseTrainingSAE,
-    SparsityController,
-    StandardTrainingSAE,
-    StandardTrainingSAEConfig,
-    TopKTrainingSAE,
-    TopKTrainingSAEConfig,
-    TrainCoefficientConfig,
-    TrainingSAE,
-    TrainingSAEConfig,
-    TrainStepInput,
-    TrainStepOutput,
-    get_architecture,
-    make_sae,
-    register_architecture,
-    trainable_parameters,
-)
+from synthkern.model.rates import *
+from synthkern.plots import *
+from synthkern.sae import *
 from synthkern.sparse import SparseActivations
 from synthkern.stream import STREAM_VERSION
-from synthkern.suite import Suite, SuiteSAE, load_suite, run_suite
+from synthkern.suite import *
 from synthkern.training import (
     ActivationScaler,
     Logger,
@@ -62,63 +29,29 @@ from synthkern.training import (
 )
 
 __all__ = [
-    "SAE_CFG_FILENAME",
-    "SAE_WEIGHTS_FILENAME",
     "STREAM_VERSION",
     "ActivationScaler",
-    "BatchTopKTrainingSAE",
-    "BatchTopKTrainingSAEConfig",
-    "Calibration",
-    "EffectiveFiringProbabilities",
-    "EntriesTrainingSAE",
     "ExplainedVarianceCalculator",
-    "GatedTrainingSAE",
-    "GatedTrainingSAEConfig",
     "HierarchyModifier",
-    "JumpReLUTrainingSAE",
-    "JumpReLUTrainingSAEConfig",
     "Logger",
     "LoggingConfig",
-    "MatchingPursuitTrainingSAE",
-    "MatchingPursuitTrainingSAEConfig",
-    "MatryoshkaBatchTopKTrainingSAE",
-    "MatryoshkaBatchTopKTrainingSAEConfig",
     "NonFiniteLossError",
     "PerLatent",
     "SAETrainer",
     "SparseActivations",
-    "SparseTrainingSAE",
-    "SparsityController",
-    "StandardTrainingSAE",
-    "StandardTrainingSAEConfig",
-    "Suite",
-    "SuiteSAE",
     "SyntheticStream",
     "TensorBoardLogger",
-    "TopKTrainingSAE",
-    "TopKTrainingSAEConfig",
-    "TrainCoefficientConfig",
-    "TrainStepInput",
-    "TrainStepOutput",
     "TrainingConfig",
     "TrainingHistory",
     "TrainingResult",
-    "TrainingSAE",
-    "TrainingSAEConfig",
     "WandbLogger",
     "WorldDescription",
     "__version__",
-    "calibrate_firing_probabilities",
     "describe_world",
-    "effective_firing_probabilities",
-    "get_architecture",
-    "load_suite",
-    "make_sae",
-    "plot_precision_recall",
-    "plot_training_curves",
-    "register_architecture",
-    "run_suite",
     "train_sae",
-    "trainable_parameters",
 ]
 __all__ += _names.__all__
+__all__ += plots.__all__
+__all__ += _rates.__all__
+__all__ += sae.__all__
+__all__ += suite.__all__

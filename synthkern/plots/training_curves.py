@@ -42,11 +42,7 @@ def plot_training_curves(
     Args:
         history: of :func:`train_sae`, or loaded.
         title: above the figure; "Training curves" where None.
-        height: of the figure, in pixels, at least 10.
-        width: of the figure, in pixels, at least 10.
-        save_path: a file to write; see :func:`plot_sae_feature_similarity`.
-        show_plot: whether to show the figure, in a notebook or a browser.
-        scale: of an image file's pixels, above 0.
+        height: with the rest of the arguments, as :func:`plot_sae_feature_similarity` has them.
 
     Returns:
         the ``plotly.graph_objects.Figure``.

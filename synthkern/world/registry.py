@@ -98,13 +98,13 @@ class GeneratorConfig(ABC):
 
 
 def named(name: str) -> Any:
-    """A :meth:`GeneratorConfig.generator_name` that returns ``name``."""
+    """A class method that returns ``name``, which stands for its class in a dictionary."""
 
-    def generator_name(cls: type[GeneratorConfig]) -> str:
+    def name_of(cls: type[Any]) -> str:
         """The name that stands for this class in a dictionary."""
         return name
 
-    return classmethod(generator_name)
+    return classmethod(name_of)
 
 
 class Registry(dict[str, T]):
