@@ -32,12 +32,7 @@ CorrelationMatrixInput = Correlation
 _NUMBERS = ("firing_probabilities", "mean_firing_magnitudes", "std_firing_magnitudes")
 
 #: What is handed out of a correlation; the last two stand for one thing.
-_CORRELATION = (
-    "correlation_matrix",
-    "correlation_factor",
-    "correlation_diag",
-    "correlation_root",
-)
+_CORRELATION = ("correlation_matrix", "correlation_factor", "correlation_diag", "correlation_root")
 
 
 class ActivationGenerator(nn.Module):

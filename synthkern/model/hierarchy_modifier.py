@@ -25,9 +25,7 @@ class HasMeanMagnitudes(Protocol):
         """The mean magnitude of every feature that fires, [N]."""
 
 
-def hierarchy_modifier(
-    roots: Sequence[HierarchyNode] | HierarchyNode,
-) -> HierarchyModifier:
+def hierarchy_modifier(roots: Sequence[HierarchyNode] | HierarchyNode) -> HierarchyModifier:
     """A callable that applies trees to activations; no trees give the identity.
 
     Args:
