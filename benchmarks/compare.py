@@ -18,8 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import hardware
-from harness.names import names_of
+from harness import command_line, hardware
 from harness.report import Section
 from harness.timing import Settings
 from sections import (
@@ -77,16 +76,8 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--only",
-        type=names_of(SECTIONS),
-        default=list(SECTIONS),
-        metavar="NAMES",
-        help=f"sections, separated by commas, of {', '.join(SECTIONS)}",
-    )
+    parser = command_line.parser(__doc__)
+    command_line.add_only(parser, SECTIONS, "sections")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the numbers")
     parser.add_argument("--repeats", type=_positive, default=5, help="rounds (default: 5)")
     parser.add_argument(

@@ -20,7 +20,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from harness import launches
+from harness import command_line, launches
 from harness.compiled import TARGETS, Compiled, Job, compile_job, job_of, versions
 from harness.report import Table
 
@@ -83,9 +83,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.parser(__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the numbers")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="where to write the table")
     parser.add_argument(

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from harness.names import names_of
+from harness import command_line
 from tqdm.auto import tqdm
 
 import synthkern as synthetic
@@ -129,18 +129,10 @@ def _spread(values: torch.Tensor) -> str:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.parser(__doc__)
     parser.add_argument("--samples", type=int, default=250_000, help="of each training")
     parser.add_argument("--seeds", type=int, default=5, help="at least 2")
-    parser.add_argument(
-        "--only",
-        type=names_of(SETTINGS),
-        default=list(SETTINGS),
-        metavar="NAMES",
-        help=f"architectures, separated by commas, of {', '.join(SETTINGS)}",
-    )
+    command_line.add_only(parser, SETTINGS, "architectures")
     args = parser.parse_args()
     if args.seeds < 2 or args.samples < 1:
         parser.error("--seeds must be at least 2 and --samples at least 1")

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from harness import command_line
 from harness.mutations import mutate
 from harness.report import Table
 
@@ -246,9 +247,7 @@ def _late(*_: object) -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.parser(__doc__)
     parser.add_argument("--cases", type=int, default=1000, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="of the damage")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")

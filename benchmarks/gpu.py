@@ -30,7 +30,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.names import names_of
+from harness import command_line
 
 #: Sections by name, in the order in which they run.
 SECTIONS = {
@@ -114,18 +114,12 @@ def _sizes(args: argparse.Namespace) -> Any:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="two sizes, fewer comparisons")
     parser.add_argument("--interpret", action="store_true", help="with --quick: on the CPU")
     parser.add_argument("--tune", action="store_true", help="tune tiles before they are timed")
-    parser.add_argument(
-        "--only",
-        type=names_of(SECTIONS),
-        metavar="NAMES",
-        help=f"sections, separated by commas, of {', '.join(SECTIONS)}",
-    )
+    command_line.add_only(parser, SECTIONS, "sections")
+    parser.set_defaults(only=None)
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), metavar="FILE")
     parser.add_argument("--budget", type=float, default=440.0, metavar="SECONDS")
     args = parser.parse_args()

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import command_line
 from harness.process_tree import kill_tree
 from harness.report import Table
 from tqdm.auto import tqdm
@@ -163,9 +164,7 @@ def _killed(suite: Path, directory: Directory, after: float, expected: dict[str,
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.parser(__doc__)
     parser.add_argument(
         "--suite", default="quick", help=f"{', '.join(suite_names())}, or a .yaml or .py file"
     )

@@ -1,284 +1,57 @@
 """A compiled engine for synthetic data with known features, for sparse autoencoders."""
 
+from synthkern import _names, plots, sae, suite
+from synthkern._names import *
 from synthkern._version import __version__
-from synthkern.data.activation_iterator import SyntheticActivationIterator
 from synthkern.data.synthetic_stream import SyntheticStream
-from synthkern.evaluation import (
-    ClassificationMetrics,
-    ClassificationMetricsCalculator,
-    DeadLatentsCalculator,
-    ExplainedVarianceCalculator,
-    L0Calculator,
-    PerLatent,
-    ShrinkageCalculator,
-    SyntheticDataEvalResult,
-    compute_classification_metrics,
-    eval_sae_on_synthetic_data,
-    feature_uniqueness,
-    mean_correlation_coefficient,
-)
-from synthkern.evaluation.initialize import init_sae_to_match_feature_dict
-from synthkern.evaluation.ordering import (
-    find_best_feature_ordering,
-    find_best_feature_ordering_across_saes,
-    find_best_feature_ordering_from_sae,
-)
-from synthkern.model.activation_generator import (
-    ActivationGenerator,
-    ActivationsModifier,
-    ActivationsModifierInput,
-    CorrelationMatrixInput,
-)
+from synthkern.evaluation import ExplainedVarianceCalculator, PerLatent
+from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
-from synthkern.model.feature_dictionary import (
-    FeatureDictionary,
-    FeatureDictionaryInitializer,
-    orthogonal_initializer,
-)
-from synthkern.model.files import (
-    SYNTHETIC_MODEL_CONFIG_FILENAME,
-    SYNTHETIC_MODEL_HIERARCHY_FILENAME,
-    SYNTHETIC_MODEL_WEIGHTS_FILENAME,
-)
-from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
-from synthkern.model.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
-from synthkern.model.hub_upload import upload_synthetic_model_to_huggingface
-from synthkern.model.orthogonalize import orthogonalize_embeddings
-from synthkern.model.rates import (
-    Calibration,
-    EffectiveFiringProbabilities,
-    calibrate_firing_probabilities,
-    effective_firing_probabilities,
-)
-from synthkern.model.statistics import (
-    CorrelationMatrixStats,
-    SuperpositionStats,
-    compute_correlation_matrix_stats,
-    compute_low_rank_correlation_matrix_stats,
-    compute_superposition_stats,
-    cosine_similarities,
-)
-from synthkern.model.synthetic_model import SyntheticModel
-from synthkern.plots import (
-    plot_precision_recall,
-    plot_sae_feature_similarity,
-    plot_training_curves,
-)
-from synthkern.sae import (
-    SAE_CFG_FILENAME,
-    SAE_WEIGHTS_FILENAME,
-    BatchTopKTrainingSAE,
-    BatchTopKTrainingSAEConfig,
-    EntriesTrainingSAE,
-    GatedTrainingSAE,
-    GatedTrainingSAEConfig,
-    JumpReLUTrainingSAE,
-    JumpReLUTrainingSAEConfig,
-    MatchingPursuitTrainingSAE,
-    MatchingPursuitTrainingSAEConfig,
-    MatryoshkaBatchTopKTrainingSAE,
-    MatryoshkaBatchTopKTrainingSAEConfig,
-    SparseTrainingSAE,
-    SparsityController,
-    StandardTrainingSAE,
-    StandardTrainingSAEConfig,
-    TopKTrainingSAE,
-    TopKTrainingSAEConfig,
-    TrainCoefficientConfig,
-    TrainingSAE,
-    TrainingSAEConfig,
-    TrainStepInput,
-    TrainStepOutput,
-    get_architecture,
-    make_sae,
-    register_architecture,
-    trainable_parameters,
-)
+from synthkern.model.hierarchy_modifier import HierarchyModifier
+from synthkern.model.rates import *
+from synthkern.plots import *
+from synthkern.sae import *
 from synthkern.sparse import SparseActivations
 from synthkern.stream import STREAM_VERSION
-from synthkern.suite import Suite, SuiteSAE, load_suite, run_suite
+from synthkern.suite import *
 from synthkern.training import (
-    RUNNER_CONFIG_FILENAME,
     ActivationScaler,
     Logger,
     LoggingConfig,
     NonFiniteLossError,
     SAETrainer,
-    SyntheticSAERunner,
-    SyntheticSAERunnerConfig,
-    SyntheticSAERunnerResult,
     TensorBoardLogger,
     TrainingConfig,
     TrainingHistory,
     TrainingResult,
     WandbLogger,
     train_sae,
-    train_toy_sae,
-)
-from synthkern.world.config import (
-    LowRankCorrelationConfig,
-    OrthogonalizationConfig,
-    SyntheticModelConfig,
-)
-from synthkern.world.correlation import (
-    LowRankCorrelationMatrix,
-    create_correlation_matrix_from_correlations,
-    generate_random_correlation_matrix,
-    generate_random_correlations,
-    generate_random_low_rank_correlation_matrix,
-)
-from synthkern.world.hierarchy import HierarchyConfig, HierarchyNode
-from synthkern.world.magnitudes import (
-    ConstantMagnitudeConfig,
-    ExponentialMagnitudeConfig,
-    FoldedNormalMagnitudeConfig,
-    LinearMagnitudeConfig,
-    MagnitudeConfig,
-    generate_magnitudes,
-    get_magnitude_class,
-    register_magnitude,
-)
-from synthkern.world.probabilities import (
-    ConstantFiringProbabilityConfig,
-    FiringProbabilityConfig,
-    LinearFiringProbabilityConfig,
-    RandomFiringProbabilityConfig,
-    ZipfianFiringProbabilityConfig,
-    get_firing_probability_class,
-    linear_firing_probabilities,
-    random_firing_probabilities,
-    register_firing_probability,
-    zipfian_firing_probabilities,
 )
 
 __all__ = [
-    "RUNNER_CONFIG_FILENAME",
-    "SAE_CFG_FILENAME",
-    "SAE_WEIGHTS_FILENAME",
     "STREAM_VERSION",
-    "SYNTHETIC_MODEL_CONFIG_FILENAME",
-    "SYNTHETIC_MODEL_HIERARCHY_FILENAME",
-    "SYNTHETIC_MODEL_WEIGHTS_FILENAME",
-    "ActivationGenerator",
     "ActivationScaler",
-    "ActivationsModifier",
-    "ActivationsModifierInput",
-    "BatchTopKTrainingSAE",
-    "BatchTopKTrainingSAEConfig",
-    "Calibration",
-    "ClassificationMetrics",
-    "ClassificationMetricsCalculator",
-    "ConstantFiringProbabilityConfig",
-    "ConstantMagnitudeConfig",
-    "CorrelationMatrixInput",
-    "CorrelationMatrixStats",
-    "DeadLatentsCalculator",
-    "EffectiveFiringProbabilities",
-    "EntriesTrainingSAE",
     "ExplainedVarianceCalculator",
-    "ExponentialMagnitudeConfig",
-    "FeatureDictionary",
-    "FeatureDictionaryInitializer",
-    "FiringProbabilityConfig",
-    "FoldedNormalMagnitudeConfig",
-    "GatedTrainingSAE",
-    "GatedTrainingSAEConfig",
-    "Hierarchy",
-    "HierarchyConfig",
     "HierarchyModifier",
-    "HierarchyNode",
-    "JumpReLUTrainingSAE",
-    "JumpReLUTrainingSAEConfig",
-    "L0Calculator",
-    "LinearFiringProbabilityConfig",
-    "LinearMagnitudeConfig",
     "Logger",
     "LoggingConfig",
-    "LowRankCorrelationConfig",
-    "LowRankCorrelationMatrix",
-    "MagnitudeConfig",
-    "MatchingPursuitTrainingSAE",
-    "MatchingPursuitTrainingSAEConfig",
-    "MatryoshkaBatchTopKTrainingSAE",
-    "MatryoshkaBatchTopKTrainingSAEConfig",
     "NonFiniteLossError",
-    "OrthogonalizationConfig",
     "PerLatent",
-    "RandomFiringProbabilityConfig",
     "SAETrainer",
-    "ShrinkageCalculator",
     "SparseActivations",
-    "SparseTrainingSAE",
-    "SparsityController",
-    "StandardTrainingSAE",
-    "StandardTrainingSAEConfig",
-    "Suite",
-    "SuiteSAE",
-    "SuperpositionStats",
-    "SyntheticActivationIterator",
-    "SyntheticDataEvalResult",
-    "SyntheticModel",
-    "SyntheticModelConfig",
-    "SyntheticSAERunner",
-    "SyntheticSAERunnerConfig",
-    "SyntheticSAERunnerResult",
     "SyntheticStream",
     "TensorBoardLogger",
-    "TopKTrainingSAE",
-    "TopKTrainingSAEConfig",
-    "TrainCoefficientConfig",
-    "TrainStepInput",
-    "TrainStepOutput",
     "TrainingConfig",
     "TrainingHistory",
     "TrainingResult",
-    "TrainingSAE",
-    "TrainingSAEConfig",
     "WandbLogger",
     "WorldDescription",
-    "ZipfianFiringProbabilityConfig",
     "__version__",
-    "calibrate_firing_probabilities",
-    "compute_classification_metrics",
-    "compute_correlation_matrix_stats",
-    "compute_low_rank_correlation_matrix_stats",
-    "compute_superposition_stats",
-    "cosine_similarities",
-    "create_correlation_matrix_from_correlations",
     "describe_world",
-    "effective_firing_probabilities",
-    "eval_sae_on_synthetic_data",
-    "feature_uniqueness",
-    "find_best_feature_ordering",
-    "find_best_feature_ordering_across_saes",
-    "find_best_feature_ordering_from_sae",
-    "generate_hierarchy",
-    "generate_magnitudes",
-    "generate_random_correlation_matrix",
-    "generate_random_correlations",
-    "generate_random_low_rank_correlation_matrix",
-    "get_architecture",
-    "get_firing_probability_class",
-    "get_magnitude_class",
-    "hierarchy_modifier",
-    "init_sae_to_match_feature_dict",
-    "linear_firing_probabilities",
-    "load_suite",
-    "make_sae",
-    "mean_correlation_coefficient",
-    "orthogonal_initializer",
-    "orthogonalize_embeddings",
-    "plot_precision_recall",
-    "plot_sae_feature_similarity",
-    "plot_training_curves",
-    "random_firing_probabilities",
-    "register_architecture",
-    "register_firing_probability",
-    "register_magnitude",
-    "run_suite",
     "train_sae",
-    "train_toy_sae",
-    "trainable_parameters",
-    "upload_synthetic_model_to_huggingface",
-    "zipfian_firing_probabilities",
 ]
+__all__ += _names.__all__
+__all__ += plots.__all__
+__all__ += _rates.__all__
+__all__ += sae.__all__
+__all__ += suite.__all__

@@ -31,13 +31,7 @@ def sample(
     bias: Any,
 ) -> tuple[Any, Any, Any, Any]: ...
 def apply_dense(
-    forest: Forest,
-    activations: Any,
-    mean: Any,
-    seed: int,
-    start: int,
-    ordinal: int,
-    threads: int,
+    forest: Forest, activations: Any, mean: Any, seed: int, start: int, ordinal: int, threads: int
 ) -> Any: ...
 def apply_sparse(
     forest: Forest,
@@ -89,13 +83,7 @@ def pursue(
     threads: int,
 ) -> tuple[Any, Any, Any]: ...
 def pursue_grad(
-    input: Any,
-    vectors: Any,
-    offsets: Any,
-    indices: Any,
-    values: Any,
-    grad: Any,
-    threads: int,
+    input: Any, vectors: Any, offsets: Any, indices: Any, values: Any, grad: Any, threads: int
 ) -> tuple[Any, Any]: ...
 def normal_table() -> Any: ...
 def philox4x32(counter: list[int], key: list[int]) -> list[int]: ...

@@ -72,13 +72,7 @@ class SparseActivations:
             raise ValueError(f"activations must have shape [B, N], got {list(activations.shape)}")
         kept = activations != 0
         rows, indices = kept.nonzero(as_tuple=True)
-        return cls(
-            _offsets(rows, activations.shape[0]),
-            indices.to(torch.int32),
-            activations[rows, indices],
-            activations.shape[1],
-            validate=False,
-        )
+        return cls._of_places(rows, indices, activations[rows, indices], activations.shape)
 
     @classmethod
     def from_sparse_coo(cls, activations: torch.Tensor) -> SparseActivations:
@@ -92,13 +86,16 @@ class SparseActivations:
             )
         entries = activations.coalesce()
         rows, indices = entries.indices()
-        return cls(
-            _offsets(rows, activations.shape[0]),
-            indices.to(torch.int32),
-            entries.values(),
-            activations.shape[1],
-            validate=False,
-        )
+        return cls._of_places(rows, indices, entries.values(), activations.shape)
+
+    @classmethod
+    def _of_places(
+        cls, rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, shape: torch.Size
+    ) -> SparseActivations:
+        """Entries whose samples, ascending, and features are known."""
+        counts = torch.bincount(rows, minlength=shape[0])
+        offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+        return cls(offsets, columns.to(torch.int32), values, shape[1], validate=False)
 
     @classmethod
     def cat(cls, parts: Sequence[SparseActivations]) -> SparseActivations:
@@ -107,13 +104,14 @@ class SparseActivations:
         for part in parts:
             offsets.append(part.offsets[1:] + before)
             before += part.nnz
-        return cls(
-            torch.cat(offsets),
-            torch.cat([part.indices for part in parts]),
-            torch.cat([part.values for part in parts]),
-            parts[0].num_features,
-            validate=False,
-        )
+        indices = torch.cat([part.indices for part in parts])
+        return parts[0]._with(torch.cat(offsets), indices, torch.cat([p.values for p in parts]))
+
+    def _with(
+        self, offsets: torch.Tensor, indices: torch.Tensor, values: torch.Tensor
+    ) -> SparseActivations:
+        """Other entries of as many features."""
+        return SparseActivations(offsets, indices, values, self.num_features, validate=False)
 
     @property
     def batch_size(self) -> int:
@@ -175,19 +173,11 @@ class SparseActivations:
         """The same activations without the stored entries that are zero."""
         kept = self.values != 0
         before = torch.nn.functional.pad(kept.cumsum(0), (1, 0))
-        return SparseActivations(
-            before[self.offsets],
-            self.indices[kept],
-            self.values[kept],
-            self.num_features,
-            validate=False,
-        )
+        return self._with(before[self.offsets], self.indices[kept], self.values[kept])
 
     def with_values(self, values: torch.Tensor) -> SparseActivations:
         """The same places with other values [nnz]."""
-        return SparseActivations(
-            self.offsets, self.indices, values, self.num_features, validate=False
-        )
+        return self._with(self.offsets, self.indices, values)
 
     def to_dtype(self, dtype: torch.dtype) -> SparseActivations:
         """The same entries with their values in ``dtype``."""
@@ -195,13 +185,7 @@ class SparseActivations:
 
     def to(self, device: torch.device | str) -> SparseActivations:
         """The same activations on ``device``."""
-        return SparseActivations(
-            self.offsets.to(device),
-            self.indices.to(device),
-            self.values.to(device),
-            self.num_features,
-            validate=False,
-        )
+        return self._with(self.offsets.to(device), self.indices.to(device), self.values.to(device))
 
     def numpy(self) -> SparseArrays:
         """The three arrays as NumPy arrays that share their memory.
@@ -232,13 +216,8 @@ class SparseActivations:
             begin = number % size
             end = begin + 1
         first, last = int(self.offsets[begin]), int(self.offsets[end])
-        return SparseActivations(
-            self.offsets[begin : end + 1] - first,
-            self.indices[first:last],
-            self.values[first:last],
-            self.num_features,
-            validate=False,
-        )
+        offsets = self.offsets[begin : end + 1] - first
+        return self._with(offsets, self.indices[first:last], self.values[first:last])
 
     def __repr__(self) -> str:
         return (
@@ -315,9 +294,3 @@ def _what(value: object) -> str:
     if isinstance(value, torch.Tensor):
         return f"{value.dtype} {list(value.shape)}"
     return repr(value)
-
-
-def _offsets(rows: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """[B + 1] int64 from the samples of entries in ascending order."""
-    counts = torch.bincount(rows, minlength=batch_size)
-    return torch.nn.functional.pad(counts.cumsum(0), (1, 0))

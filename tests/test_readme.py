@@ -14,8 +14,7 @@ import pytest
 import torch
 from places import ROOT
 
-from synthkern.cli import bench as bench_command
-from synthkern.cli import main
+from synthkern.cli import bench as bench_command, main
 from synthkern.sae import registry
 from synthkern.suite.suite import Suite, load_suite
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from harness import worlds
 from harness.gpu_run import Run
-from harness.report import Requirement, Section
+from harness.report import Section
 
 from synthkern import SparseActivations
 from synthkern.engine import cpu
@@ -48,9 +48,7 @@ def run(run: Run) -> Section:
         f"{2 * done * there.cfg.hidden_dim:,} hidden activations are the CPU's, bit for bit"
     )
     section.data = {"samples": done, "decisions": decisions, "active": entries}
-    section.requirements.append(
-        Requirement("decisions that are the CPU's", decisions, 1e9, unit="")
-    )
+    section.require("decisions that are the CPU's", decisions, 1e9, "")
     return section
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from harness import gpu_peer, worlds
+from harness import peer, worlds
 from harness.dense_torch import DenseWorld
 from harness.gpu_rates import Rates, floors, measure_rates
 from harness.gpu_run import NO_TIME, Outcome, Run, successive
@@ -133,13 +133,24 @@ def _dense_fires_as_often(world: SyntheticModel, dense: DenseWorld, run: Run) ->
 
 
 def _peer(run: Run, world: SyntheticModel, batch: int) -> Outcome:
-    obstacle = gpu_peer.obstacle(world)
+    obstacle = _obstacle(world)
     if obstacle is not None:
         return obstacle
     if world.cfg.num_features > _PEER_FEATURES or batch > 4096:
         return "left out"
-    model = gpu_peer.model(world)
+    model = peer.model(world, sparse=False)
     return run.seconds(lambda: model.sample(batch))
+
+
+def _obstacle(world: SyntheticModel) -> str | None:
+    """Why the peer cannot sample this world, or None."""
+    if peer.version() is None:
+        return "not installed"
+    try:
+        import sae_lens.synthetic  # noqa: F401
+    except Exception as error:
+        return f"does not import: {type(error).__name__}"
+    return None if world.hierarchy is not None else "no hierarchy"
 
 
 def _row(batch: int, measured: dict[str, Any]) -> tuple[str, ...]:

@@ -51,8 +51,7 @@ def _seconds(run: Run, dead: int, *, cuda_graph: bool) -> Outcome:
     sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(dim, width, k=k, device=str(run.device)))
     x = torch.randn(batch, dim, device=run.device)
     trainer = SAETrainer(
-        sae,
-        TrainingConfig(_STEPS * batch, batch, max_grad_norm=1.0, cuda_graph=cuda_graph),
+        sae, TrainingConfig(_STEPS * batch, batch, max_grad_norm=1.0, cuda_graph=cuda_graph)
     )
     with torch.no_grad():
         # Never active, and long silent.

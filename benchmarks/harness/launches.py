@@ -19,6 +19,7 @@ from synthkern import (
     SparseActivations,
     hierarchy_modifier,
 )
+from synthkern.engine.triton import BACKEND
 from synthkern.engine.triton.launch import Launch, recording
 from synthkern.plan import Forest, compile_forest
 
@@ -118,64 +119,57 @@ def _sampling(
 ) -> Callable[[], object]:
     vectors = torch.zeros(generator.num_features, dim) if dim else None
     bias = torch.zeros(dim) if dim else None
-    return partial(kernels.BACKEND.sample, generator.plan, 0, 0, batch, features, vectors, bias)
+    return partial(BACKEND.sample, generator.plan, 0, 0, batch, features, vectors, bias)
 
 
 def _of_dictionary() -> Iterator[tuple[str, Callable[[], object]]]:
     for dtype in _FLOATS:
         kind = str(dtype).removeprefix("torch.")
-        yield kind, partial(kernels.BACKEND.compress, torch.ones(8, 16_384, dtype=dtype))
+        yield kind, partial(BACKEND.compress, torch.ones(8, 16_384, dtype=dtype))
         entries = SparseActivations.from_dense(torch.ones(8, _FEATURES, dtype=dtype))
         for dim, note in ((768, ""), (64, ", 4 samples"), (33, ", odd D")):
             vectors, bias = torch.zeros(_FEATURES, dim, dtype=dtype), torch.zeros(dim, dtype=dtype)
-            yield f"exact, {kind}{note}", partial(kernels.BACKEND.gather, entries, vectors, bias)
+            yield f"exact, {kind}{note}", partial(BACKEND.gather, entries, vectors, bias)
             if note:
                 continue
             for mode in ("bfloat16", "split"):
-                call = partial(kernels.BACKEND.gather, entries, vectors, bias, mode=mode)
+                call = partial(BACKEND.gather, entries, vectors, bias, mode=mode)
                 yield f"{mode}, {kind}", call
             grad = torch.zeros(8, dim, dtype=dtype)
-            yield (
-                f"vectors' gradient, {kind}",
-                partial(kernels.BACKEND.gather_grad_vectors, entries, grad),
-            )
-            yield (
-                f"values' gradient, {kind}",
-                partial(kernels.BACKEND.gather_grad_values, entries, vectors, grad),
-            )
+            call = partial(BACKEND.gather_grad_vectors, entries, grad)
+            yield f"vectors' gradient, {kind}", call
+            call = partial(BACKEND.gather_grad_values, entries, vectors, grad)
+            yield f"values' gradient, {kind}", call
 
 
 def _of_selections() -> Iterator[tuple[str, Callable[[], object]]]:
-    steps = kernels.BACKEND
     for dtype in _FLOATS:
         pre, bounds = torch.ones(8, 4096, dtype=dtype), torch.ones(4096, dtype=dtype)
         kind = str(dtype).removeprefix("torch.")
-        yield f"above bounds, {kind}", partial(steps.select_above, pre, bounds)
+        yield f"above bounds, {kind}", partial(BACKEND.select_above, pre, bounds)
     for width, note in ((4096, ""), (16_384, ", 16,384 latents"), (32_768, ", 32,768 latents")):
         pre, scale = torch.ones(8, width), torch.ones(width)
-        yield f"of a sample{note}", partial(steps.select_topk, pre, None, 25, True)
+        yield f"of a sample{note}", partial(BACKEND.select_topk, pre, None, 25, True)
         if not note:
-            yield "of a sample, scaled", partial(steps.select_topk, pre, scale, 25, True)
-            yield "of a sample, any sign", partial(steps.select_topk, pre, None, 25, False)
-            yield "of a batch", partial(steps.select_batch_topk, pre, None, 200, True)
-            yield "of a batch, scaled", partial(steps.select_batch_topk, pre, scale, 200, True)
-            yield "of a batch, any sign", partial(steps.select_batch_topk, pre, scale, 200, False)
+            yield "of a sample, scaled", partial(BACKEND.select_topk, pre, scale, 25, True)
+            yield "of a sample, any sign", partial(BACKEND.select_topk, pre, None, 25, False)
+            yield "of a batch", partial(BACKEND.select_batch_topk, pre, None, 200, True)
+            yield "of a batch, scaled", partial(BACKEND.select_batch_topk, pre, scale, 200, True)
+            yield "of a batch, any sign", partial(BACKEND.select_batch_topk, pre, scale, 200, False)
             odd = torch.ones(8, 333)
-            yield "of a sample, odd M", partial(steps.select_topk, odd, None, 25, True)
+            yield "of a sample, odd M", partial(BACKEND.select_topk, odd, None, 25, True)
 
 
 def _of_pursuit() -> Iterator[tuple[str, Callable[[], object]]]:
-    steps, inputs = kernels.BACKEND, torch.ones(8, 768)
+    inputs = torch.ones(8, 768)
     for width, sroots in ((4096, True), (4096, False), (16_384, True)):
         vectors = torch.ones(width, 768)
         ends = "until a repeat" if sroots else "repeats"
-        yield (
-            f"pursuit, {width:,} latents, {ends}",
-            partial(steps.pursue, inputs, vectors, 0.1, 25, sroots),
-        )
+        call = partial(BACKEND.pursue, inputs, vectors, 0.1, 25, sroots)
+        yield f"pursuit, {width:,} latents, {ends}", call
     choices = SparseActivations.from_dense(torch.ones(8, _FEATURES))
     vectors, grad = torch.ones(_FEATURES, 768), torch.ones(choices.nnz)
-    yield "pursuit's gradient", partial(steps.pursue_grad, inputs, vectors, choices, grad)
+    yield "pursuit's gradient", partial(BACKEND.pursue_grad, inputs, vectors, choices, grad)
 
 
 def _of_forests(dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -187,11 +181,8 @@ def _of_forests(dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], object]]
         forest: Forest = compile_forest([_tree(exclusive=exclusive)])
         for its_means, scaled in ((means, "scaled"), (None, "not scaled")):
             name = f"{kind}, {groups}, {scaled}"
-            yield (
-                name,
-                partial(kernels.BACKEND.apply_forest_dense, forest, dense, its_means, 0, 0, 0),
-            )
-            yield (
-                name,
-                partial(kernels.BACKEND.apply_forest_sparse, forest, entries, its_means, 0, 0, 0),
-            )
+            for apply, given in (
+                (BACKEND.apply_forest_dense, dense),
+                (BACKEND.apply_forest_sparse, entries),
+            ):
+                yield name, partial(apply, forest, given, its_means, 0, 0, 0)

@@ -5,15 +5,14 @@ Its models here are made of the very tensors and trees of ours, so that both sam
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as _version
+from importlib.metadata import PackageNotFoundError, version as _version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness import resident
-from harness.report import mib
+from harness.report import Section, mib
 from synthkern import SyntheticModel
 
 NAME = "sae-lens"
@@ -33,6 +32,13 @@ def version() -> str | None:
         return _version(NAME)
     except PackageNotFoundError:
         return None
+
+
+def is_there(section: Section) -> bool:
+    """Whether it is installed; where not, the section says so."""
+    if version() is None:
+        section.notes.append(f"the peer is left out: {NAME} is not installed")
+    return version() is not None
 
 
 def obstacle(world: SyntheticModel, batch_size: int, *, sparse: bool) -> str | None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.timing import Timing
+from harness.timing import Case, Settings, Timing, interleave
+from synthkern._table import text_table
 
 
 @dataclass(frozen=True)
@@ -18,17 +19,7 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def __str__(self) -> str:
-        lines = [self.columns, *self.rows]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
-        texts = [
-            "  ".join(
-                cell.ljust(width) if k == 0 else cell.rjust(width)
-                for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-            )
-            for line in lines
-        ]
-        rule = "  ".join("-" * width for width in widths)
-        return "\n".join([self.title, texts[0], rule, *texts[1:]])
+        return "\n".join([self.title, *text_table([self.columns, *self.rows], "<", rule=True)])
 
 
 @dataclass(frozen=True)
@@ -94,6 +85,31 @@ class Section:
         parts.append("\n".join(f"note: {line}" for line in self.notes))
         parts.append("\n".join(str(requirement) for requirement in self.requirements))
         return "\n\n".join(part for part in parts if part)
+
+    def require(self, text: str, value: float | None, bound: float, unit: str = "x") -> None:
+        """A figure that must reach a bound."""
+        self.requirements.append(Requirement(text, value, bound, unit=unit))
+
+    def require_at_most(
+        self, text: str, value: float | None, bound: float, unit: str = "x"
+    ) -> None:
+        """A figure that must not exceed a bound."""
+        self.requirements.append(Requirement(text, value, bound, at_least=False, unit=unit))
+
+    def time(
+        self,
+        title: str,
+        cases: Sequence[Case],
+        settings: Settings,
+        ours: str,
+        item: str,
+        key: str = "timings",
+    ) -> dict[str, Timing]:
+        """Time cases turn by turn: a table under ``title``, and the numbers as ``key``."""
+        timings = interleave(self.name, cases, settings)
+        self.tables.append(timing_table(title, timings, ours, item))
+        self.data[key] = [timing.to_dict() for timing in timings.values()]
+        return timings
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the tables' text, as JSON types."""

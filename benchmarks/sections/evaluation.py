@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from harness import memory_case, peer, worlds
-from harness.report import Requirement, Section, Table, mib, timing_table
+from harness.report import Section, Table, mib
 from harness.saes import DenseTopK, SparseTopK
-from harness.timing import Case, Settings, interleave
+from harness.timing import Case, Settings
 
 from synthkern import SyntheticModel, eval_sae_on_synthetic_data
 
@@ -42,10 +42,8 @@ def run(settings: Settings) -> Section:
             cases.append(Case(_PEER + suffix, call, max(1, samples), slow=True))
     else:
         section.notes.append(f"the peer is left out: {obstacle}")
-    timings = interleave("evaluation", cases, settings)
     title = f"{_PRESET}, TopK SAE of {_LATENTS:,} latents, k = {_K}"
-    section.tables.append(timing_table(title, timings, _DENSE, "sample"))
-    section.data["timings"] = [timing.to_dict() for timing in timings.values()]
+    timings = section.time(title, cases, settings, _DENSE, "sample")
 
     whole: dict[str, float] = {}
     for name in (_DENSE, _ENTRIES, _PEER):
@@ -67,7 +65,7 @@ def run(settings: Settings) -> Section:
     for name in (_DENSE, _ENTRIES):
         text = f"{_WHOLE:,} samples at 16,384 features, {name}: times the speed of the peer"
         value = whole[_PEER] / whole[name] if _PEER in whole else None
-        section.requirements.append(Requirement(text, value, _FACTOR))
+        section.require(text, value, _FACTOR)
     _memory(section)
     return section
 
@@ -77,15 +75,8 @@ def _memory(section: Section) -> None:
     section.data["memory"] = sizes
     rows = [("peak beyond model and SAE", mib(sizes["growth"]))]
     section.tables.append(Table("resident memory", ("what", "size"), rows))
-    section.requirements.append(
-        Requirement(
-            "evaluation at 16,384 features: peak beyond model and SAE",
-            sizes["growth"] / _GIB,
-            2.0,
-            at_least=False,
-            unit=" GiB",
-        )
-    )
+    text = "evaluation at 16,384 features: peak beyond model and SAE"
+    section.require_at_most(text, sizes["growth"] / _GIB, 2.0, " GiB")
 
 
 def _ours(sae: DenseTopK, world: SyntheticModel, samples: int) -> Any:

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 from harness import checks, peer, resident, worlds
-from harness.report import Requirement, Section, timing_table
+from harness.report import Section, timing_table
 from harness.timing import Case, Settings, Timing, interleave
 
 _BATCH = 1024
@@ -41,7 +41,7 @@ def run(settings: Settings) -> Section:
             "timings": [timing.to_dict() for timing in timings.values()],
             "peak_bytes": resident.peak_bytes(),
         }
-        section.requirements.extend(_requirements(preset, timings))
+        _require(section, preset, timings)
     return section
 
 
@@ -76,8 +76,7 @@ def _measure(
     return interleave(preset, cases, settings)
 
 
-def _requirements(preset: str, timings: dict[str, Timing]) -> list[Requirement]:
-    requirements = []
+def _require(section: Section, preset: str, timings: dict[str, Timing]) -> None:
     if preset in _AT_LEAST:
         peers = [timings[name] for name in _PEER.values() if name in timings]
         value = None
@@ -85,9 +84,8 @@ def _requirements(preset: str, timings: dict[str, Timing]) -> list[Requirement]:
             best = min(peers, key=lambda timing: timing.per_item)
             value = best.times(timings[_OURS]).median
         text = f"{preset}, sample({_BATCH}) against the peer's better mode"
-        requirements.append(Requirement(text, value, _AT_LEAST[preset]))
+        section.require(text, value, _AT_LEAST[preset])
     if preset in _AT_MOST:
         value = timings[_OURS].times(timings[_FLOOR]).median
         text = f"{preset}, time of sample({_BATCH}) against the bare gather"
-        requirements.append(Requirement(text, value, _AT_MOST[preset], at_least=False))
-    return requirements
+        section.require_at_most(text, value, _AT_MOST[preset])

@@ -6,8 +6,8 @@ from functools import partial
 
 import torch
 from harness import checks, peer, resident, worlds
-from harness.report import Requirement, Section, timing_table
-from harness.timing import Case, Settings, interleave
+from harness.report import Section
+from harness.timing import Case, Settings
 
 _PRESET = "synth-sae-bench-16k"
 _BATCH = 1024
@@ -47,9 +47,7 @@ def run(settings: Settings) -> Section:
         Case("CSR", partial(modifier, entries, generator, seed=worlds.SEED), _BATCH),
         Case("bare copy of dense", dense.clone, _BATCH),
     ]
-    if peer.version() is None:
-        section.notes.append(f"the peer is left out: {peer.NAME} is not installed")
-    else:
+    if peer.is_there(section):
         trees = peer.hierarchy(world)
         theirs = peer.generator(world, None)
         applied = trees.modifier(dense, theirs)
@@ -63,14 +61,10 @@ def run(settings: Settings) -> Section:
             Case(_PEER, partial(trees.modifier, dense, theirs), _BATCH),
             Case("peer COO", partial(trees.modifier, coo, theirs), _BATCH, slow=True),
         ]
-    timings = interleave("hierarchy", cases, settings)
     title = f"hierarchy_modifier, {modifier.forest.num_nodes} nodes, {_BATCH} samples"
-    section.tables.append(timing_table(title, timings, _OURS, "sample"))
-    section.data = {
-        "timings": [timing.to_dict() for timing in timings.values()],
-        "peak_bytes": resident.peak_bytes(),
-    }
+    timings = section.time(title, cases, settings, _OURS, "sample")
+    section.data["peak_bytes"] = resident.peak_bytes()
     value = timings[_PEER].times(timings[_OURS]).median if _PEER in timings else None
     text = "hierarchy_modifier on a dense tensor against the peer's"
-    section.requirements.append(Requirement(text, value, _AT_LEAST))
+    section.require(text, value, _AT_LEAST)
     return section

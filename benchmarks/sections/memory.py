@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness import memory_case
-from harness.report import Requirement, Section, Table, mib
+from harness.report import Section, Table, mib
 from harness.timing import Settings
 from tqdm.auto import tqdm
 
@@ -31,15 +31,8 @@ def run(settings: Settings) -> Section:
 def _million(section: Section, baseline: int) -> list[tuple[str, str, str]]:
     sizes = section.data["million"]
     beyond = sizes["peak"] - sizes["dictionary"]
-    section.requirements.append(
-        Requirement(
-            "1,048,576 features, building and sample(1024): peak beyond the dictionary",
-            beyond / _GIB,
-            1.0,
-            at_least=False,
-            unit=" GiB",
-        )
-    )
+    text = "1,048,576 features, building and sample(1024): peak beyond the dictionary"
+    section.require_at_most(text, beyond / _GIB, 1.0, " GiB")
     case = "1,048,576 features, 1,024 samples"
     return [
         (case, "dictionary", mib(sizes["dictionary"])),
@@ -68,12 +61,6 @@ def _wide(section: Section) -> list[tuple[str, str, str]]:
             section.notes.append(
                 f"{call}: this system cannot reset a peak, so that it may be one of building"
             )
-        section.requirements.append(
-            Requirement(
-                f"16,384 features, {call}: peak beyond the model, in sizes of CSR + hidden",
-                sizes["growth"] / output,
-                _WIDE_FACTOR,
-                at_least=False,
-            )
-        )
+        text = f"16,384 features, {call}: peak beyond the model, in sizes of CSR + hidden"
+        section.require_at_most(text, sizes["growth"] / output, _WIDE_FACTOR)
     return rows

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 from harness import checks, peer, resident
-from harness.report import Requirement, Section, Table, timing_table
-from harness.timing import Case, Settings, interleave
+from harness.report import Section, Table
+from harness.timing import Case, Settings
 
 from synthkern import SyntheticModel, SyntheticModelConfig, orthogonalize_embeddings
 
@@ -52,15 +52,11 @@ def _steps(section: Section, settings: Settings) -> None:
         Case(_THREE, lambda: orthogonalize_embeddings(start, 3, _LR), 3),
         Case("its two bare products", lambda: start @ (start.T @ start), 1),
     ]
-    if peer.version() is None:
-        section.notes.append(f"the peer is left out: {peer.NAME} is not installed")
-    else:
+    if peer.is_there(section):
         theirs = keeping(_PEER, lambda: peer.orthogonalize(start, 1, _LR))
         cases.append(Case(_PEER, theirs, 1, slow=True))
-    timings = interleave("orthogonalization", cases, settings)
     title = f"orthogonalize_embeddings, {_FEATURES} x {_HIDDEN}"
-    section.tables.append(timing_table(title, timings, _OURS, "step"))
-    section.data["timings"] = [timing.to_dict() for timing in timings.values()]
+    timings = section.time(title, cases, settings, _OURS, "step")
 
     bare = (timings[_THREE].quartiles.median - timings[_OURS].quartiles.median) / 2
     section.data["bare_step_seconds"] = bare
@@ -80,16 +76,9 @@ def _steps(section: Section, settings: Settings) -> None:
             f"{timings[_PEER].quartiles.median / bare:.4g} times as long"
         )
     text = "a call of one step against the peer's, both with their normalisations"
-    section.requirements += [
-        Requirement(text, value, _AT_LEAST),
-        Requirement(
-            "relative distance of the objective after that step from the peer's",
-            relative,
-            _TOLERANCE,
-            at_least=False,
-            unit="",
-        ),
-    ]
+    section.require(text, value, _AT_LEAST)
+    text = "relative distance of the objective after that step from the peer's"
+    section.require_at_most(text, relative, _TOLERANCE, "")
 
 
 def _build(section: Section) -> None:
@@ -107,9 +96,7 @@ def _build(section: Section) -> None:
     section.tables.append(Table("building a model, once", columns, [row]))
     section.data["build_seconds"] = seconds
     text = f"building {_PRESET} with its {steps} steps"
-    section.requirements.append(
-        Requirement(text, seconds, _BUILD_SECONDS, at_least=False, unit=" s")
-    )
+    section.require_at_most(text, seconds, _BUILD_SECONDS, " s")
 
 
 def _start(num_features: int, hidden_dim: int) -> torch.Tensor:

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from harness import memory_case, peer, worlds
-from harness.report import Requirement, Section, Table, mib, timing_table
-from harness.timing import Case, Settings, interleave
+from harness.report import Section, Table, mib
+from harness.timing import Case, Settings
 
 from synthkern import (
     SYNTHETIC_MODEL_HIERARCHY_FILENAME,
@@ -52,9 +52,7 @@ def _model(section: Section, place: Path, settings: Settings) -> None:
         Case("bare write, fsync", partial(_write, place / "bare", weights)),
         Case("bare read", partial(np.fromfile, ours / SYNTHETIC_MODEL_WEIGHTS_FILENAME, np.uint8)),
     ]
-    if peer.version() is None:
-        section.notes.append(f"the peer is left out: {peer.NAME} is not installed")
-    else:
+    if peer.is_there(section):
         model = peer.model(world, sparse=False)
         model.save(theirs)
         loaded = SyntheticModel.load_from_disk(theirs).feature_dict.feature_vectors
@@ -67,15 +65,11 @@ def _model(section: Section, place: Path, settings: Settings) -> None:
             Case(_PEER_SAVE, partial(model.save, theirs)),
             Case(_PEER_LOAD, partial(peer.load, ours)),
         ]
-    timings = interleave("persistence", cases, settings)
     title = f"{_PRESET}, {mib(len(weights))} of weights"
-    section.tables.append(timing_table(title, timings, _LOAD, "call"))
-    section.data["timings"] = [timing.to_dict() for timing in timings.values()]
+    timings = section.time(title, cases, settings, _LOAD, "call")
     for name in (_SAVE, _LOAD):
         value = timings[name].quartiles.median
-        section.requirements.append(
-            Requirement(f"{_PRESET}, {name}", value, _SECONDS, at_least=False, unit=" s")
-        )
+        section.require_at_most(f"{_PRESET}, {name}", value, _SECONDS, " s")
 
 
 def _memory(section: Section, place: Path) -> None:
@@ -100,14 +94,8 @@ def _memory(section: Section, place: Path) -> None:
         "a process's first load of whatever model also brings in code of torch that lies in files; "
         "the peak is that of a second load, after a small model's"
     )
-    section.requirements.append(
-        Requirement(
-            f"{_PRESET}, peak memory of a load, in sizes of the file",
-            warm["growth"] / warm["file"],
-            _MEMORY,
-            at_least=False,
-        )
-    )
+    text = f"{_PRESET}, peak memory of a load, in sizes of the file"
+    section.require_at_most(text, warm["growth"] / warm["file"], _MEMORY)
 
 
 def _trees(section: Section, place: Path, settings: Settings) -> None:
@@ -132,14 +120,12 @@ def _trees(section: Section, place: Path, settings: Settings) -> None:
     ]
     if peer.version() is not None:
         cases.append(Case(_PEER_LOAD, partial(peer.load, folder), slow=True))
-    timings = interleave("hierarchy of a million nodes", cases, settings)
     size = (folder / SYNTHETIC_MODEL_HIERARCHY_FILENAME).stat().st_size
     title = f"a model of {nodes:,} features in trees, {mib(size)} of JSON"
-    section.tables.append(timing_table(title, timings, _LOAD, "call"))
-    section.data["trees"] = [timing.to_dict() for timing in timings.values()]
+    timings = section.time(title, cases, settings, _LOAD, "call", "trees")
     text = f"load of a hierarchy of {nodes:,} nodes, with the model around it"
     value = timings[_LOAD].quartiles.median
-    section.requirements.append(Requirement(text, value, _TREES_SECONDS, at_least=False, unit=" s"))
+    section.require_at_most(text, value, _TREES_SECONDS, " s")
 
 
 def _check_same_bits(section: Section, world: SyntheticModel, loaded: SyntheticModel) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 from harness import worlds
-from harness.report import Requirement, Section, timing_table
+from harness.report import Section
 from harness.timing import Case, Settings, interleave
 
 from synthkern import SyntheticModel, SyntheticStream
@@ -56,10 +56,8 @@ def _measure(settings: Settings) -> Section:
     for name, depth in _DEPTHS.items():
         consume = partial(_consume, world, depth, weights)
         cases.append(Case(name, consume, _BATCH * _BATCHES))
-    timings = interleave("prefetch", cases, settings)
     title = f"{_PRESET}, {_BATCHES} batches {list(hidden.shape)} @ {list(weights.shape)}"
-    section.tables.append(timing_table(title, timings, _WITH, "sample"))
-    section.data = {"timings": [timing.to_dict() for timing in timings.values()]}
+    timings = section.time(title, cases, settings, _WITH, "sample")
     balance = timings[_COMPUTING].times(timings[_SAMPLING]).median
     ceiling = timings[_WITHOUT].times(timings[_CEILING]).median
     section.notes.append(
@@ -69,7 +67,7 @@ def _measure(settings: Settings) -> Section:
     )
     text = "throughput of a stream with prefetch against none, beside a computation as long"
     value = timings[_WITHOUT].times(timings[_WITH]).median
-    section.requirements.append(Requirement(text, value, _AT_LEAST))
+    section.require(text, value, _AT_LEAST)
     return section
 
 

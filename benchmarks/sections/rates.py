@@ -7,8 +7,8 @@ from functools import partial
 
 import torch
 from harness import worlds
-from harness.report import Requirement, Section, timing_table
-from harness.timing import Case, Settings, interleave
+from harness.report import Section
+from harness.timing import Case, Settings
 
 import synthkern as synthetic
 
@@ -53,12 +53,8 @@ def run(settings: Settings) -> Section:
         Case(_FACTORS, partial(rates, given), n, slow=True),
         Case(_EXACT, calibrate, n, slow=True),
     ]
-    timings = interleave("rates", cases, settings)
-    section.tables.append(timing_table(f"rates of {_PRESET}", timings, _CLOSED, "feature"))
-    section.data = {"timings": [timing.to_dict() for timing in timings.values()]}
+    timings = section.time(f"rates of {_PRESET}", cases, settings, _CLOSED, "feature")
     for name, bound in ((_CLOSED, 1.0), (_EXACT, 60.0)):
         seconds = timings[name].quartiles.median
-        section.requirements.append(
-            Requirement(f"{name}, {n} features", seconds, bound, at_least=False, unit=" s")
-        )
+        section.require_at_most(f"{name}, {n} features", seconds, bound, " s")
     return section

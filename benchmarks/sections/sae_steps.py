@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from harness import peer
-from harness.report import Requirement, Section, timing_table
-from harness.timing import Case, Settings, Timing, interleave
+from harness.report import Section
+from harness.timing import Case, Settings, Timing
 
 from synthkern import sae as saes
 
@@ -70,22 +70,20 @@ _STATES = (
 def run(settings: Settings) -> Section:
     """Measure every architecture."""
     section = Section("sae_steps")
-    if peer.version() is None:
-        section.notes.append(f"the peer is left out: {peer.NAME} is not installed")
+    with_peer = peer.is_there(section)
     generator = torch.Generator().manual_seed(0)
     batches = [torch.randn(_BATCH, _D, generator=generator) for _ in range(4)]
     for steps in _STATES:
-        timings = _measure(section, steps, batches, settings)
+        cases = _cases(section, steps, batches, with_peer)
         title = f"{steps.title}: forward, backward and Adam, {_BATCH} x {_D}, {_M} latents"
-        section.tables.append(timing_table(title, timings, _OURS, "step"))
-        section.data[steps.title] = [timing.to_dict() for timing in timings.values()]
-        section.requirements += _requirements(steps, timings)
+        timings = section.time(title, cases, settings, _OURS, "step", steps.title)
+        _require(section, steps, timings)
     return section
 
 
-def _measure(
-    section: Section, steps: _Steps, batches: list[torch.Tensor], settings: Settings
-) -> dict[str, Timing]:
+def _cases(
+    section: Section, steps: _Steps, batches: list[torch.Tensor], with_peer: bool
+) -> list[Case]:
     config_class = saes.get_architecture(steps.name).config_class
     torch.manual_seed(0)
     ours: Any = saes.make_sae(config_class(d_in=_D, d_sae=_M, **steps.fields))
@@ -95,7 +93,7 @@ def _measure(
         Case(_OURS, _stepping(ours, saes.TrainStepInput, batches)),
         Case(_PRODUCT, lambda: batches[0] @ product),
     ]
-    if peer.version() is not None:
+    if with_peer:
         theirs, step_input = peer.training_sae(steps.name, d_in=_D, d_sae=_M, **steps.fields)
         with torch.no_grad():
             for name, parameter in theirs.named_parameters():
@@ -103,7 +101,7 @@ def _measure(
         line = _losses_are_the_same(ours, theirs, step_input, batches[0])
         section.checks.append(f"{steps.title}: {line}")
         cases.append(Case(_PEER, _stepping(theirs, step_input, batches)))
-    return interleave(steps.title, cases, settings)
+    return cases
 
 
 @torch.no_grad()
@@ -153,15 +151,13 @@ def _losses_are_the_same(
     return f"the peer's losses, {sorted(mine.losses)}, at L0 {mine.l0:.1f}"
 
 
-def _requirements(steps: _Steps, timings: dict[str, Timing]) -> list[Requirement]:
-    found = []
+def _require(section: Section, steps: _Steps, timings: dict[str, Timing]) -> None:
     if steps.at_most is not None:
         value = timings[_OURS].times(timings[_PRODUCT]).median
         text = f"{steps.title}, time of a step against the bare encoder product"
-        found.append(Requirement(text, value, steps.at_most, at_least=False))
+        section.require_at_most(text, value, steps.at_most)
     if steps.at_least is not None:
         measured = _PEER in timings
         value = timings[_PEER].times(timings[_OURS]).median if measured else None
         text = f"{steps.title}, a step against the peer's"
-        found.append(Requirement(text, value, steps.at_least))
-    return found
+        section.require(text, value, steps.at_least)

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from harness import peer
-from harness.report import Requirement, Section, timing_table
-from harness.timing import Case, Settings, interleave
+from harness.report import Section
+from harness.timing import Case, Settings
 
 import synthkern
 from synthkern import ActivationGenerator, FeatureDictionary
@@ -28,9 +28,7 @@ def run(settings: Settings) -> Section:
         sae = make_sae(StandardTrainingSAEConfig(d_in=_HIDDEN, d_sae=features))
         works = _works(synthkern, ActivationGenerator, dictionary, sae, features)
         theirs: dict[str, Any] = {}
-        if peer.version() is None:
-            section.notes.append(f"the peer is left out: {peer.NAME} is not installed")
-        else:
+        if peer.is_there(section):
             import sae_lens.synthetic as package
 
             same = package.FeatureDictionary(features, _HIDDEN, initializer=None)
@@ -41,14 +39,10 @@ def run(settings: Settings) -> Section:
             if name in theirs:
                 cases.append(Case("peer", theirs[name], _SAMPLES))
             title = f"{features} features, {_SAMPLES:,} samples: {name}"
-            timings = interleave(title, cases, settings)
-            section.tables.append(timing_table(title, timings, "synthkern", "sample"))
-            section.data[title] = [timing.to_dict() for timing in timings.values()]
+            timings = section.time(title, cases, settings, "synthkern", "sample", title)
             if "peer" in timings:
                 ratio = timings["peer"].per_item / timings["synthkern"].per_item
-                section.requirements.append(
-                    Requirement(f"{title}: times the speed of the peer", ratio, 1.0)
-                )
+                section.require(f"{title}: times the speed of the peer", ratio, 1.0)
     return section
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from harness import memory_case, worlds
-from harness.report import Requirement, Section, Table, mib, timing_table
-from harness.timing import Case, Settings, interleave
+from harness.report import Section, Table, mib
+from harness.timing import Case, Settings
 
 import synthkern
 
@@ -33,14 +33,10 @@ def run(settings: Settings) -> Section:
         Case(_GENERATED, partial(_train, sae, world), _STEPS * _BATCH, slow=True),
         Case(_GIVEN, lambda: _train(sae, itertools.repeat(batch)), _STEPS * _BATCH, slow=True),
     ]
-    timings = interleave("training", cases, settings)
     title = f"{_PRESET}, BatchTopK of {_LATENTS:,} latents, k = {_K}, {_STEPS} steps of {_BATCH:,}"
-    section.tables.append(timing_table(title, timings, _GIVEN, "sample"))
-    section.data["timings"] = [timing.to_dict() for timing in timings.values()]
+    timings = section.time(title, cases, settings, _GIVEN, "sample")
     share = 1 - 1 / timings[_GENERATED].times(timings[_GIVEN]).median
-    section.requirements.append(
-        Requirement("generation's share of a training step", share, 0.15, at_least=False, unit="")
-    )
+    section.require_at_most("generation's share of a training step", share, 0.15, "")
     _memory(section)
     return section
 
@@ -61,11 +57,5 @@ def _memory(section: Section) -> None:
         ("the batch's [B, M]", mib(sizes["activations"])),
     ]
     section.tables.append(Table("resident memory", ("what", "size"), rows))
-    section.requirements.append(
-        Requirement(
-            "training: peak beyond the model over parameters x 4 + 2 x [B, M]",
-            sizes["growth"] / bound,
-            1.0,
-            at_least=False,
-        )
-    )
+    text = "training: peak beyond the model over parameters x 4 + 2 x [B, M]"
+    section.require_at_most(text, sizes["growth"] / bound, 1.0)

@@ -7,12 +7,25 @@ from decimal import Decimal, InvalidOperation
 
 from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.paths import as_path
+from synthkern.suite.plan import parse_filter
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import PRESETS
 from synthkern.world.translate import translate_config
 
 #: Digits of the largest whole number; 2**64 has 20.
 _DIGITS = 30
+
+
+def add_only(command: argparse.ArgumentParser) -> None:
+    """The option that chooses among a suite's runs."""
+    command.add_argument(
+        "--only",
+        type=parse_filter,
+        default=[],
+        metavar="WORDS",
+        help="runs of these worlds, SAEs and architectures, and of L0s and seeds such as l0=25 "
+        "and seed=3, separated by commas",
+    )
 
 
 def load_world(name: str) -> SyntheticModelConfig:

@@ -7,9 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from synthkern.cli.arguments import as_count
+from synthkern.cli.arguments import add_only, as_count
 from synthkern.storage.paths import as_optional_path, as_path
-from synthkern.suite.plan import parse_filter
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
 from synthkern.suite.summary import summarize
@@ -30,14 +29,7 @@ def add_bench_command(commands: Any) -> None:
         "suite", metavar="SUITE", help=f"{', '.join(suite_names())}, or a .yaml or .py file"
     )
     bench.add_argument("--out", metavar="DIR", help="of the results; bench-SUITE where not given")
-    bench.add_argument(
-        "--only",
-        type=parse_filter,
-        default=[],
-        metavar="WORDS",
-        help="runs of these worlds, SAEs and architectures, and of L0s and seeds such as l0=25 "
-        "and seed=3, separated by commas",
-    )
+    add_only(bench)
     bench.add_argument(
         "--sae",
         action="append",

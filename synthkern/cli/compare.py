@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from synthkern.cli.arguments import add_only
 from synthkern.storage.paths import as_path
 from synthkern.suite.comparison import compare_directories, compare_saes
 from synthkern.suite.comparison_text import comparison_text
 from synthkern.suite.database import Run, RunDatabase
-from synthkern.suite.plan import parse_filter, select_runs
+from synthkern.suite.plan import select_runs
 from synthkern.suite.summary import place_name
 
 
@@ -35,14 +36,7 @@ def add_compare_command(commands: Any) -> None:
         metavar=("A", "B"),
         help="compare the SAE A, of the first directory, with B, of the second or the same",
     )
-    compare.add_argument(
-        "--only",
-        type=parse_filter,
-        default=[],
-        metavar="WORDS",
-        help="runs of these worlds, SAEs and architectures, and of L0s and seeds such as l0=25 "
-        "and seed=3, separated by commas",
-    )
+    add_only(compare)
     compare.add_argument("--suite", metavar="NAME", help="runs of this suite")
     compare.set_defaults(run=_compare)
 

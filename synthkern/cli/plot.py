@@ -7,11 +7,7 @@ from typing import Any
 
 from synthkern.cli.evaluate import world_of
 from synthkern.evaluation.files import EVAL_STATS_FILENAME, read_evaluation
-from synthkern.plots import (
-    plot_precision_recall,
-    plot_sae_feature_similarity,
-    plot_training_curves,
-)
+from synthkern.plots import plot_precision_recall, plot_sae_feature_similarity, plot_training_curves
 from synthkern.plots.figure import as_picture
 from synthkern.sae.saelens import load_sae
 from synthkern.storage.paths import as_path

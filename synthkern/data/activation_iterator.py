@@ -42,11 +42,7 @@ class SyntheticActivationIterator(Iterator[torch.Tensor]):
     """
 
     def __init__(
-        self,
-        feature_dict: Any,
-        activations_generator: Any,
-        batch_size: int,
-        autocast: bool = False,
+        self, feature_dict: Any, activations_generator: Any, batch_size: int, autocast: bool = False
     ) -> None:
         check_fit(feature_dict, activations_generator)
         self.feature_dict = feature_dict

@@ -174,11 +174,7 @@ class SyntheticStream(IterableDataset[Batch]):
 
     def _identity(self) -> dict[str, int]:
         """What decides the samples of a batch, besides the world."""
-        return {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "stream_version": STREAM_VERSION,
-        }
+        return {"seed": self.seed, "batch_size": self.batch_size, "stream_version": STREAM_VERSION}
 
     @property
     def ranks(self) -> tuple[int, int]:

@@ -36,14 +36,7 @@ from synthkern.engine.arguments import (
     check_row,
     check_together,
 )
-from synthkern.engine.backend import (
-    MODES,
-    Backend,
-    Counts,
-    Drawn,
-    GatherMode,
-    as_gather_mode,
-)
+from synthkern.engine.backend import MODES, Backend, Counts, Drawn, GatherMode, as_gather_mode
 from synthkern.plan import Forest, Plan
 from synthkern.sparse import SparseActivations
 
@@ -190,7 +183,12 @@ def sample_hidden_at(
     count = as_count("count", count)
     check_dictionary(plan, vectors, bias)
     backend = backend_for(plan.device)
-    return backend.sample_hidden_at(plan, position, count, vectors, bias)
+    if backend.sample_hidden_at is not None:
+        return backend.sample_hidden_at(plan, position, count, vectors, bias)
+    seed, start = (int(word) % 2**64 for word in position)
+    hidden = backend.sample(plan, seed, start, count, False, vectors, bias).hidden
+    assert hidden is not None
+    return hidden
 
 
 def apply_forest_dense(

@@ -110,6 +110,24 @@ class Calculator(ABC, Generic[Figure]):
         return int(self._sums[name].sum())
 
 
+class SampleCalculator(Calculator[float]):
+    """One that gives a number, and counts the samples that it is of."""
+
+    @property
+    def num_samples(self) -> int:
+        """Samples so far, those that count."""
+        return self._count("samples")
+
+    def compute(self) -> float:
+        """The figure of the samples so far."""
+        return float(self.figure(self.whole()))
+
+    @staticmethod
+    @abstractmethod
+    def figure(sums: Sums) -> Array:
+        """The figure of any sums."""
+
+
 def count() -> Array:
     """A number of things, none so far."""
     return np.zeros((), np.int64)

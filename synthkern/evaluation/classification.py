@@ -51,10 +51,6 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
     Attributes:
         best_matches: [M] int64, the feature of each latent.
         num_features: N.
-        tp: float32 [M], samples in which a latent and its feature fire; as the next three, a copy.
-        fp: those in which only the latent does.
-        fn: those in which only the feature does.
-        tn: those in which neither does.
 
     Example:
         >>> import torch
@@ -95,24 +91,24 @@ class ClassificationMetricsCalculator(Calculator[ClassificationMetrics]):
 
     @property
     def tp(self) -> torch.Tensor:
-        """True positives so far."""
+        """Samples in which a latent and its feature fire, float32 [M]; as the next, a copy."""
         return _tensor(self.whole()["hits"])
 
     @property
     def fp(self) -> torch.Tensor:
-        """False positives so far."""
+        """Those in which only the latent does."""
         sums = self.whole()
         return _tensor(sums["fires"] - sums["hits"])
 
     @property
     def fn(self) -> torch.Tensor:
-        """False negatives so far."""
+        """Those in which only the feature does."""
         sums = self.whole()
         return _tensor(sums["feature_fires"] - sums["hits"])
 
     @property
     def tn(self) -> torch.Tensor:
-        """True negatives so far."""
+        """Those in which neither does."""
         sums = self.whole()
         either = sums["fires"] + sums["feature_fires"] - sums["hits"]
         return _tensor(sums["samples"] - either)

@@ -8,8 +8,8 @@ import torch
 from synthkern._checks import is_whole
 from synthkern.evaluation.calculator import (
     Array,
-    Calculator,
     Groups,
+    SampleCalculator,
     Sums,
     check_pair,
     count,
@@ -20,7 +20,7 @@ from synthkern.evaluation.calculator import (
 _NOTHING = 1e-10
 
 
-class ExplainedVarianceCalculator(Calculator[float]):
+class ExplainedVarianceCalculator(SampleCalculator):
     """``1 - E|x - y|**2 / (E|x|**2 - |E x|**2)`` of inputs x and reconstructions y.
 
     0 where there was no sample. Inputs that do not vary give 1 where the reconstructions equal
@@ -84,15 +84,6 @@ class ExplainedVarianceCalculator(Calculator[float]):
     def sum_squared_residual(self) -> float:
         """Sum of the squared distances of reconstructions and inputs so far."""
         return self._total("residuals")
-
-    @property
-    def num_samples(self) -> int:
-        """Samples so far."""
-        return self._count("samples")
-
-    def compute(self) -> float:
-        """Of the samples so far."""
-        return float(self.figure(self.whole()))
 
     @staticmethod
     def figure(sums: Sums) -> Array:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from synthkern.evaluation.calculator import Array, Calculator, Groups, Sums, count
+from synthkern.evaluation.calculator import Array, Groups, SampleCalculator, Sums, count
 from synthkern.evaluation.entries import Activations, entries_of
 from synthkern.sparse import SparseActivations
 
 
-class L0Calculator(Calculator[float]):
+class L0Calculator(SampleCalculator):
     """Mean number of entries of a sample that are not zero; 0 where there was no sample.
 
     A negative latent is active too.
-
-    Attributes:
-        total_l0: number of entries that are not zero, of all samples so far.
-        num_samples: samples so far.
 
     Example:
         >>> import torch
@@ -43,15 +39,6 @@ class L0Calculator(Calculator[float]):
     def total_l0(self) -> float:
         """Number of entries that are not zero, of all samples so far."""
         return self._total("entries")
-
-    @property
-    def num_samples(self) -> int:
-        """Samples so far."""
-        return self._count("samples")
-
-    def compute(self) -> float:
-        """The mean over the samples so far."""
-        return float(self.figure(self.whole()))
 
     @staticmethod
     def figure(sums: Sums) -> Array:

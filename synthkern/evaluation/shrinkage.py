@@ -8,8 +8,8 @@ import torch
 from synthkern._checks import as_float
 from synthkern.evaluation.calculator import (
     Array,
-    Calculator,
     Groups,
+    SampleCalculator,
     Sums,
     check_pair,
     count,
@@ -17,7 +17,7 @@ from synthkern.evaluation.calculator import (
 )
 
 
-class ShrinkageCalculator(Calculator[float]):
+class ShrinkageCalculator(SampleCalculator):
     """Mean norm of a reconstruction in norms of its input; 0 where no sample counted.
 
     Args:
@@ -56,15 +56,6 @@ class ShrinkageCalculator(Calculator[float]):
     def total_shrinkage(self) -> float:
         """Sum of the ratios so far."""
         return self._total("ratios")
-
-    @property
-    def num_samples(self) -> int:
-        """Samples so far whose input was long enough."""
-        return self._count("samples")
-
-    def compute(self) -> float:
-        """The mean over the samples so far."""
-        return float(self.figure(self.whole()))
 
     @staticmethod
     def figure(sums: Sums) -> Array:

@@ -13,8 +13,12 @@ from torch import nn
 from synthkern import engine
 from synthkern._checks import as_bool, as_device, as_dtype, as_int, check_finite
 from synthkern.model.hierarchy_modifier import HierarchyModifier
-from synthkern.model.modifiers import ActivationsModifier as ActivationsModifier
-from synthkern.model.modifiers import Modifiers, as_modifiers, call_modifier
+from synthkern.model.modifiers import (
+    ActivationsModifier as ActivationsModifier,
+    Modifiers,
+    as_modifiers,
+    call_modifier,
+)
 from synthkern.model.ownership import draw_from, own, runs_own
 from synthkern.plan import Correlation, Plan, compile_plan, largest_values
 from synthkern.sparse import SparseActivations
@@ -28,12 +32,7 @@ CorrelationMatrixInput = Correlation
 _NUMBERS = ("firing_probabilities", "mean_firing_magnitudes", "std_firing_magnitudes")
 
 #: What is handed out of a correlation; the last two stand for one thing.
-_CORRELATION = (
-    "correlation_matrix",
-    "correlation_factor",
-    "correlation_diag",
-    "correlation_root",
-)
+_CORRELATION = ("correlation_matrix", "correlation_factor", "correlation_diag", "correlation_root")
 
 
 class ActivationGenerator(nn.Module):

@@ -11,10 +11,7 @@ from synthkern.model.feature_dictionary import FeatureDictionary, orthogonal_ini
 from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.model.rates import calibrate_firing_probabilities
 from synthkern.world.config import SyntheticModelConfig
-from synthkern.world.correlation import (
-    LowRankCorrelationMatrix,
-    draw_low_rank,
-)
+from synthkern.world.correlation import LowRankCorrelationMatrix, draw_low_rank
 from synthkern.world.magnitudes import generate_magnitudes
 
 

@@ -13,13 +13,12 @@ from synthkern._checks import as_int, as_seed, as_vector, check_keys, check_tens
 from synthkern.model.hierarchy_modifier import HierarchyModifier, hierarchy_modifier
 from synthkern.plan import Forest, compile_forest
 from synthkern.stream import fresh_seed
-from synthkern.world.foreign import is_foreign
+from synthkern.world.foreign import as_config, is_foreign
 from synthkern.world.hierarchy import (
     HierarchyConfig,
     HierarchyNode,
-    as_hierarchy_config,
     as_roots,
-    validate_forest,
+    validate_hierarchy,
     walk,
 )
 
@@ -142,7 +141,7 @@ class Hierarchy:
         if isinstance(self.modifier, HierarchyModifier):
             self.modifier.check_fits(num_features)
             return self.modifier.forest
-        validate_forest(self.roots, num_features)
+        validate_hierarchy(self.roots, num_features)
         return compile_forest(self.roots)
 
 
@@ -192,7 +191,7 @@ def generate_hierarchy(
         [[0, 2, 3], [1, 4, 5]]
     """
     n = as_int("num_features", num_features, low=0)
-    config = as_hierarchy_config("config", config)
+    config = as_config("config", config, HierarchyConfig)
     chance = random.Random(fresh_seed() if seed is None else as_seed("seed", seed))
     roots, levels = _deal(n, config, chance)
     eligible = list(_eligible(levels, config))

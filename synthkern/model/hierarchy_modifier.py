@@ -12,7 +12,7 @@ from synthkern._checks import check_tensor, is_whole
 from synthkern.plan import Forest, check_scaling_means, compile_forest
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
-from synthkern.world.hierarchy import HierarchyNode, as_roots, validate_forest
+from synthkern.world.hierarchy import HierarchyNode, as_roots, validate_hierarchy
 
 Activations = TypeVar("Activations", torch.Tensor, SparseActivations)
 
@@ -25,9 +25,7 @@ class HasMeanMagnitudes(Protocol):
         """The mean magnitude of every feature that fires, [N]."""
 
 
-def hierarchy_modifier(
-    roots: Sequence[HierarchyNode] | HierarchyNode,
-) -> HierarchyModifier:
+def hierarchy_modifier(roots: Sequence[HierarchyNode] | HierarchyNode) -> HierarchyModifier:
     """A callable that applies trees to activations; no trees give the identity.
 
     Args:
@@ -75,7 +73,7 @@ class HierarchyModifier:
     """
 
     def __init__(self, roots: Sequence[HierarchyNode]) -> None:
-        validate_forest(roots)
+        validate_hierarchy(roots)
         self.forest: Forest = compile_forest(roots)
         self.largest_feature = int(self.forest.feature.max()) if self.forest.num_nodes else -1
 

@@ -30,13 +30,7 @@ def plotly(module: str) -> Any:
 
 
 def check_arguments(
-    *,
-    title: Any,
-    height: Any,
-    width: Any,
-    save_path: Any,
-    show_plot: Any,
-    scale: Any,
+    title: Any, height: Any, width: Any, save_path: Any, show_plot: Any, scale: Any
 ) -> Path | None:
     """Check what every picture takes; gives the file to write, or None.
 

@@ -32,11 +32,7 @@ def plot_precision_recall(
     Args:
         result: of :func:`eval_sae_on_synthetic_data`, with ``per_latent``.
         title: above the figure; "Latents as detectors of their features" where None.
-        height: of the figure, in pixels, at least 10.
-        width: of the figure, in pixels, at least 10.
-        save_path: a file to write; see :func:`plot_sae_feature_similarity`.
-        show_plot: whether to show the figure, in a notebook or a browser.
-        scale: of an image file's pixels, above 0.
+        height: with the rest of the arguments, as :func:`plot_sae_feature_similarity` has them.
 
     Returns:
         the ``plotly.graph_objects.Figure``.
@@ -57,14 +53,7 @@ def plot_precision_recall(
         ('recall', 'precision')
     """
     graph = plotly("graph_objects")
-    path = check_arguments(
-        title=title,
-        height=height,
-        width=width,
-        save_path=save_path,
-        show_plot=show_plot,
-        scale=scale,
-    )
+    path = check_arguments(title, height, width, save_path, show_plot, scale)
     if not isinstance(result, SyntheticDataEvalResult):
         raise TypeError(f"result must be a SyntheticDataEvalResult, got {result!r}")
     latents = result.per_latent

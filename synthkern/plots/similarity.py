@@ -80,14 +80,7 @@ def plot_sae_feature_similarity(
         (6, 8)
     """
     graph = plotly("graph_objects")
-    path = check_arguments(
-        title=title,
-        height=height,
-        width=width,
-        save_path=save_path,
-        show_plot=show_plot,
-        scale=scale,
-    )
+    path = check_arguments(title, height, width, save_path, show_plot, scale)
     as_bool("decoder_only", decoder_only)
     as_bool("show_values", show_values)
     if dtick is not None:

@@ -42,11 +42,7 @@ def plot_training_curves(
     Args:
         history: of :func:`train_sae`, or loaded.
         title: above the figure; "Training curves" where None.
-        height: of the figure, in pixels, at least 10.
-        width: of the figure, in pixels, at least 10.
-        save_path: a file to write; see :func:`plot_sae_feature_similarity`.
-        show_plot: whether to show the figure, in a notebook or a browser.
-        scale: of an image file's pixels, above 0.
+        height: with the rest of the arguments, as :func:`plot_sae_feature_similarity` has them.
 
     Returns:
         the ``plotly.graph_objects.Figure``.
@@ -66,14 +62,7 @@ def plot_training_curves(
         ['loss', 'l0']
     """
     graph, subplots = plotly("graph_objects"), plotly("subplots")
-    path = check_arguments(
-        title=title,
-        height=height,
-        width=width,
-        save_path=save_path,
-        show_plot=show_plot,
-        scale=scale,
-    )
+    path = check_arguments(title, height, width, save_path, show_plot, scale)
     if not isinstance(history, TrainingHistory):
         raise TypeError(f"history must be a TrainingHistory, got {history!r}")
     panels = [(about, _found(history, wanted), log) for about, wanted, log in _PANELS]

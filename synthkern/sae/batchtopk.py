@@ -12,6 +12,7 @@ from synthkern._checks import as_float
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
 from synthkern.sparse import SparseActivations
+from synthkern.world.registry import named
 
 
 @dataclass
@@ -39,10 +40,7 @@ class BatchTopKTrainingSAEConfig(TopKTrainingSAEConfig):
     def _check_k(self) -> None:
         as_float("k", self.k, low=0, high=self.d_sae, open_low=True)
 
-    @classmethod
-    def architecture(cls) -> str:
-        """The name "batchtopk"."""
-        return "batchtopk"
+    architecture = named("batchtopk")
 
     @classmethod
     def inference_architecture(cls) -> str:

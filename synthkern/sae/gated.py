@@ -14,6 +14,7 @@ from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEC
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.threshold import ThresholdTrainingSAE
 from synthkern.sparse import SparseActivations
+from synthkern.world.registry import named
 
 
 @dataclass
@@ -45,10 +46,7 @@ class GatedTrainingSAEConfig(TrainingSAEConfig):
         as_float("l1_coefficient", self.l1_coefficient, low=0)
         as_int("l1_warm_up_steps", self.l1_warm_up_steps, low=0)
 
-    @classmethod
-    def architecture(cls) -> str:
-        """The name "gated"."""
-        return "gated"
+    architecture = named("gated")
 
 
 class GatedTrainingSAE(ThresholdTrainingSAE):

@@ -22,6 +22,7 @@ from synthkern.sae.config import (
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.straight_through import heaviside, jumprelu
 from synthkern.sae.threshold import ThresholdTrainingSAE
+from synthkern.world.registry import named
 
 _MODES = ("step", "tanh", "quadratic")
 
@@ -88,10 +89,7 @@ class JumpReLUTrainingSAEConfig(TrainingSAEConfig):
         elif self.jumprelu_sparsity_loss_mode == "quadratic":
             raise ValueError("target_l0 must be a number with the sparsity loss 'quadratic'")
 
-    @classmethod
-    def architecture(cls) -> str:
-        """The name "jumprelu"."""
-        return "jumprelu"
+    architecture = named("jumprelu")
 
 
 class JumpReLUTrainingSAE(ThresholdTrainingSAE):

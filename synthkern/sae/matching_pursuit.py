@@ -15,6 +15,7 @@ from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.pursuit import matching_pursuit
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sparse import SparseActivations
+from synthkern.world.registry import named
 
 
 @dataclass
@@ -55,10 +56,7 @@ class MatchingPursuitTrainingSAEConfig(TrainingSAEConfig):
             as_int("max_iterations", self.max_iterations, low=1)
         as_bool("stop_on_duplicate_support", self.stop_on_duplicate_support)
 
-    @classmethod
-    def architecture(cls) -> str:
-        """The name "matching_pursuit"."""
-        return "matching_pursuit"
+    architecture = named("matching_pursuit")
 
 
 class MatchingPursuitTrainingSAE(SparseTrainingSAE):

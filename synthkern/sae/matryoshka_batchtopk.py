@@ -15,6 +15,7 @@ from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAECo
 from synthkern.sae.step import TrainStepInput
 from synthkern.sae.topk import Chosen, Level
 from synthkern.sparse import SparseActivations
+from synthkern.world.registry import named
 
 
 @dataclass
@@ -61,10 +62,7 @@ class MatryoshkaBatchTopKTrainingSAEConfig(BatchTopKTrainingSAEConfig):
             )
         self.matryoshka_widths = widths
 
-    @classmethod
-    def architecture(cls) -> str:
-        """The name "matryoshka_batchtopk"."""
-        return "matryoshka_batchtopk"
+    architecture = named("matryoshka_batchtopk")
 
 
 class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):

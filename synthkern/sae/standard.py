@@ -12,6 +12,7 @@ from synthkern.sae.base import reconstruction_loss, total
 from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig, coefficient
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.threshold import ThresholdTrainingSAE
+from synthkern.world.registry import named
 
 
 @dataclass
@@ -47,10 +48,7 @@ class StandardTrainingSAEConfig(TrainingSAEConfig):
         as_float("lp_norm", self.lp_norm, low=0, open_low=True)
         as_int("l1_warm_up_steps", self.l1_warm_up_steps, low=0)
 
-    @classmethod
-    def architecture(cls) -> str:
-        """The name "standard"."""
-        return "standard"
+    architecture = named("standard")
 
 
 class StandardTrainingSAE(ThresholdTrainingSAE):

@@ -17,6 +17,7 @@ from synthkern.sae.encoder import encoder_entries
 from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.step import TrainStepInput, TrainStepOutput, room_of
 from synthkern.sparse import SparseActivations
+from synthkern.world.registry import named
 
 
 @dataclass
@@ -61,10 +62,7 @@ class TopKTrainingSAEConfig(TrainingSAEConfig):
         whole = isinstance(self.k, float) and self.k.is_integer()
         self.k = as_int("k", int(self.k) if whole else self.k, low=1, high=self.d_sae)
 
-    @classmethod
-    def architecture(cls) -> str:
-        """The name "topk"."""
-        return "topk"
+    architecture = named("topk")
 
 
 class Chosen(NamedTuple):

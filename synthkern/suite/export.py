@@ -13,13 +13,7 @@ from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.summary import last_line
 
 _FIRST = ("suite", "world", "sae", "architecture", "l0", "seed", "state")
-_MIDDLE = (
-    "seconds",
-    "training_seconds",
-    "samples_per_second",
-    "code_version",
-    "stream_version",
-)
+_MIDDLE = ("seconds", "training_seconds", "samples_per_second", "code_version", "stream_version")
 _LAST = ("error", "key", "config")
 
 

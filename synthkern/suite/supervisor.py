@@ -150,12 +150,7 @@ class _Supervisor:
     """Hands units of runs to workers, draws what they report, and replaces those that die."""
 
     def __init__(
-        self,
-        job: Job,
-        units: list[list[PlannedRun]],
-        jobs: int,
-        database: RunDatabase,
-        bars: Bars,
+        self, job: Job, units: list[list[PlannedRun]], jobs: int, database: RunDatabase, bars: Bars
     ) -> None:
         self._job = job
         self._units = deque(units)

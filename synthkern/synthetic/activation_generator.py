@@ -1,17 +1,9 @@
 """Generators of feature activations."""
 
 from synthkern.model.activation_generator import (
-    ActivationGenerator,
-    ActivationsModifier,
-    ActivationsModifierInput,
-    CorrelationMatrixInput,
+    ActivationGenerator as ActivationGenerator,
+    ActivationsModifier as ActivationsModifier,
+    ActivationsModifierInput as ActivationsModifierInput,
+    CorrelationMatrixInput as CorrelationMatrixInput,
 )
-from synthkern.world.correlation import LowRankCorrelationMatrix
-
-__all__ = [
-    "ActivationGenerator",
-    "ActivationsModifier",
-    "ActivationsModifierInput",
-    "CorrelationMatrixInput",
-    "LowRankCorrelationMatrix",
-]
+from synthkern.world.correlation import LowRankCorrelationMatrix as LowRankCorrelationMatrix

@@ -1,15 +1,8 @@
 """Feature vectors."""
 
 from synthkern.model.feature_dictionary import (
-    FeatureDictionary,
-    FeatureDictionaryInitializer,
-    orthogonal_initializer,
+    FeatureDictionary as FeatureDictionary,
+    FeatureDictionaryInitializer as FeatureDictionaryInitializer,
+    orthogonal_initializer as orthogonal_initializer,
 )
-from synthkern.model.orthogonalize import orthogonalize_embeddings
-
-__all__ = [
-    "FeatureDictionary",
-    "FeatureDictionaryInitializer",
-    "orthogonal_initializer",
-    "orthogonalize_embeddings",
-]
+from synthkern.model.orthogonalize import orthogonalize_embeddings as orthogonalize_embeddings

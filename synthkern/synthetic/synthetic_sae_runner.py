@@ -1,49 +1,27 @@
 """Whole runs."""
 
-from synthkern._warnings import logger
-from synthkern.data.activation_iterator import SyntheticActivationIterator
+from synthkern._warnings import logger as logger
+from synthkern.data.activation_iterator import (
+    SyntheticActivationIterator as SyntheticActivationIterator,
+)
 from synthkern.evaluation import (
-    SyntheticDataEvalResult,
-    eval_sae_on_synthetic_data,
+    SyntheticDataEvalResult as SyntheticDataEvalResult,
+    eval_sae_on_synthetic_data as eval_sae_on_synthetic_data,
 )
-from synthkern.model.synthetic_model import SyntheticModel
-from synthkern.sae import (
-    TrainingSAE,
-    TrainingSAEConfig,
-)
+from synthkern.model.synthetic_model import SyntheticModel as SyntheticModel
+from synthkern.sae import TrainingSAE as TrainingSAE, TrainingSAEConfig as TrainingSAEConfig
 from synthkern.training import (
-    ActivationScaler,
-    LoggingConfig,
-    SAETrainer,
-    SAETrainerConfig,
-    SyntheticSAERunner,
-    SyntheticSAERunnerConfig,
-    SyntheticSAERunnerResult,
+    ActivationScaler as ActivationScaler,
+    LoggingConfig as LoggingConfig,
+    SAETrainer as SAETrainer,
+    SAETrainerConfig as SAETrainerConfig,
+    SyntheticSAERunner as SyntheticSAERunner,
+    SyntheticSAERunnerConfig as SyntheticSAERunnerConfig,
+    SyntheticSAERunnerResult as SyntheticSAERunnerResult,
 )
 from synthkern.training.runner import (
-    RUNNER_CONFIG_FILENAME,
-    SPARSITY_FILENAME,
+    RUNNER_CONFIG_FILENAME as RUNNER_CONFIG_FILENAME,
+    SPARSITY_FILENAME as SPARSITY_FILENAME,
 )
-from synthkern.training.runner_config import SAEConfig as T_TRAINING_SAE_CONFIG
-from synthkern.world.config import SyntheticModelConfig
-
-__all__ = [
-    "RUNNER_CONFIG_FILENAME",
-    "SPARSITY_FILENAME",
-    "T_TRAINING_SAE_CONFIG",
-    "ActivationScaler",
-    "LoggingConfig",
-    "SAETrainer",
-    "SAETrainerConfig",
-    "SyntheticActivationIterator",
-    "SyntheticDataEvalResult",
-    "SyntheticModel",
-    "SyntheticModelConfig",
-    "SyntheticSAERunner",
-    "SyntheticSAERunnerConfig",
-    "SyntheticSAERunnerResult",
-    "TrainingSAE",
-    "TrainingSAEConfig",
-    "eval_sae_on_synthetic_data",
-    "logger",
-]
+from synthkern.training.runner_config import T_TRAINING_SAE_CONFIG as T_TRAINING_SAE_CONFIG
+from synthkern.world.config import SyntheticModelConfig as SyntheticModelConfig

@@ -1,23 +1,14 @@
 """Training on synthetic data."""
 
-from synthkern.data.activation_iterator import SyntheticActivationIterator
-from synthkern.model.activation_generator import ActivationGenerator
-from synthkern.model.feature_dictionary import FeatureDictionary
-from synthkern.sae import TrainingSAE
-from synthkern.training import (
-    LoggingConfig,
-    SAETrainer,
-    SAETrainerConfig,
-    train_toy_sae,
+from synthkern.data.activation_iterator import (
+    SyntheticActivationIterator as SyntheticActivationIterator,
 )
-
-__all__ = [
-    "ActivationGenerator",
-    "FeatureDictionary",
-    "LoggingConfig",
-    "SAETrainer",
-    "SAETrainerConfig",
-    "SyntheticActivationIterator",
-    "TrainingSAE",
-    "train_toy_sae",
-]
+from synthkern.model.activation_generator import ActivationGenerator as ActivationGenerator
+from synthkern.model.feature_dictionary import FeatureDictionary as FeatureDictionary
+from synthkern.sae import TrainingSAE as TrainingSAE
+from synthkern.training import (
+    LoggingConfig as LoggingConfig,
+    SAETrainer as SAETrainer,
+    SAETrainerConfig as SAETrainerConfig,
+    train_toy_sae as train_toy_sae,
+)

@@ -119,10 +119,7 @@ class BatchSource:
         if stream is None:
             return {}
         assert self.model is not None
-        found: dict[str, Any] = {
-            "stream": stream.state_dict(),
-            "world": self.model.cfg.to_dict(),
-        }
+        found: dict[str, Any] = {"stream": stream.state_dict(), "world": self.model.cfg.to_dict()}
         rank, ranks = stream.of_group if isinstance(stream, _WholeStream) else stream.ranks
         if ranks > 1:
             found["rank"] = rank

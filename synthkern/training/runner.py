@@ -33,7 +33,7 @@ from synthkern.training.checkpoint import check_checkpoint_folder, remove_checkp
 from synthkern.training.history import TrainingHistory
 from synthkern.training.loggers import Logger, TensorBoardLogger, WandbLogger
 from synthkern.training.run import TrainingResult, TrainingRun
-from synthkern.training.runner_config import SAEConfig, SyntheticSAERunnerConfig
+from synthkern.training.runner_config import T_TRAINING_SAE_CONFIG, SyntheticSAERunnerConfig
 from synthkern.training.scaler import ActivationScaler
 from synthkern.training.together import train_together
 from synthkern.training.trainer import SAETrainer
@@ -105,7 +105,7 @@ class SyntheticSAERunnerResult:
     history: TrainingHistory = field(default_factory=TrainingHistory)
 
 
-class SyntheticSAERunner(Generic[SAEConfig]):
+class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
     """Trains, evaluates and saves an SAE.
 
     What is saved in ``output_path`` is replaced in one step when the run has ended: until then
@@ -147,7 +147,7 @@ class SyntheticSAERunner(Generic[SAEConfig]):
 
     def __init__(
         self,
-        cfg: SyntheticSAERunnerConfig[SAEConfig],
+        cfg: SyntheticSAERunnerConfig[T_TRAINING_SAE_CONFIG],
         override_synthetic_model: Any = None,
         override_sae: Any = None,
     ) -> None:

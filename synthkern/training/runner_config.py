@@ -20,7 +20,7 @@ from synthkern.training.config import TrainingConfig
 from synthkern.training.trainer_config import SAETrainerConfig
 from synthkern.world.config import SyntheticModelConfig, as_model_config
 
-SAEConfig = TypeVar("SAEConfig")
+T_TRAINING_SAE_CONFIG = TypeVar("T_TRAINING_SAE_CONFIG")
 
 #: Fields that :class:`TrainingConfig` has under another name.
 _RENAMED = {"autocast_sae": "autocast"}
@@ -77,7 +77,7 @@ class LoggingConfig:
 
 
 @dataclass
-class SyntheticSAERunnerConfig(Generic[SAEConfig]):
+class SyntheticSAERunnerConfig(Generic[T_TRAINING_SAE_CONFIG]):
     """Everything that :class:`SyntheticSAERunner` does.
 
     Fields that SAELens has come in its order, those of this package alone after them.
@@ -120,7 +120,7 @@ class SyntheticSAERunnerConfig(Generic[SAEConfig]):
     """
 
     synthetic_model: SyntheticModelConfig | str
-    sae: SAEConfig
+    sae: T_TRAINING_SAE_CONFIG
 
     training_samples: int = 100_000_000
     batch_size: int = 1024

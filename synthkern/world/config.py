@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from synthkern._checks import (
@@ -20,11 +20,12 @@ from synthkern.world.hierarchy import HierarchyConfig
 from synthkern.world.magnitudes import MagnitudeConfig, as_magnitude_config
 from synthkern.world.presets import PRESETS
 from synthkern.world.probabilities import FiringProbabilityConfig, ZipfianFiringProbabilityConfig
+from synthkern.world.registry import PlainConfig
 from synthkern.world.translate import translate_config
 
 
 @dataclass
-class OrthogonalizationConfig:
+class OrthogonalizationConfig(PlainConfig):
     """How feature vectors are pushed apart; see :func:`synthkern.orthogonalize_embeddings`.
 
     Attributes:
@@ -41,6 +42,8 @@ class OrthogonalizationConfig:
         True
     """
 
+    _called = "orthogonalization"
+
     num_steps: int = 200
     lr: float = 0.01
     chunk_size: int = 1024
@@ -51,19 +54,9 @@ class OrthogonalizationConfig:
         as_float("lr", self.lr, low=0, open_low=True)
         as_int("chunk_size", self.chunk_size, low=1)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, d: Mapping[str, Any]) -> OrthogonalizationConfig:
-        """The config that :meth:`to_dict` describes; unknown keys are refused."""
-        check_keys("orthogonalization", d, set(cls.__dataclass_fields__))
-        return cls(**d)
-
 
 @dataclass
-class LowRankCorrelationConfig:
+class LowRankCorrelationConfig(PlainConfig):
     """A random low-rank correlation.
 
     See :func:`synthkern.generate_random_low_rank_correlation_matrix`.
@@ -82,6 +75,8 @@ class LowRankCorrelationConfig:
         torch.Size([8, 2])
     """
 
+    _called = "correlation"
+
     rank: int = 32
     correlation_scale: float = 0.1
     seed: int | None = None
@@ -92,16 +87,6 @@ class LowRankCorrelationConfig:
         as_float("correlation_scale", self.correlation_scale, low=0)
         if self.seed is not None:
             as_seed("seed", self.seed)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, d: Mapping[str, Any]) -> LowRankCorrelationConfig:
-        """The config that :meth:`to_dict` describes; unknown keys are refused."""
-        check_keys("correlation", d, set(cls.__dataclass_fields__))
-        return cls(**d)
 
 
 @dataclass

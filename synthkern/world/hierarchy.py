@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
-from synthkern._checks import as_bool, as_float, as_int, check_keys, plain_fields, plain_number
+from synthkern._checks import as_bool, as_float, as_int, plain_fields, plain_number
 from synthkern._warnings import warn
-from synthkern.world.foreign import as_config
+from synthkern.world.registry import PlainConfig
 
 _KEYS = {
     "feature_index",
@@ -184,8 +184,8 @@ class HierarchyNode:
         return [node.feature_index for node in nodes if node.feature_index is not None]
 
     def validate(self) -> None:
-        """Check the tree; see :func:`validate_forest`."""
-        validate_forest([self])
+        """Check the tree; see :func:`validate_hierarchy`."""
+        validate_hierarchy([self])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are made of a flat list, so that a deep tree is no deep recursion."""
@@ -288,7 +288,7 @@ def _nodes(name: str, value: Any) -> list[HierarchyNode]:
     return nodes
 
 
-def validate_forest(roots: Sequence[HierarchyNode], num_features: int | None = None) -> None:
+def validate_hierarchy(roots: Sequence[HierarchyNode], num_features: int | None = None) -> None:
     """Check that nodes form trees and that every feature has one place.
 
     Args:
@@ -375,7 +375,7 @@ def walk(roots: Sequence[HierarchyNode]) -> Iterator[tuple[HierarchyNode, int]]:
 
 
 @dataclass
-class HierarchyConfig:
+class HierarchyConfig(PlainConfig):
     """A recipe for a random forest; see :func:`synthkern.generate_hierarchy`.
 
     Attributes:
@@ -405,6 +405,8 @@ class HierarchyConfig:
             feature 5
             feature 6
     """
+
+    _called = "hierarchy"
 
     total_root_nodes: int = 100
     branching_factor: int | tuple[int, int] = 100
@@ -443,18 +445,7 @@ class HierarchyConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""
-        data = asdict(self)
+        data = super().to_dict()
         if isinstance(self.branching_factor, tuple):
             data["branching_factor"] = list(self.branching_factor)
         return data
-
-    @classmethod
-    def from_dict(cls, d: Mapping[str, Any]) -> HierarchyConfig:
-        """The config that :meth:`to_dict` describes; unknown keys are refused."""
-        check_keys("hierarchy", d, set(cls.__dataclass_fields__))
-        return cls(**d)
-
-
-def as_hierarchy_config(name: str, value: Any) -> HierarchyConfig:
-    """A config as it is; SAELens' in the terms of this one."""
-    return as_config(name, value, HierarchyConfig)

@@ -9,7 +9,7 @@ import torch
 
 from synthkern._checks import as_float, as_int, is_number, plain_fields
 from synthkern.world.probabilities import generator_of, random_normals
-from synthkern.world.registry import GeneratorConfig, Registry
+from synthkern.world.registry import GeneratorConfig, Registry, named
 
 
 @dataclass
@@ -49,10 +49,7 @@ class ConstantMagnitudeConfig(MagnitudeConfig):
         plain_fields(self)
         as_float("value", self.value)
 
-    @classmethod
-    def generator_name(cls) -> str:
-        """Returns "constant"."""
-        return "constant"
+    generator_name = named("constant")
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]; nothing about them is random."""
@@ -61,7 +58,18 @@ class ConstantMagnitudeConfig(MagnitudeConfig):
 
 
 @dataclass
-class LinearMagnitudeConfig(MagnitudeConfig):
+class _FromStartToEnd(MagnitudeConfig):
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        plain_fields(self)
+        as_float("start", self.start, low=0, open_low=True)
+        as_float("end", self.end, low=0, open_low=True)
+
+
+@dataclass
+class LinearMagnitudeConfig(_FromStartToEnd):
     """Magnitudes spaced evenly from ``start`` to ``end``, both above 0.
 
     Example:
@@ -70,18 +78,7 @@ class LinearMagnitudeConfig(MagnitudeConfig):
         tensor([1.0000, 1.5000, 2.0000])
     """
 
-    start: float
-    end: float
-
-    def __post_init__(self) -> None:
-        plain_fields(self)
-        as_float("start", self.start, low=0, open_low=True)
-        as_float("end", self.end, low=0, open_low=True)
-
-    @classmethod
-    def generator_name(cls) -> str:
-        """Returns "linear"."""
-        return "linear"
+    generator_name = named("linear")
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]; nothing about them is random."""
@@ -90,7 +87,7 @@ class LinearMagnitudeConfig(MagnitudeConfig):
 
 
 @dataclass
-class ExponentialMagnitudeConfig(MagnitudeConfig):
+class ExponentialMagnitudeConfig(_FromStartToEnd):
     """Magnitudes in geometric progression from ``start`` to ``end``, both above 0.
 
     Example:
@@ -99,18 +96,7 @@ class ExponentialMagnitudeConfig(MagnitudeConfig):
         tensor([1., 2., 4.])
     """
 
-    start: float
-    end: float
-
-    def __post_init__(self) -> None:
-        plain_fields(self)
-        as_float("start", self.start, low=0, open_low=True)
-        as_float("end", self.end, low=0, open_low=True)
-
-    @classmethod
-    def generator_name(cls) -> str:
-        """Returns "exponential"."""
-        return "exponential"
+    generator_name = named("exponential")
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]; nothing about them is random."""
@@ -151,10 +137,7 @@ class FoldedNormalMagnitudeConfig(MagnitudeConfig):
         if self.max_value is not None:
             as_float("max_value", self.max_value, low=low, open_low=low == 0)
 
-    @classmethod
-    def generator_name(cls) -> str:
-        """Returns "folded_normal"."""
-        return "folded_normal"
+    generator_name = named("folded_normal")
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The magnitudes, float32 [num_features]."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from synthkern._checks import as_float, as_int, as_seed, plain_fields
-from synthkern.world.registry import GeneratorConfig, Registry
+from synthkern.world.registry import GeneratorConfig, Registry, named
 
 
 def zipfian_firing_probabilities(
@@ -139,10 +139,7 @@ class ZipfianFiringProbabilityConfig(FiringProbabilityConfig):
         _exponent(self.exponent)
         _bounds(self.max_prob, self.min_prob, distinct=True)
 
-    @classmethod
-    def generator_name(cls) -> str:
-        """Returns "zipfian"."""
-        return "zipfian"
+    generator_name = named("zipfian")
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The probabilities, float32 [num_features]; nothing about them is random."""
@@ -169,10 +166,7 @@ class LinearFiringProbabilityConfig(FiringProbabilityConfig):
         plain_fields(self)
         _bounds(self.max_prob, self.min_prob)
 
-    @classmethod
-    def generator_name(cls) -> str:
-        """Returns "linear"."""
-        return "linear"
+    generator_name = named("linear")
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The probabilities, float32 [num_features]; nothing about them is random."""
@@ -197,10 +191,7 @@ class RandomFiringProbabilityConfig(FiringProbabilityConfig):
         plain_fields(self)
         _bounds(self.max_prob, self.min_prob, distinct=True)
 
-    @classmethod
-    def generator_name(cls) -> str:
-        """Returns "random"."""
-        return "random"
+    generator_name = named("random")
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The probabilities, float32 [num_features]."""
@@ -224,10 +215,7 @@ class ConstantFiringProbabilityConfig(FiringProbabilityConfig):
         plain_fields(self)
         as_float("probability", self.probability, low=0, high=1)
 
-    @classmethod
-    def generator_name(cls) -> str:
-        """Returns "constant"."""
-        return "constant"
+    generator_name = named("constant")
 
     def generate(self, num_features: int, seed: int | None = None) -> torch.Tensor:
         """The probabilities, float32 [num_features]; nothing about them is random."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
@@ -13,8 +13,27 @@ from synthkern._checks import check_keys
 from synthkern.world.foreign import is_foreign
 
 _Self = TypeVar("_Self", bound="GeneratorConfig")
+_Plain = TypeVar("_Plain", bound="PlainConfig")
 #: An entry of a registry.
 T = TypeVar("T")
+
+
+@dataclass
+class PlainConfig:
+    """A recipe that is its fields. Subclasses are dataclasses."""
+
+    #: What errors call a dictionary of its fields.
+    _called: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls: type[_Plain], d: Mapping[str, Any]) -> _Plain:
+        """The config that :meth:`to_dict` describes; unknown keys are refused."""
+        check_keys(cls._called, d, {f.name for f in fields(cls)})
+        return cls(**d)
 
 
 @dataclass
@@ -76,6 +95,16 @@ class GeneratorConfig(ABC):
         values = {key: value for key, value in d.items() if key != "generator_name"}
         check_keys("d", values, {f.name for f in fields(found)})
         return found(**values)
+
+
+def named(name: str) -> Any:
+    """A class method that returns ``name``, which stands for its class in a dictionary."""
+
+    def name_of(cls: type[Any]) -> str:
+        """The name that stands for this class in a dictionary."""
+        return name
+
+    return classmethod(name_of)
 
 
 class Registry(dict[str, T]):

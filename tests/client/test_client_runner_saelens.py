@@ -24,9 +24,11 @@ with warnings.catch_warnings():
     from sae_lens import registry
     from sae_lens.saes.abstopk_sae import AbsTopKTrainingSAEConfig
     from sae_lens.saes.standard_sae import StandardTrainingSAE, StandardTrainingSAEConfig
-    from sae_lens.synthetic import SyntheticModelConfig as TheirModelConfig
-    from sae_lens.synthetic import SyntheticSAERunner as TheirRunner
-    from sae_lens.synthetic import SyntheticSAERunnerConfig as TheirRunnerConfig
+    from sae_lens.synthetic import (
+        SyntheticModelConfig as TheirModelConfig,
+        SyntheticSAERunner as TheirRunner,
+        SyntheticSAERunnerConfig as TheirRunnerConfig,
+    )
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore")]
 

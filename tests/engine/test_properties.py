@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import worlds
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 import synthkern as synthetic
 from synthkern import HierarchyNode, SparseActivations, _core

@@ -7,12 +7,10 @@ import random
 import pytest
 import torch
 
-from synthkern import HierarchyNode as Node
-from synthkern import SparseActivations
+from synthkern import HierarchyNode as Node, SparseActivations
 from synthkern.engine import reference
 from synthkern.engine.reference import forest as reference_forest
-from synthkern.engine.triton import forest as triton_forest
-from synthkern.engine.triton import forest_kernels
+from synthkern.engine.triton import forest as triton_forest, forest_kernels
 from synthkern.engine.triton.forest import apply_forest_csr, apply_forest_dense, apply_forest_sparse
 from synthkern.engine.triton.launch import position_on, recording
 from synthkern.plan import Forest, compile_forest

@@ -13,8 +13,7 @@ import pytest
 from hub_client import bits
 
 import synthkern as synthetic
-from synthkern import SyntheticModel
-from synthkern import upload_synthetic_model_to_huggingface as upload
+from synthkern import SyntheticModel, upload_synthetic_model_to_huggingface as upload
 
 load: Callable[[Any], SyntheticModel] = SyntheticModel.load_from_source
 

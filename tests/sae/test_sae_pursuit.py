@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from synthkern import engine
-from synthkern import sae as saes
+from synthkern import engine, sae as saes
 from synthkern.sae.pursuit import matching_pursuit
 
 

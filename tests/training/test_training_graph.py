@@ -27,8 +27,14 @@ import synthkern as synthetic
 from synthkern.engine.triton.launch import INTERPRETED
 from synthkern.sae import TopKTrainingSAE, TrainStepInput
 from synthkern.sparse import SparseActivations
-from synthkern.training import SAETrainer, TrainingConfig, TrainingResult, graph, train_sae
-from synthkern.training import trainer as trainer_module
+from synthkern.training import (
+    SAETrainer,
+    TrainingConfig,
+    TrainingResult,
+    graph,
+    train_sae,
+    trainer as trainer_module,
+)
 
 #: Architectures with changes of their configs.
 CASES: list[tuple[str, dict[str, Any]]] = [

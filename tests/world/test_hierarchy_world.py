@@ -14,7 +14,7 @@ import torch
 
 import synthkern as synthetic
 from synthkern.plan import compile_forest
-from synthkern.world.hierarchy import validate_forest
+from synthkern.world.hierarchy import validate_hierarchy
 
 Node = synthetic.HierarchyNode
 
@@ -302,8 +302,8 @@ def test_a_feature_outside_the_activations_is_refused() -> None:
     with pytest.raises(ValueError, match=message):
         synthetic.ActivationGenerator(7, 0.5, modify_activations=modifier)
     with pytest.raises(ValueError, match=r"^feature_index must be below .* = 7, got feature 7$"):
-        validate_forest([tree()], num_features=7)
-    validate_forest([tree()], num_features=8)
+        validate_hierarchy([tree()], num_features=7)
+    validate_hierarchy([tree()], num_features=8)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
-"""Tensors as the NumPy views that the core reads."""
+"""Tensors as the NumPy views that the core reads, and what it gives as tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+from synthkern.sparse import SparseActivations
 
 
 def view(tensor: torch.Tensor) -> Any:
@@ -19,3 +22,9 @@ def view(tensor: torch.Tensor) -> Any:
         ) from error
     # As one from torch.frombuffer at an odd offset, which the core refuses.
     return (tensor.clone() if place % tensor.element_size() else tensor).numpy()
+
+
+def entries(arrays: Sequence[Any], num_features: int) -> SparseActivations:
+    """The core's offsets, indices and values as activations, over the same memory."""
+    offsets, indices, values = (torch.from_numpy(array) for array in arrays)
+    return SparseActivations(offsets, indices, values, num_features, validate=False)

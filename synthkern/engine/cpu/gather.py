@@ -7,20 +7,14 @@ import torch
 from synthkern import _core
 from synthkern.engine import reference
 from synthkern.engine.backend import GatherMode
-from synthkern.engine.cpu.arrays import view
+from synthkern.engine.cpu.arrays import entries, view
 from synthkern.sparse import SparseActivations
 
 
 def compress(activations: torch.Tensor, /) -> SparseActivations:
     """The entries of a dense tensor [B, N] that are not zero."""
-    offsets, indices, values = _core.compress(view(activations), torch.get_num_threads())
-    return SparseActivations(
-        torch.from_numpy(offsets),
-        torch.from_numpy(indices),
-        torch.from_numpy(values),
-        activations.shape[1],
-        validate=False,
-    )
+    arrays = _core.compress(view(activations), torch.get_num_threads())
+    return entries(arrays, activations.shape[1])
 
 
 def gather(

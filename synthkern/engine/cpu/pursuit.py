@@ -6,7 +6,7 @@ import torch
 
 from synthkern import _core
 from synthkern.engine import reference
-from synthkern.engine.cpu.arrays import view
+from synthkern.engine.cpu.arrays import entries, view
 from synthkern.sparse import SparseActivations
 
 _BLOCKS = 8  # of the Gram matrix on a side; those above the diagonal are copied: 0.56 of the work
@@ -38,8 +38,7 @@ def pursue(
         stop_on_repeat,
         torch.get_num_threads(),
     )
-    offsets, indices, values = (torch.from_numpy(array) for array in arrays)
-    return SparseActivations(offsets, indices, values, len(vectors), validate=False)
+    return entries(arrays, len(vectors))
 
 
 def pursue_grad(

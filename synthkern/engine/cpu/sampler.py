@@ -9,10 +9,9 @@ import torch
 
 from synthkern import _core
 from synthkern.engine.backend import Drawn
-from synthkern.engine.cpu.arrays import view
+from synthkern.engine.cpu.arrays import entries, view
 from synthkern.engine.cpu.forest import bound_forest
 from synthkern.plan import Plan
-from synthkern.sparse import SparseActivations
 
 _bound: WeakKeyDictionary[Plan, Any] = WeakKeyDictionary()
 
@@ -28,7 +27,7 @@ def sample(
     /,
 ) -> Drawn:
     """Draw samples, split over as many threads as torch.get_num_threads() says."""
-    offsets, indices, values, hidden = _core.sample(
+    *arrays, hidden = _core.sample(
         plan=bound_plan(plan),
         seed=seed,
         start=start,
@@ -38,15 +37,7 @@ def sample(
         vectors=None if vectors is None else view(vectors),
         bias=None if bias is None else view(bias),
     )
-    drawn = None
-    if features:
-        drawn = SparseActivations(
-            torch.from_numpy(offsets),
-            torch.from_numpy(indices),
-            torch.from_numpy(values),
-            plan.num_features,
-            validate=False,
-        )
+    drawn = entries(arrays, plan.num_features) if features else None
     return Drawn(drawn, None if hidden is None else torch.from_numpy(hidden))
 
 

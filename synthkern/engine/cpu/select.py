@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from synthkern import _core
-from synthkern.engine.cpu.arrays import view
+from synthkern.engine.cpu.arrays import entries, view
 from synthkern.sparse import SparseActivations
 
 
@@ -16,7 +16,8 @@ def select_topk(
 ) -> SparseActivations:
     """The k largest of every sample."""
     threads = torch.get_num_threads()
-    return _entries(pre, _core.select_topk(view(pre), _maybe(scale), k, positive, threads))
+    found = _core.select_topk(view(pre), _maybe(scale), k, positive, threads)
+    return entries(found, pre.shape[1])
 
 
 def select_batch_topk(
@@ -25,18 +26,14 @@ def select_batch_topk(
     """The largest of the batch."""
     threads = torch.get_num_threads()
     found = _core.select_batch_topk(view(pre), _maybe(scale), count, positive, threads)
-    return _entries(pre, found)
+    return entries(found, pre.shape[1])
 
 
 def select_above(pre: torch.Tensor, bounds: torch.Tensor, /) -> SparseActivations:
     """All above their latent's bound."""
-    return _entries(pre, _core.select_above(view(pre), view(bounds), torch.get_num_threads()))
+    found = _core.select_above(view(pre), view(bounds), torch.get_num_threads())
+    return entries(found, pre.shape[1])
 
 
 def _maybe(scale: torch.Tensor | None) -> Any:
     return None if scale is None else view(scale)
-
-
-def _entries(pre: torch.Tensor, arrays: tuple[Any, Any, Any]) -> SparseActivations:
-    offsets, indices, values = (torch.from_numpy(array) for array in arrays)
-    return SparseActivations(offsets, indices, values, pre.shape[1], validate=False)

@@ -48,10 +48,7 @@ def sortable(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
 
 
 def apply_forest(
-    forest: Forest,
-    activations: torch.Tensor,
-    means: torch.Tensor | None,
-    priority: torch.Tensor,
+    forest: Forest, activations: torch.Tensor, means: torch.Tensor | None, priority: torch.Tensor
 ) -> torch.Tensor:
     """Gate and scale activations [B, N] from the top down; one of an exclusive group stays.
 

@@ -67,11 +67,7 @@ class EffectiveFiringProbabilities:
 
 
 def effective_firing_probabilities(
-    model: Any,
-    *,
-    num_samples: int | None = None,
-    seed: int = 0,
-    show_progress: bool = False,
+    model: Any, *, num_samples: int | None = None, seed: int = 0, show_progress: bool = False
 ) -> EffectiveFiringProbabilities:
     """The rates that a world really has, after gating, exclusion and clipping at zero.
 

@@ -1,7 +1,3 @@
 """The recipe of a random forest."""
 
-from synthkern.world.hierarchy import HierarchyConfig
-
-__all__ = [
-    "HierarchyConfig",
-]
+from synthkern.world.hierarchy import HierarchyConfig as HierarchyConfig

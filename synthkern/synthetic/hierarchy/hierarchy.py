@@ -1,19 +1,11 @@
 """Trees with their modifier, and random ones."""
 
 from synthkern.model.hierarchy import (
-    Hierarchy,
-    generate_hierarchy,
+    Hierarchy as Hierarchy,
+    generate_hierarchy as generate_hierarchy,
 )
-from synthkern.model.hierarchy_modifier import hierarchy_modifier
+from synthkern.model.hierarchy_modifier import hierarchy_modifier as hierarchy_modifier
 from synthkern.world.hierarchy import (
-    HierarchyConfig,
-    HierarchyNode,
+    HierarchyConfig as HierarchyConfig,
+    HierarchyNode as HierarchyNode,
 )
-
-__all__ = [
-    "Hierarchy",
-    "HierarchyConfig",
-    "HierarchyNode",
-    "generate_hierarchy",
-    "hierarchy_modifier",
-]

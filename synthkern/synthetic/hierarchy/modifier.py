@@ -1,17 +1,8 @@
 """A hierarchy as something that is applied to activations."""
 
-from synthkern.model.activation_generator import ActivationGenerator
-from synthkern.model.hierarchy_modifier import hierarchy_modifier
+from synthkern.model.activation_generator import ActivationGenerator as ActivationGenerator
+from synthkern.model.hierarchy_modifier import hierarchy_modifier as hierarchy_modifier
 from synthkern.world.hierarchy import (
-    HierarchyNode,
+    HierarchyNode as HierarchyNode,
+    validate_hierarchy as validate_hierarchy,
 )
-from synthkern.world.hierarchy import (
-    validate_forest as validate_hierarchy,
-)
-
-__all__ = [
-    "ActivationGenerator",
-    "HierarchyNode",
-    "hierarchy_modifier",
-    "validate_hierarchy",
-]

@@ -1,13 +1,6 @@
 """Nodes of trees."""
 
 from synthkern.world.hierarchy import (
-    HierarchyNode,
+    HierarchyNode as HierarchyNode,
+    validate_hierarchy as validate_hierarchy,
 )
-from synthkern.world.hierarchy import (
-    validate_forest as validate_hierarchy,
-)
-
-__all__ = [
-    "HierarchyNode",
-    "validate_hierarchy",
-]

@@ -1,7 +1,3 @@
 """What is no forest."""
 
-from synthkern.world.hierarchy import validate_forest as validate_hierarchy
-
-__all__ = [
-    "validate_hierarchy",
-]
+from synthkern.world.hierarchy import validate_hierarchy as validate_hierarchy

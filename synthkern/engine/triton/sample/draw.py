@@ -5,14 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from synthkern.engine.triton.sample.lists import (
-    BEFORE,
-    NODE,
-    ROW,
-    VALUE,
-    append,
-    keep_max_priority,
-)
+from synthkern.engine.triton.sample.lists import BEFORE, NODE, ROW, VALUE, append, keep_max_priority
 from synthkern.engine.triton.stream import (
     FEATURE,
     block,

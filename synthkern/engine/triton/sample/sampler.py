@@ -38,11 +38,7 @@ from synthkern.engine.triton.forest import apply_forest_csr
 from synthkern.engine.triton.gather import gather, gather_rows
 from synthkern.engine.triton.launch import launch, position_on, processors
 from synthkern.engine.triton.rows import Rows, collect, drop_zeros
-from synthkern.engine.triton.sample.draw import (
-    draw_children,
-    draw_grouped_roots,
-    draw_survivors,
-)
+from synthkern.engine.triton.sample.draw import draw_children, draw_grouped_roots, draw_survivors
 from synthkern.engine.triton.sample.factors import draw_factors
 from synthkern.engine.triton.sample.lists import (
     LISTS,

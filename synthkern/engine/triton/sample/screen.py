@@ -157,14 +157,7 @@ def build_screen(plan: Plan, is_screened: torch.Tensor) -> Screen:
         threshold, noise = plan.threshold[feature], plan.noise_scale[feature]
         per_norm, at_least = _margin(plan, is_screened)
     return Screen(
-        block_of.to(torch.int32),
-        bits,
-        last_byte,
-        threshold,
-        noise,
-        loading,
-        per_norm,
-        at_least,
+        block_of.to(torch.int32), bits, last_byte, threshold, noise, loading, per_norm, at_least
     )
 
 
