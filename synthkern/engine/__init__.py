@@ -183,12 +183,7 @@ def sample_hidden_at(
     count = as_count("count", count)
     check_dictionary(plan, vectors, bias)
     backend = backend_for(plan.device)
-    if backend.sample_hidden_at is not None:
-        return backend.sample_hidden_at(plan, position, count, vectors, bias)
-    seed, start = (int(word) % 2**64 for word in position)
-    hidden = backend.sample(plan, seed, start, count, False, vectors, bias).hidden
-    assert hidden is not None
-    return hidden
+    return backend.sample_hidden_at(plan, position, count, vectors, bias)
 
 
 def apply_forest_dense(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 
+from synthkern.plan import Forest, Plan
 from synthkern.sparse import SparseActivations
 
 #: How the gather adds up: "exact" is the stream's order; the others are meant for a GPU.
@@ -33,43 +33,144 @@ class Counts(NamedTuple):
     """in which its feature fires"""
 
 
-@dataclass(frozen=True)
-class Backend:
-    """One implementation of the engine; to add a kernel is to add a function here and in each.
+class Backend(ABC):
+    """One implementation of the engine; to add a kernel is to add a method here and in each."""
 
-    The functions take the arguments of the engine's, by position and in the order given here.
-    """
+    name: ClassVar[str]
 
-    name: str
-    sample: Callable[..., Drawn]
-    """plan, seed, start, count, features, vectors, bias"""
-    apply_forest_dense: Callable[..., torch.Tensor]
-    """forest, activations, means, seed, start, ordinal"""
-    apply_forest_sparse: Callable[..., SparseActivations]
-    """the same"""
-    compress: Callable[[torch.Tensor], SparseActivations]
-    """activations"""
-    gather: Callable[..., torch.Tensor]
-    """activations, vectors, bias, and by its name the mode, "exact" where it is left out"""
-    gather_grad_vectors: Callable[[SparseActivations, torch.Tensor], torch.Tensor]
-    """activations, grad"""
-    gather_grad_values: Callable[[SparseActivations, torch.Tensor, torch.Tensor], torch.Tensor]
-    """activations, vectors, grad"""
-    select_topk: Callable[[torch.Tensor, torch.Tensor | None, int, bool], SparseActivations]
-    """pre, scale, k, positive"""
-    select_batch_topk: Callable[[torch.Tensor, torch.Tensor | None, int, bool], SparseActivations]
-    """pre, scale, count, positive"""
-    select_above: Callable[[torch.Tensor, torch.Tensor], SparseActivations]
-    """pre, bounds"""
-    pursue: Callable[[torch.Tensor, torch.Tensor, float, int, bool], SparseActivations]
-    """inputs, vectors, residual_threshold, iterations, stop_on_repeat"""
-    pursue_grad: Callable[..., tuple[torch.Tensor, torch.Tensor]]
-    """inputs, vectors, choices, grad"""
-    count_fires: Callable[[SparseActivations, SparseActivations, torch.Tensor], Counts]
-    """latents, features, matched"""
-    sample_hidden_at: Callable[..., torch.Tensor] | None = None
-    """plan, position, count, vectors, bias; None where the position is read, and :attr:`sample`
-    draws from there"""
+    @staticmethod
+    @abstractmethod
+    def sample(
+        plan: Plan,
+        seed: int,
+        start: int,
+        count: int,
+        features: bool,
+        vectors: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        /,
+    ) -> Drawn:
+        """Draw samples of a plan."""
+
+    @classmethod
+    def sample_hidden_at(
+        cls,
+        plan: Plan,
+        position: torch.Tensor,
+        count: int,
+        vectors: torch.Tensor,
+        bias: torch.Tensor,
+        /,
+    ) -> torch.Tensor:
+        """Hidden activations from a position in device memory on, which is read here."""
+        seed, start = (int(word) % 2**64 for word in position)
+        hidden = cls.sample(plan, seed, start, count, False, vectors, bias).hidden
+        assert hidden is not None
+        return hidden
+
+    @staticmethod
+    @abstractmethod
+    def apply_forest_dense(
+        forest: Forest,
+        activations: torch.Tensor,
+        means: torch.Tensor | None,
+        seed: int,
+        start: int,
+        ordinal: int,
+        /,
+    ) -> torch.Tensor:
+        """Apply a forest to dense activations."""
+
+    @staticmethod
+    @abstractmethod
+    def apply_forest_sparse(
+        forest: Forest,
+        activations: SparseActivations,
+        means: torch.Tensor | None,
+        seed: int,
+        start: int,
+        ordinal: int,
+        /,
+    ) -> SparseActivations:
+        """Apply a forest to activations in CSR form."""
+
+    @staticmethod
+    @abstractmethod
+    def compress(activations: torch.Tensor, /) -> SparseActivations:
+        """Take dense activations to CSR form."""
+
+    @staticmethod
+    @abstractmethod
+    def gather(
+        activations: SparseActivations,
+        vectors: torch.Tensor,
+        bias: torch.Tensor,
+        /,
+        *,
+        mode: GatherMode = "exact",
+    ) -> torch.Tensor:
+        """Take CSR activations through a dictionary."""
+
+    @staticmethod
+    @abstractmethod
+    def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor, /) -> torch.Tensor:
+        """Gradient of the feature vectors."""
+
+    @staticmethod
+    @abstractmethod
+    def gather_grad_values(
+        activations: SparseActivations, vectors: torch.Tensor, grad: torch.Tensor, /
+    ) -> torch.Tensor:
+        """Gradient of the activations' values."""
+
+    @staticmethod
+    @abstractmethod
+    def select_topk(
+        pre: torch.Tensor, scale: torch.Tensor | None, k: int, positive: bool, /
+    ) -> SparseActivations:
+        """Select the largest pre-activations of every sample."""
+
+    @staticmethod
+    @abstractmethod
+    def select_batch_topk(
+        pre: torch.Tensor, scale: torch.Tensor | None, count: int, positive: bool, /
+    ) -> SparseActivations:
+        """Select the largest pre-activations of the batch."""
+
+    @staticmethod
+    @abstractmethod
+    def select_above(pre: torch.Tensor, bounds: torch.Tensor, /) -> SparseActivations:
+        """Select the pre-activations above bounds."""
+
+    @staticmethod
+    @abstractmethod
+    def pursue(
+        inputs: torch.Tensor,
+        vectors: torch.Tensor,
+        residual_threshold: float,
+        iterations: int,
+        stop_on_repeat: bool,
+        /,
+    ) -> SparseActivations:
+        """Matching pursuit."""
+
+    @staticmethod
+    @abstractmethod
+    def pursue_grad(
+        inputs: torch.Tensor,
+        vectors: torch.Tensor,
+        choices: SparseActivations,
+        grad: torch.Tensor,
+        /,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradients of the inputs and the vectors of matching pursuit."""
+
+    @staticmethod
+    @abstractmethod
+    def count_fires(
+        latents: SparseActivations, features: SparseActivations, matched: torch.Tensor, /
+    ) -> Counts:
+        """Count how often latents and their features fire."""
 
 
 def as_gather_mode(name: str, value: Any) -> GatherMode:

@@ -3,19 +3,25 @@
 from synthkern.engine.backend import Backend
 from synthkern.engine.cpu import counts, forest, gather, pursuit, sampler, select
 
-BACKEND = Backend(
-    name="cpu",
-    sample=sampler.sample,
-    apply_forest_dense=forest.apply_forest_dense,
-    apply_forest_sparse=forest.apply_forest_sparse,
-    compress=gather.compress,
-    gather_grad_vectors=gather.gather_grad_vectors,
-    gather_grad_values=gather.gather_grad_values,
-    gather=gather.gather,
-    select_topk=select.select_topk,
-    select_batch_topk=select.select_batch_topk,
-    select_above=select.select_above,
-    pursue=pursuit.pursue,
-    pursue_grad=pursuit.pursue_grad,
-    count_fires=counts.count_fires,
-)
+
+class CpuBackend(Backend):
+    """The C++ core, for CPU tensors."""
+
+    name = "cpu"
+    sample = staticmethod(sampler.sample)
+    apply_forest_dense = staticmethod(forest.apply_forest_dense)
+    apply_forest_sparse = staticmethod(forest.apply_forest_sparse)
+    compress = staticmethod(gather.compress)
+    gather_grad_vectors = staticmethod(gather.gather_grad_vectors)
+    gather_grad_values = staticmethod(gather.gather_grad_values)
+    # The last of its module, whose name it takes here.
+    gather = staticmethod(gather.gather)
+    select_topk = staticmethod(select.select_topk)
+    select_batch_topk = staticmethod(select.select_batch_topk)
+    select_above = staticmethod(select.select_above)
+    pursue = staticmethod(pursuit.pursue)
+    pursue_grad = staticmethod(pursuit.pursue_grad)
+    count_fires = staticmethod(counts.count_fires)
+
+
+BACKEND = CpuBackend()

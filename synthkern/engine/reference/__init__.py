@@ -8,19 +8,25 @@ from synthkern.engine.backend import Backend
 from synthkern.engine.reference import counts, forest, gather, pursuit, sampler, select
 from synthkern.sparse import SparseActivations
 
-BACKEND = Backend(
-    name="reference",
-    sample=sampler.sample,
-    apply_forest_dense=forest.apply_forest_dense,
-    apply_forest_sparse=forest.apply_forest_sparse,
-    compress=SparseActivations.from_dense,
-    gather_grad_vectors=gather.gather_grad_vectors,
-    gather_grad_values=gather.gather_grad_values,
-    gather=gather.gather,
-    select_topk=select.select_topk,
-    select_batch_topk=select.select_batch_topk,
-    select_above=select.select_above,
-    pursue=pursuit.pursue,
-    pursue_grad=pursuit.pursue_grad,
-    count_fires=counts.count_fires,
-)
+
+class ReferenceBackend(Backend):
+    """Plain PyTorch on any device."""
+
+    name = "reference"
+    sample = staticmethod(sampler.sample)
+    apply_forest_dense = staticmethod(forest.apply_forest_dense)
+    apply_forest_sparse = staticmethod(forest.apply_forest_sparse)
+    compress = staticmethod(SparseActivations.from_dense)
+    gather_grad_vectors = staticmethod(gather.gather_grad_vectors)
+    gather_grad_values = staticmethod(gather.gather_grad_values)
+    # The last of its module, whose name it takes here.
+    gather = staticmethod(gather.gather)
+    select_topk = staticmethod(select.select_topk)
+    select_batch_topk = staticmethod(select.select_batch_topk)
+    select_above = staticmethod(select.select_above)
+    pursue = staticmethod(pursuit.pursue)
+    pursue_grad = staticmethod(pursuit.pursue_grad)
+    count_fires = staticmethod(counts.count_fires)
+
+
+BACKEND = ReferenceBackend()

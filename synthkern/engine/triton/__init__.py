@@ -10,21 +10,27 @@ from synthkern.engine.reference import counts
 from synthkern.engine.triton import forest, gather, pursuit, select
 from synthkern.engine.triton.sample import sampler
 
-BACKEND = Backend(
-    name="triton",
-    sample=sampler.sample,
-    sample_hidden_at=sampler.sample_hidden_at,
-    apply_forest_dense=forest.apply_forest_dense,
-    apply_forest_sparse=forest.apply_forest_sparse,
-    compress=select.compress,
-    gather_grad_vectors=gather.gather_grad_vectors,
-    gather_grad_values=gather.gather_grad_values,
-    gather=gather.gather,
-    select_topk=select.select_topk,
-    select_batch_topk=select.select_batch_topk,
-    select_above=select.select_above,
-    pursue=pursuit.pursue,
-    pursue_grad=pursuit.pursue_grad,
+
+class TritonBackend(Backend):
+    """Triton kernels, for CUDA tensors."""
+
+    name = "triton"
+    sample = staticmethod(sampler.sample)
+    sample_hidden_at = staticmethod(sampler.sample_hidden_at)
+    apply_forest_dense = staticmethod(forest.apply_forest_dense)
+    apply_forest_sparse = staticmethod(forest.apply_forest_sparse)
+    compress = staticmethod(select.compress)
+    gather_grad_vectors = staticmethod(gather.gather_grad_vectors)
+    gather_grad_values = staticmethod(gather.gather_grad_values)
+    # The last of its module, whose name it takes here.
+    gather = staticmethod(gather.gather)
+    select_topk = staticmethod(select.select_topk)
+    select_batch_topk = staticmethod(select.select_batch_topk)
+    select_above = staticmethod(select.select_above)
+    pursue = staticmethod(pursuit.pursue)
+    pursue_grad = staticmethod(pursuit.pursue_grad)
     # The reference's runs on any device.
-    count_fires=counts.count_fires,
-)
+    count_fires = staticmethod(counts.count_fires)
+
+
+BACKEND = TritonBackend()
