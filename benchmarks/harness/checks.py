@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +26,18 @@ def hidden_is_the_bare_gather(world: SyntheticModel, batch_size: int) -> str:
     alone = world.sample(batch_size, seed=worlds.SEED)
     assert torch.equal(alone, hidden), "sample and sample_with_features differ"
     return f"hidden of {batch_size} samples is embedding_bag + bias within {error:.1g} relative"
+
+
+def samples_are_the_references(world: SyntheticModel, batch_size: int) -> str:
+    """The reference backend gives the same bits."""
+    hidden, features = world.sample_with_features(batch_size, sparse=True, seed=worlds.SEED)
+    with _backend("reference"):
+        wanted, entries = world.sample_with_features(batch_size, sparse=True, seed=worlds.SEED)
+    assert torch.equal(features.offsets, entries.offsets), "offsets differ from the reference"
+    assert torch.equal(features.indices, entries.indices), "indices differ from the reference"
+    assert torch.equal(features.values, entries.values), "values differ from the reference"
+    assert torch.equal(hidden, wanted), "hidden activations differ from the reference"
+    return f"{batch_size} samples are bit for bit those of the reference backend"
 
 
 def same_number_fires(world: SyntheticModel, peers: Any, batch_size: int) -> str:
@@ -107,3 +122,16 @@ def plainly_orthogonalized(start: torch.Tensor, num_steps: int, lr: float) -> to
         loss.backward()
         optimizer.step()
     return torch.nn.functional.normalize(rows.detach(), dim=1)
+
+
+@contextmanager
+def _backend(name: str) -> Iterator[None]:
+    before = os.environ.get("SYNTHKERN_BACKEND")
+    os.environ["SYNTHKERN_BACKEND"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SYNTHKERN_BACKEND"]
+        else:
+            os.environ["SYNTHKERN_BACKEND"] = before

@@ -25,6 +25,30 @@ def build(preset: str) -> SyntheticModel:
         return SyntheticModel(config)
 
 
+def with_copula(world: SyntheticModel, copula: str) -> SyntheticModel:
+    """The world with independent firing, its own low-rank copula, or the same as a full matrix."""
+    generator = world.activation_generator
+    low_rank = generator.correlation
+    assert low_rank is not None
+    correlations = {
+        "independent": lambda: None,
+        "low-rank": lambda: low_rank,
+        "full": lambda: (
+            low_rank.correlation_factor @ low_rank.correlation_factor.T
+            + torch.diag(low_rank.correlation_diag)
+        ),
+    }
+    changed = ActivationGenerator(
+        generator.num_features,
+        generator.firing_probabilities,
+        generator.std_firing_magnitudes,
+        generator.mean_firing_magnitudes,
+        generator.modify_activations,
+        correlations[copula](),
+    )
+    return SyntheticModel(world.cfg, world.feature_dict, changed, world.hierarchy)
+
+
 def without_hierarchy(world: SyntheticModel) -> ActivationGenerator:
     """The world's generator before its forest: what the forest is applied to."""
     generator = world.activation_generator
