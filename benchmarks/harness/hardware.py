@@ -14,16 +14,19 @@ import torch
 import synthkern
 from harness import peer, resident
 from synthkern import _core
+from synthkern.engine.processor import cpuinfo
+from synthkern.engine.product import chosen_product
 
 
 def describe() -> dict[str, Any]:
     """Hardware, versions and how busy the machine was, as JSON types."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpuinfo().get("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "cores_allowed": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "instruction_set": _core.instruction_set(),
+        "product": chosen_product(),
         "torch_instruction_set": torch.backends.cpu.get_cpu_capability(),
         "memory_available_bytes": resident.available_bytes(),
         "load_average": list(os.getloadavg()),
@@ -36,16 +39,6 @@ def describe() -> dict[str, Any]:
         "stream_version": synthkern.STREAM_VERSION,
         "peer": peer.version(),
     }
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:

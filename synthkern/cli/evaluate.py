@@ -38,6 +38,9 @@ def add_eval_command(commands: Any) -> None:
     evaluate.add_argument("--batch-size", type=as_count, help="samples encoded together")
     evaluate.add_argument("--world", metavar="WORLD", help="another than it was trained on")
     evaluate.add_argument("--device", default="cpu", help="of model and SAE")
+    evaluate.add_argument(
+        "--autocast", action="store_true", help="run the SAE under autocast to bfloat16"
+    )
     evaluate.set_defaults(run=_eval)
 
 
@@ -54,6 +57,7 @@ def _eval(options: argparse.Namespace) -> int:
         options.batch_size,
         seed=options.seed,
         start=EVALUATION_START,
+        autocast=options.autocast,
     )
     write_evaluation(directory, result)
     print(table(result))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from synthkern._checks import as_int
+from synthkern._checks import as_bool, as_int
+from synthkern.engine.processor import warn_of_slow_bfloat16
 from synthkern.evaluation.calculator import Array, Groups
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.entries import entries_of
@@ -63,6 +65,7 @@ def eval_sae_on_synthetic_data(
     *,
     seed: int | None = None,
     start: int = 0,
+    autocast: bool = False,
 ) -> SyntheticDataEvalResult:
     """Measure an SAE against the features that make its inputs.
 
@@ -92,6 +95,9 @@ def eval_sae_on_synthetic_data(
             size, one for each batch, so that the samples are those of a loop over
             ``activations_generator.sample(batch_size)`` after the same torch.manual_seed.
         start: index of the first sample, in [0, 2**64).
+        autocast: whether the SAE runs under torch.autocast to bfloat16, as
+            ``TrainingConfig.autocast`` says; a processor without bfloat16 arithmetic, on which that
+            is slower, warns.
 
     Raises:
         ValueError: for a value out of range or a wrong shape, or weights that are not finite.
@@ -128,6 +134,8 @@ def eval_sae_on_synthetic_data(
             count = max(1, samples)
     else:
         count = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
+    if as_bool("autocast", autocast):
+        warn_of_slow_bfloat16(decoder.device, stacklevel=3)
     matching = match(decoder, feature_dict.feature_vectors)
 
     count_of_groups = min(_GROUPS, samples, (2**31 - 1) // max(1, *decoder.shape, size[0]))
@@ -143,6 +151,7 @@ def eval_sae_on_synthetic_data(
         disable=samples <= count,  # a single batch shows no progress, and a bar takes 0.1 ms
     )
     waiting: list[_Batch] = []
+    device = decoder.device.type
     with progress, evaluating(sae):
         for done in range(0, samples, count):
             number = min(count, samples - done)
@@ -152,7 +161,9 @@ def eval_sae_on_synthetic_data(
             )
             assert drawn is not None
             features = entries_of("activations", drawn)
-            latents, output = _through(sae, decoder, hidden, activation_scaler)
+            # One around this call stays.
+            with torch.autocast(device, torch.bfloat16) if autocast else nullcontext():
+                latents, output = _through(sae, decoder, hidden, activation_scaler)
             waiting.append((features, latents, hidden, output))
             if done + number == samples or _size(waiting) >= _TOGETHER:
                 before = done + number - sum(len(batch[0]) for batch in waiting)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from synthkern._checks import check_finite, check_tensor
+from synthkern.engine import product
 
 #: Rows of the cosines that are made at a time.
 _ROWS = 512
@@ -118,7 +119,7 @@ def cosine_blocks(
     with torch.autocast(a.device.type, enabled=False):
         for first in range(0, len(a), rows):
             part = slice(first, min(first + rows, len(a)))
-            yield part, normalize(a[part].detach().to(dtype), dim=1) @ unit.T
+            yield part, product.matmul(normalize(a[part].detach().to(dtype), dim=1), unit.T)
 
 
 def check_vectors(*vectors: tuple[str, Any]) -> None:

@@ -18,6 +18,7 @@ from synthkern._checks import (
     check_tensor,
     plain_number,
 )
+from synthkern.engine import product
 from synthkern.engine.autograd import gather_entries
 from synthkern.model.orthogonalize import check_settings, orthogonalize_embeddings
 from synthkern.model.ownership import own, runs_own
@@ -251,7 +252,7 @@ class _DenseGather(torch.autograd.Function):
         grad_activations = None
         if needs_activations:
             # A zero has a gradient too, so that this product is dense.
-            grad_activations = (grad @ vectors.T).to(activations.dtype)
+            grad_activations = product.matmul(grad, vectors.T).to(activations.dtype)
         grad_vectors = None
         if needs_vectors and torch.is_grad_enabled():
             # To be differentiated again, which the engine's kernel is not.

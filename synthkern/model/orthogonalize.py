@@ -6,6 +6,7 @@ import torch
 from tqdm.auto import tqdm
 
 from synthkern._checks import as_bool, as_float, as_int, check_finite, check_tensor
+from synthkern.engine import product
 
 
 def orthogonalize_embeddings(
@@ -80,19 +81,19 @@ def _loss_and_gradient(
     own = 4 * n * off_unit
     if n <= d:
         # The pairs are the smaller matrix, and exact where the vectors are almost orthogonal.
-        pairs = (vectors @ vectors.T).sub_(target)
+        pairs = product.matmul(vectors, vectors.T).sub_(target)
         pairs.fill_diagonal_(0.0)
         loss = loss + pairs.square().sum()
-        gradient.copy_(torch.addmm(own[:, None] * vectors, pairs, vectors, alpha=4))
+        gradient.copy_(product.addmm(own[:, None] * vectors, pairs, vectors, alpha=4))
         return loss
-    gram, total = vectors.T @ vectors, vectors.sum(dim=0)
+    gram, total = product.matmul(vectors.T, vectors), vectors.sum(dim=0)
     loss = loss + gram.square().sum() - square.square().sum()
     loss = loss - 2 * target * (total.square().sum() - square.sum()) + target**2 * n * (n - 1)
     own += 4 * (target - square)
     for rows, weights, out in zip(
         vectors.split(chunk_size), own.split(chunk_size), gradient.split(chunk_size), strict=True
     ):
-        torch.addmm(weights[:, None] * rows - 4 * target * total, rows, gram, alpha=4, out=out)
+        product.addmm(weights[:, None] * rows - 4 * target * total, rows, gram, alpha=4, out=out)
     return loss
 
 

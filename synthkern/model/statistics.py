@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from synthkern._checks import as_float, as_int, check_finite, check_tensor
+from synthkern.engine import product
 from synthkern.model.draw_hidden import feature_vectors_of
 from synthkern.world.correlation import LowRankCorrelationMatrix
 
@@ -165,7 +166,7 @@ def compute_superposition_stats(
     total = 0.0
     shares = torch.tensor(wanted, dtype=torch.float64, device="cpu") / 100
     for first in range(0, n, rows):
-        cosines = (unit[first : first + rows] @ unit.T).abs()
+        cosines = product.matmul(unit[first : first + rows], unit.T).abs()
         # A vector is not compared with itself: its own column goes last and is cut off.
         own = torch.arange(first, first + cosines.shape[0], device=unit.device)[:, None]
         cosines.scatter_(1, own, float("inf"))
@@ -213,7 +214,7 @@ def cosine_similarities(mat1: torch.Tensor, mat2: torch.Tensor | None = None) ->
             f"{list(other.shape)}"
         )
     normalize = torch.nn.functional.normalize
-    return normalize(mat1, dim=1) @ normalize(other, dim=1).T
+    return product.matmul(normalize(mat1, dim=1), normalize(other, dim=1).T)
 
 
 def _interpolate(ordered: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from synthkern import engine
+from synthkern.engine import product
 from synthkern.engine.autograd import gather_entries
 from synthkern.sae.base import TrainingSAE, check_width
 from synthkern.sae.encoder import encoder, encoder_entries
@@ -70,7 +71,7 @@ class DenseActive:
 
     def decode(self, values: torch.Tensor, W_dec: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """``values @ W_dec + b``."""
-        return torch.addmm(b, values, W_dec)
+        return product.addmm(b, values, W_dec)
 
     def latents(self, values: torch.Tensor) -> torch.Tensor:
         """The values."""

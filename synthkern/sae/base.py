@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from synthkern._checks import as_dtype, as_float, check_converted, check_tensor
+from synthkern.engine import product
 from synthkern.sae.config import (
     TrainCoefficientConfig,
     TrainingSAEConfig,
@@ -187,7 +188,7 @@ class TrainingSAE(nn.Module, ABC):
         Raises:
             ValueError: where as many inputs were not encoded before, but should have been.
         """
-        return self.scaled_back(feature_acts @ self.W_dec + self.b_dec)
+        return self.scaled_back(product.matmul(feature_acts, self.W_dec) + self.b_dec)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstructions of inputs [..., D]."""
@@ -378,7 +379,7 @@ class TrainingSAE(nn.Module, ABC):
 
     def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
         """``(x - b_dec) @ W_enc + b_enc``, [..., M] of [..., D]."""
-        return nn.functional.linear(self.centred(x), self.W_enc.T, self.b_enc)
+        return product.linear(self.centred(x), self.W_enc.T, self.b_enc)
 
     def process_sae_in(self, sae_in: torch.Tensor) -> torch.Tensor:
         """What the encoder sees of inputs [..., D], in the parameters' dtype: centred."""

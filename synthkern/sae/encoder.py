@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from synthkern import engine
+from synthkern.engine import product
 from synthkern.sparse import SparseActivations
 
 
@@ -57,7 +58,7 @@ class _Encoder(torch.autograd.Function):
         b_dec: torch.Tensor | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, W_enc, b_dec)
-        return torch.nn.functional.linear(x if b_dec is None else x - b_dec, W_enc.T, b_enc)
+        return product.linear(x if b_dec is None else x - b_dec, W_enc.T, b_enc)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -69,12 +70,13 @@ class _Encoder(torch.autograd.Function):
         grad_W_enc = by_latent = None
         if needs_weights:
             centred = x if b_dec is None else x - b_dec
-            grad_W_enc = (grad.T @ centred.to(grad.dtype)).T.to(W_enc.dtype)
+            by_row = product.matmul(grad.T, centred.to(grad.dtype))
+            grad_W_enc = by_row.to(W_enc.dtype).T
         if needs_b_enc or needs_b_dec:
             by_latent = grad.sum(dim=0)
         grad_b_dec = -(by_latent @ rows) if needs_b_dec and by_latent is not None else None
         return (
-            (grad @ rows).to(x.dtype) if needs_x else None,
+            product.matmul(grad, rows).to(x.dtype) if needs_x else None,
             grad_W_enc,
             by_latent.to(W_enc.dtype) if needs_b_enc and by_latent is not None else None,
             None if grad_b_dec is None else grad_b_dec.to(W_enc.dtype),

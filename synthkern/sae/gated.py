@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from synthkern._checks import as_float, as_int
+from synthkern.engine import product
 from synthkern.sae.active import active
 from synthkern.sae.base import reconstruction_loss, total
 from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig, coefficient
@@ -96,7 +97,7 @@ class GatedTrainingSAE(ThresholdTrainingSAE):
 
     def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
         """``(x - b_dec) @ W_enc``, what both paths share: [..., M] of [..., D]."""
-        return nn.functional.linear(self.centred(x), self.W_enc.T)
+        return product.linear(self.centred(x), self.W_enc.T)
 
     @property
     def thresholds(self) -> torch.Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from synthkern._checks import as_bool, as_float, as_int
+from synthkern.engine import product
 from synthkern.engine.autograd import gather_entries
 from synthkern.sae.base import SparseTrainingSAE, reconstruction_loss
 from synthkern.sae.config import TrainingSAEConfig
@@ -121,7 +122,7 @@ class MatchingPursuitTrainingSAE(SparseTrainingSAE):
 
     def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
         """Reconstructions [..., D] of activations [..., M]."""
-        return self.scaled_back(feature_acts @ self.W_dec + self._output_bias)
+        return self.scaled_back(product.matmul(feature_acts, self.W_dec) + self._output_bias)
 
     def decode_sparse(self, entries: SparseActivations) -> torch.Tensor:
         """Reconstructions [B, D] of activations in CSR form."""

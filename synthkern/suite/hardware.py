@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from synthkern import _core
+from synthkern.engine.processor import cpuinfo
+from synthkern.engine.product import chosen_product
 
 
 def hardware(device: str) -> dict[str, Any]:
     """Names and numbers of the machine that decide how fast a run is, as JSON types."""
     found: dict[str, Any] = {
-        "cpu": _cpu(),
+        "cpu": cpuinfo().get("model name") or platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "instruction_set": _core.instruction_set(),
+        "product": chosen_product(),
         "device": device,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -25,12 +27,3 @@ def hardware(device: str) -> dict[str, Any]:
     if torch.device(device).type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -49,7 +49,11 @@ class TrainingConfig:
         adam_beta1: decay of the first moment.
         adam_beta2: decay of the second moment.
         max_grad_norm: what the norm of all gradients is clipped to; None for no clipping.
-        autocast: whether the SAE's forward pass runs under torch.autocast to bfloat16.
+        autocast: whether the SAE's forward pass runs under torch.autocast to bfloat16, as the
+            published protocol trains: dense products are of bfloat16 numbers, added up in float32
+            and rounded to bfloat16 once. Parameters, Adam and what is sparse stay in the SAE's
+            dtype. Faster on a GPU, and on a processor with bfloat16 arithmetic (AVX512-BF16, AMX,
+            newer ARM); a training on another one warns.
         cuda_graph: whether whole steps are replayed as a CUDA graph, on a GPU, where the SAE is one
             of this package's TopK, BatchTopK or Matryoshka BatchTopK. What is not a tensor, its
             config above all, is then looked at in the first steps alone.

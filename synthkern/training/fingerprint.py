@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from synthkern._checks import is_number
+from synthkern._warnings import warn
+from synthkern.engine.product import chosen_product
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.training.batch_source import BatchSource
@@ -19,6 +21,9 @@ from synthkern.training.config import TrainingConfig
 #: Where a fingerprint has the numbers of the world itself: its config may lack a seed, or be that
 #: of a world that was changed.
 _NUMBERS = "world's numbers"
+
+#: Where it has the matrix product of a training on the CPU: another one gives other last bits.
+_PRODUCT = "product"
 
 #: How many of each tensor are looked at, and how close they are, as a share of their root mean
 #: square: another device or number of threads orthogonalizes to other bits.
@@ -34,6 +39,8 @@ def training_fingerprint(sae: Any, cfg: TrainingConfig, source: BatchSource) -> 
     if callable(getattr(sae.cfg, "to_dict", None)):
         fingerprint["sae config"] = {**sae.cfg.to_dict(), "metadata": None}
     fingerprint["frozen"] = [n for n, p in sae.named_parameters() if not p.requires_grad]
+    if next(sae.parameters()).device.type == "cpu":
+        fingerprint[_PRODUCT] = chosen_product()
     fingerprint |= source.fingerprint()
     if source.stream is not None and source.model is not None:
         fingerprint[_NUMBERS] = {n: _some(tensor) for n, tensor in _tensors(source.model).items()}
@@ -42,9 +49,13 @@ def training_fingerprint(sae: Any, cfg: TrainingConfig, source: BatchSource) -> 
 
 
 def check_same_training(directory: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise a ValueError that names the first setting in which two fingerprints differ."""
+    """Raise a ValueError that names the first setting in which two fingerprints differ.
+
+    Warns where the matrix products do.
+    """
     worlds = [data.get(_NUMBERS, {}) for data in (saved, now)]
-    for place, before, after in _differences("", *({**d, _NUMBERS: None} for d in (saved, now))):
+    apart = dict.fromkeys((_NUMBERS, _PRODUCT))
+    for place, before, after in _differences("", *({**data, **apart} for data in (saved, now))):
         raise ValueError(
             f"checkpoint_dir {directory} holds a run with {place} = {before!r}, got {after!r}: "
             "give another directory, or the settings of that run"
@@ -55,6 +66,14 @@ def check_same_training(directory: Path, saved: Mapping[str, Any], now: Mapping[
                 f"checkpoint_dir {directory} holds a run on another world of the same config, with "
                 f"other {name}: give another directory, or that world, saved or with a seed"
             )
+    products = saved.get(_PRODUCT), now.get(_PRODUCT)
+    if None not in products and products[0] != products[1]:
+        warn(
+            "checkpoint_dir {} holds a run with the matrix product {!r}, which goes on with {!r}: "
+            "its last bits will be others; SYNTHKERN_PRODUCT={} continues it as it began".format(
+                directory, *products, products[0]
+            )
+        )
 
 
 def _differences(place: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from synthkern._checks import as_float, as_int
+from synthkern.engine.processor import warn_of_slow_bfloat16
 from synthkern.sae.base import TrainingSAE
 from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.sparsity_controller import SparsityController
@@ -90,6 +91,8 @@ class SAETrainer(TrainerNames):
         # On a copy: the user's config is not ours to write to.
         self.cfg = cfg = copy.copy(cfg)
         cfg.device = str(self.device)
+        if cfg.autocast:
+            warn_of_slow_bfloat16(self.device, stacklevel=2)
         # PyTorch's fused step takes a quarter of the time of its loop over parameters on a CPU.
         fused = self.device.type in ("cpu", "cuda")
         betas = (cfg.adam_beta1, cfg.adam_beta2)

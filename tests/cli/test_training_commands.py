@@ -10,6 +10,7 @@ import pytest
 from small_training import small_world
 
 from synthkern.cli import main
+from synthkern.engine import processor
 from synthkern.evaluation.files import read_evaluation
 from synthkern.sae import GatedTrainingSAE, JumpReLUTrainingSAE, TrainingSAE
 from synthkern.training.runner_config import flat
@@ -48,6 +49,20 @@ def test_train_eval_plot(world: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     names = ["training_curves.html", "precision_recall.html", "similarity.html"]
     assert capsys.readouterr().out.split() == [str(out / name) for name in names]
     assert all((out / name).stat().st_size > 1000 for name in names)
+
+
+def test_evaluation_under_autocast(
+    world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "lacks_bfloat16", lambda: False)
+    assert train(world, tmp_path, *BATCHTOPK) == 0
+    results = []
+    for option in ([], ["--autocast"]):
+        assert main(["eval", str(tmp_path), "--samples", "500", *option]) == 0
+        results.append(read_evaluation(tmp_path))
+    exact, cast = results
+    assert cast.mcc == exact.mcc
+    assert 0 < abs(cast.explained_variance - exact.explained_variance) < 0.02
 
 
 def test_the_same_command_again_gives_the_same_sae(world: str, tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def trainer_of(sae: Any, silent: dict[int, int], **changes: Any) -> SAETrainer:
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="the kernels are compiled here: see test_gpu_training")
+@pytest.mark.filterwarnings("ignore:autocast. this processor has no bfloat16")
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("room", [0, 4])
 @cases

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from synthkern import _core
-from synthkern.engine import reference
+from synthkern.engine import product, reference
 from synthkern.engine.cpu.arrays import entries, view
 from synthkern.sparse import SparseActivations
 
@@ -32,7 +32,7 @@ def pursue(
         view(inputs),
         view(vectors),
         view(gram),
-        view(inputs @ vectors.T),
+        view(product.matmul(inputs, vectors.T)),
         residual_threshold,
         iterations,
         stop_on_repeat,
@@ -64,6 +64,6 @@ def _gram(vectors: torch.Tensor) -> torch.Tensor:
     step = -(-size // _BLOCKS)
     for begin in range(0, size, step):
         end = min(size, begin + step)
-        torch.mm(vectors[begin:end], vectors[:end].T, out=gram[begin:end, :end])
+        product.matmul(vectors[begin:end], vectors[:end].T, out=gram[begin:end, :end])
         gram[:begin, begin:end] = gram[begin:end, :begin].T
     return gram
