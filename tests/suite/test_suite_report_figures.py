@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from made_up_runs import WORLD, fill, outcome
+from synthkern.suite.report.payload import page_payload
 
 from synthkern.suite.database import LATENT_COLUMNS, Run, RunDatabase
 from synthkern.suite.report import check_images, read_report_data, write_images
 from synthkern.suite.report.contents import in_words
 from synthkern.suite.report.figures import KINDS, figures
 from synthkern.suite.report.images import drawn
-from synthkern.suite.report.payload import page_payload
 from synthkern.suite.summary import TABLE_METRICS, summarize_directory
 from synthkern.training import TrainingHistory
 
