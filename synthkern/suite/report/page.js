@@ -31,7 +31,7 @@ function table(id, columns, data, layout) {
     pageLength: 50,
     lengthMenu: [50, 200, 1000],
     layout: { topStart: null, topEnd: null, bottomStart: "paging", bottomEnd: null, ...layout },
-    language: { info: "_START_ to _END_ of _TOTAL_", infoFiltered: "(_MAX_ in all)" },
+    language: { info: "_START_ to _END_ of _TOTAL_", infoFiltered: "(_MAX_ in all)", emptyTable: "There are no runs." },
   });
 }
 
@@ -69,7 +69,7 @@ function showRuns({ columns, rows }) {
 function showDetails(run) {
   for (const place of find("details").querySelectorAll("[data-of]")) {
     const value = run[place.dataset.of];
-    place.textContent = typeof value === "object" ? JSON.stringify(value, null, 2) : value;
+    place.textContent = value instanceof Object ? JSON.stringify(value, null, 2) : value;
     place.parentElement.hidden = value === null;
   }
   find("details").showModal();
@@ -153,6 +153,7 @@ async function start() {
   find("l0").addEventListener("change", showFigures);
   for (const query of [DARK, NARROW]) query.addEventListener("change", showFigures);
   if (find("world").value) await showWorld();
+  document.body.classList.add("ready");
 }
 
 start();
