@@ -47,7 +47,7 @@ def test_the_page_is_in_the_directory(capsys: pytest.CaptureFixture[str]) -> Non
     assert files("a") == ["report.html", "suite.sqlite"]
     text = Path("a/report.html").read_text(encoding="utf-8")
     assert '<h1 id="title">Benchmark report: a</h1>' in text
-    assert Page(text).data["runs"]["count"] == 18
+    assert len(Page(text).runs) == 18
 
 
 def test_the_page_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ class Browser:
 
     def until_drawn(self) -> None:
         """Wait for the figures."""
-        self.until(lambda: self.run("return !document.querySelector('.plot:not(.js-plotly-plot)')"))
+        self.until(lambda: self.run("return document.body.classList.contains('ready')"))
 
     def until(self, condition: Callable[[], Any]) -> None:
         """Wait for something."""
@@ -104,6 +104,8 @@ def browsing(profile: Path) -> Iterator[Browser]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
+        # A new tab asks for parts of the browser's own page.
+        driver.get("about:blank")
         yield Browser(driver)
     finally:
         driver.quit()

@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from browser import CHROMIUM, DRIVER, Browser, browsing
@@ -16,7 +15,6 @@ from selenium.webdriver.common.keys import Keys
 
 from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.report import read_report_data, write_images, write_page
-from synthkern.suite.report.figure import style, trace
 from synthkern.suite.report.figures import figures
 from synthkern.suite.summary import summarize_directory
 
@@ -88,27 +86,35 @@ def choose(page: Browser, label: str, shown: str) -> None:
     """Choose from the list of options that has a label."""
     page.run(
         "const label = [...document.querySelectorAll('label')]"
-        ".find((each) => each.firstChild.textContent === arguments[0]);"
+        ".find((each) => each.firstChild.textContent.trim() === arguments[0]);"
         "const select = label.querySelector('select');"
-        "const option = [...select.options].find((each) => each.text === arguments[1]);"
-        "select.value = option.value; select.dispatchEvent(new Event('change'))",
+        "select.selectedIndex = [...select.options].findIndex(({ text }) => text === arguments[1]);"
+        "select.dispatchEvent(new Event('change'))",
         label,
         shown,
     )
-    page.until_drawn()
 
 
 def search(page: Browser, text: str) -> str:
     """Type into the search of runs; gives how many there are then."""
-    field = page.driver.find_element("css selector", "#runs input")
+    field = page.driver.find_element("css selector", ".dt-search input")
     field.send_keys(Keys.CONTROL, "a", Keys.BACKSPACE)
     field.send_keys(text)
-    (count,) = page.texts("#runs .shown")
-    return count
+    return count(page)
 
 
-def sort(page: Browser, heading: str) -> None:
-    page.click("#runs thead button", page.texts("#runs thead th").index(heading))
+def count(page: Browser) -> str:
+    (shown,) = page.texts(".dt-info")
+    return shown
+
+
+def sort(page: Browser, heading: str, table: str = "runs") -> None:
+    """Sort as who has no mouse does."""
+    number = page.texts(f"#{table} thead th").index(heading)
+    heading_at = page.driver.find_elements("css selector", f"#{table} thead th")[number]
+    before = heading_at.get_attribute("aria-sort")
+    heading_at.find_element("css selector", "[role=button]").send_keys(Keys.ENTER)
+    page.until(lambda: heading_at.get_attribute("aria-sort") != before)
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -116,68 +122,67 @@ def sort(page: Browser, heading: str) -> None:
 def test_everything_is_shown_in_any_window(page: Browser, width: int, dark: bool) -> None:
     page.window(width, dark=dark)
     page.run("location.reload()")
-    page.until(lambda: page.run("return document.querySelectorAll('.js-plotly-plot').length") == 13)
+    page.until_drawn()
     # Nothing but the tables in their boxes is wider than the window.
     assert page.run("return innerWidth") == width
     assert sideways(page) == 0
     ground, text = (
         sum(map(int, color[color.index("(") + 1 : -1].split(",")[:3]))
         for color in page.run(
-            "const style = getComputedStyle(document.body);"
-            "return [style.backgroundColor, style.color]"
+            "return [getComputedStyle(document.body).backgroundColor,"
+            " getComputedStyle(document.querySelector('#metrics .xtick text')).fill]"
         )
     )
-    assert (ground < 150 and text > 600) if dark else (ground > 700 and text < 150)
+    assert (ground < 150 and text > 600) if dark else (ground > 700 and text < 300)
     kinds = page.run(
         "return [...document.querySelectorAll('#figures section')].map((section) => [section.id,"
-        " [...section.querySelectorAll('.plot')].map((plot) => ["
+        " [...section.querySelectorAll('.plot .cartesianlayer > .subplot')].map((plot) => ["
         "  plot.querySelectorAll('.scatterlayer .trace').length,"
         "  plot.querySelectorAll('.scatterlayer .trace .point').length,"
         "  plot.querySelectorAll('.heatmaplayer image').length,"
-        "  getComputedStyle(plot.querySelector('.xtick text')).fill"
-        "    === getComputedStyle(document.querySelector('.caption')).color,"
         "  plot.getBoundingClientRect().right <= innerWidth])])"
     )
-    # Traces, points, heatmaps, ticks in the page's colour, within the window.
+    # Traces, points, heatmaps, within the window.
     assert dict(kinds) == {
         # 3 SAEs at 2 L0s; the MCC of two is published at one.
-        "metrics": [[3, 6, 0, True, True]] + [[5, 8, 0, True, True]] + [[3, 6, 0, True, True]] * 3,
+        "metrics": [[3, 6, 0, True]] + [[5, 8, 0, True]] + [[3, 6, 0, True]] * 3,
         # Each SAE a mean and two ends of a band.
-        "curves": [[9, 0, 0, True, True]] * 4,
-        "precision-recall": [[1, 1, 1, True, True]] * 3,
-        "throughput": [[1, 3, 0, True, True]],
+        "curves": [[9, 0, 0, True]] * 4,
+        "precision-recall": [[1, 1, 1, True]] * 3,
+        "throughput": [[1, 3, 0, True]],
     }
+    # One panel below another where there is no room beside it.
+    tops = page.run(
+        "return [...document.querySelectorAll('#curves .annotation')]"
+        ".map((title) => title.getBoundingClientRect().top)"
+    )
+    assert len(set(tops)) == (2 if width == 1400 else 4)
+    # Figures end above what comes next.
+    assert page.run(
+        "return [...document.querySelectorAll('.plot')].every((plot) =>"
+        " plot.querySelector('.main-svg').getBoundingClientRect().bottom"
+        "   <= plot.getBoundingClientRect().bottom)"
+    )
 
 
-def test_figures_are_put_together_as_in_python(page: Browser, database: RunDatabase) -> None:
-    contents = read_report_data(database.path.parent)
-    ids = page.run("return [...document.querySelectorAll('#figures section')].map(({id}) => id)")
-    of_place = {
-        each.kind.name: each
-        for each in figures(contents)
-        if each.world == "synth-sae-bench-1k" and each.l0 in (6.0, None)
-    }
-    assert ids == list(of_place)
-    for name, figure in of_place.items():
-        names = contents.saes if figure.kind.legend == "saes" else contents.hardware
-        styles = [style(number, each) for number, each in enumerate(names)]
+def test_figures_are_those_of_python(page: Browser, database: RunDatabase) -> None:
+    of_place = [
+        figure
+        for figure in figures(read_report_data(database.path.parent))
+        if figure.world == "synth-sae-bench-1k" and figure.l0 in (6.0, None)
+    ]
+    assert page.texts("#figures h2") == [figure.title for figure in of_place]
+    for figure in of_place:
         shown = page.run(
-            "return [...document.querySelectorAll(`#${arguments[0]} .plot`)]"
-            ".map((plot) => plot.data)",
-            name,
+            "return document.querySelector(`#${arguments[0]} .plot`).data"
+            ".map(({ visible, ...own }) => own)",
+            figure.kind.name,
         )
-        expected: list[Any] = [
-            [
-                {**trace(figure.kind, series, styles), "visible": True, "showlegend": False}
-                for series in panel.series
-            ]
-            for panel in figure.panels
-        ]
-        assert shown == json.loads(json.dumps(expected))
+        assert shown == json.loads(json.dumps(figure.plot()["data"]))
 
 
 def test_tables_are_the_summaries(page: Browser, database: RunDatabase) -> None:
-    (group, *_) = summarize_directory(database)
+    group, other, *_ = summarize_directory(database)
     rows = page.run(
         "return [...document.querySelector('#results tbody').rows].map((row) =>"
         " [...row.cells].map((cell) => cell.innerText))"
@@ -188,27 +193,29 @@ def test_tables_are_the_summaries(page: Browser, database: RunDatabase) -> None:
     ):
         figure = group.saes[sae]["mcc"]
         assert figure.difference is not None
-        assert row[2].split("\n") == [
+        assert row[3].split("\n") == [
             f"{figure.mean:.4f} ± {figure.std:.4f}",
-            f"{sign}{abs(figure.difference):.1f}\u03c3{mean:.4f} ± 0.0003",
+            f"{sign}{abs(figure.difference):.1f}\u03c3 {mean:.4f} ± 0.0003",
         ]
     far = [abs(group.saes[sae]["mcc"].difference or 0) > 3 for sae in ("BatchTopK", "Standard L1")]
     assert far == [False, True]
     assert page.texts("#results .difference.far") == [
-        rows[1][2].split("\n")[1].split("\u03c3")[0] + "\u03c3"
+        rows[1][3].split("\n")[1].split("\u03c3")[0] + "\u03c3"
     ]
-    for row, (sae, figures_) in zip(rows, group.saes.items(), strict=True):
-        dead = figures_["dead_latents"]
-        assert row[0] == sae
-        assert row[6] == f"{dead.mean:.1f} ± {dead.std:.1f}"
-    assert [row[7] for row in rows] == ["4\n1 failed", "5", "4\n1 running"]
-    assert (
-        page.texts("#results summary")[0] == "synth-sae-bench-1k, L0 = 6published: a made-up paper"
+    assert [row[:2] for row in rows] == [
+        [sae, l0] for l0 in ("6", "10") for sae in ("BatchTopK", "Standard L1", "JumpReLU")
+    ]
+    assert [row[8] for row in rows[:3]] == ["4\n1 failed", "5", "4\n1 running"]
+    sort(page, "F1", "results")
+    by_f1 = sorted(
+        (
+            (figures_["classification/f1_score"].mean, sae)
+            for each in (group, other)
+            for sae, figures_ in each.saes.items()
+        ),
+        reverse=True,
     )
-    page.click("#results thead button", page.texts("#results thead th").index("F1"))
-    shown = page.texts("#results details:first-of-type td.name")
-    by_f1 = sorted(group.saes, key=lambda sae: -group.saes[sae]["classification/f1_score"].mean)
-    assert shown == by_f1
+    assert page.texts("#results td .name") == [sae for _, sae in by_f1]
 
 
 def test_runs_are_sorted(page: Browser, database: RunDatabase) -> None:
@@ -222,33 +229,32 @@ def test_runs_are_sorted(page: Browser, database: RunDatabase) -> None:
     sort(page, "MCC")
     assert column(page, "MCC") == [f"{value:.4f}" for value in reversed(greatest[7:])]
     # What has none is last in either order.
-    page.click("#runs .pages button", 2)
-    assert page.texts("#runs .where") == ["Page 2 of 2"]
+    page.click("#runs_wrapper button.next")
+    assert count(page) == "51 to 60 of 60"
     assert sorted(column(page, "state")[-3:]) == ["failed", "pending", "running"]
     sort(page, "SAE")
     assert column(page, "SAE") == sorted(run.sae for run in runs)[:50]
-    assert page.texts("#runs .where") == ["Page 1 of 2"]
+    assert count(page) == "1 to 50 of 60"
 
 
 def test_runs_are_filtered(page: Browser) -> None:
-    assert page.texts("#runs .shown") == ["60 of 60 runs"]
-    assert search(page, "batch seed=4") == "4 of 60 runs"
+    assert count(page) == "1 to 50 of 60"
+    assert search(page, "batch other").startswith("1 to 10 of 10")
     assert set(column(page, "SAE")) == {"BatchTopK"}
-    assert search(page, "OTHER L0=10 jump") == "5 of 60 runs"
-    assert search(page, "nothing") == "0 of 60 runs"
-    assert column(page, "SAE") == []
-    assert search(page, "") == "60 of 60 runs"
-    choose(page, "State", "failed")
-    assert page.texts("#runs .shown") == ["1 of 60 runs"]
-    (row,) = page.texts("#runs tbody tr")
-    assert row.split("\t") == [
-        "failed",
-        "synth-sae-bench-1k",
-        "BatchTopK",
-        "6",
-        "3",
-        "RuntimeError: <b>no</b> & out",
-    ]
+    # A key is found that no column shows, and a word of an error.
+    assert search(page, "made-up-other-jumprelu-10.0-3").startswith("1 to 1 of 1")
+    assert search(page, "runtimeerror").startswith("1 to 1 of 1")
+    assert column(page, "error") == ["RuntimeError: <b>no</b> & out"]
+    assert "of 0" in search(page, "nothing at all")
+    assert search(page, "") == "1 to 50 of 60"
+    choose(page, "SAE", "JumpReLU")
+    choose(page, "L0 asked for", "10")
+    choose(page, "seed", "3")
+    assert count(page) == "1 to 2 of 2 (60 in all)"
+    assert column(page, "world") == ["synth-sae-bench-1k", "other"]
+    choose(page, "world", "other")
+    choose(page, "state", "failed")
+    assert "of 0" in count(page)
 
 
 def open_run(page: Browser, run: Run) -> None:
@@ -263,21 +269,24 @@ def test_a_run_shows_its_traceback_and_its_configuration(
     run = database.runs()[3]
     open_run(page, run)
     assert page.texts("#details-title") == ["BatchTopK, L0 = 6, seed 3"]
-    assert page.texts("#details .error") == [TRACEBACK]
-    (config,), (hardware,) = page.texts("#details .config"), page.texts("#details .hardware")
+    error, config, hardware = page.texts("#details pre")
+    assert error == TRACEBACK
     assert json.loads(config) == run.config
     assert json.loads(hardware) == {"gpu": "H200"}
     page.click("#details button")
     assert not page.run("return document.getElementById('details').open")
     done = database.runs()[0]
     open_run(page, done)
-    assert page.texts("#details .error") == []
-    assert json.loads(page.texts("#details .config")[0]) == done.config
+    error, config, _ = page.texts("#details pre")
+    assert error == ""
+    assert json.loads(config) == done.config
 
 
 def test_choices_change_tables_and_figures(page: Browser) -> None:
+    before = page.texts("#results tbody")
     choose(page, "World", "other")
-    assert page.texts("#results summary") == ["other, L0 = 6", "other, L0 = 10"]
+    page.until(lambda: page.texts("#results tbody") != before)
+    assert len(page.texts("#results tbody tr")) == 6
     choose(page, "L0 of curves and latents", "10")
     titles = page.texts("#figures h2")
     assert titles == [
@@ -286,53 +295,36 @@ def test_choices_change_tables_and_figures(page: Browser) -> None:
         "Latents as detectors of their features at L0 = 10",
         "Throughput",
     ]
-    values = page.run("return document.querySelectorAll('#curves .plot')[1].data[0].y")
-    assert set(values) == {10}
+    values = "return document.querySelector('#curves .plot').data.find((e) => e.xaxis === 'x2').y"
+    assert set(page.run(values)) == {10}
     # Another world keeps the L0 that it has too.
     choose(page, "World", "synth-sae-bench-1k")
+    page.until(lambda: page.texts("#results tbody") == before)
     assert page.texts("#figures h2") == titles
 
 
 def test_a_name_in_the_legend_hides_what_is_of_it(page: Browser) -> None:
     hidden = (
-        "return [...document.querySelectorAll('#metrics .plot')].map((plot) =>"
-        " plot.data.filter((each) => !each.visible).map(({ name }) => name))"
+        "return document.querySelector('#metrics .plot').data"
+        ".filter((each) => !each.visible).map(({ name }) => name)"
     )
+    drawn = "return document.querySelectorAll('#metrics .scatterlayer .trace').length"
     assert page.texts("#metrics .legend button") == ["BatchTopK", "Standard L1", "JumpReLU"]
+    assert page.run(drawn) == 17
     page.click("#metrics .legend button")
-    names = page.run(hidden)
-    assert {name for of_plot in names for name in of_plot} == {"BatchTopK"}
-    # Its means in all, and what is published of it.
-    assert sorted(map(len, names)) == [1, 1, 1, 1, 2]
+    # Its means in all panels, and what is published of it.
+    assert page.run(hidden) == ["BatchTopK"] * 6
+    assert page.run(drawn) == 11
+    assert page.run("return document.querySelector('.legend button').ariaPressed") == "false"
     page.click("#metrics .legend button")
-    assert page.run(hidden) == [[]] * 5
-
-
-def test_a_name_that_is_hidden_at_once_is_never_drawn(page: Browser) -> None:
-    drawn = page.run(
-        "const select = document.querySelector('#choices select');"
-        "select.value = 1; select.dispatchEvent(new Event('change'));"
-        "document.querySelector('#curves .legend button').click();"
-        "return document.querySelectorAll('#figures .js-plotly-plot').length"
-    )
-    assert drawn == 0
-    page.until_drawn()
-    names = page.run(
-        "return [...document.querySelectorAll('#curves .plot')].flatMap((plot) =>"
-        " plot.data.filter((each) => each.visible).map(({ name }) => name))"
-    )
-    assert set(names) == {"Standard L1", "JumpReLU"}
+    assert page.run(hidden) == []
 
 
 def test_colours_follow_their_user(page: Browser) -> None:
-    color = (
-        "return getComputedStyle(document.querySelector('#metrics .xtick text')).fill"
-        " === getComputedStyle(document.querySelector('.caption')).color"
-    )
-    before = page.run("return getComputedStyle(document.querySelector('.caption')).color")
+    color = "return getComputedStyle(document.querySelector('#metrics .xtick text')).fill"
+    before = page.run(color)
     page.window(1400, dark=True)
-    page.until(lambda: page.run(color))
-    assert page.run("return getComputedStyle(document.querySelector('.caption')).color") != before
+    page.until(lambda: page.run(color) != before)
 
 
 def opened(browser: Browser, directory: Path) -> Browser:
@@ -355,16 +347,22 @@ def test_names_are_shown_as_they_are(browser: Browser, tmp_path: Path, width: in
     opened(browser, tmp_path)
     assert set(column(browser, "SAE")) == set(NASTY)
     assert sideways(browser) == 0
-    assert set(browser.texts("#precision-recall h3")) == set(NASTY[1:])
-    open_run(browser, first)
-    assert browser.texts("#details .error") == [NASTY[0]]
-    assert json.loads(browser.texts("#details .config")[0]) == config
+    assert set(browser.texts("#results .name")) == set(NASTY)
+    assert set(browser.texts("#curves .legend button")) == set(NASTY[1:])
+    browser.click("#runs tbody tr")
+    error, shown, _ = browser.texts("#details pre")
+    assert error == NASTY[0]
+    assert json.loads(shown) == config
     browser.click("#details button")
     other = database.runs()[1]
-    open_run(browser, other)
+    browser.click("#runs tbody tr", 1)
     # The others have nothing where this one has more.
-    assert json.loads(browser.texts("#details .config")[0]) == other.config
-    assert browser.run("return document.querySelectorAll('script').length") == 3
+    assert json.loads(browser.texts("#details pre")[1]) == other.config
+    browser.click("#details button")
+    # As a world of eight runs, and as an SAE of two more.
+    assert search(browser, "$x$ <b>") == "1 to 10 of 10 (16 in all)"
+    choose(browser, "SAE", NASTY[1])
+    assert set(column(browser, "SAE")) == {NASTY[1]}
     assert browser.complaints() == []
 
 
@@ -372,19 +370,18 @@ def test_directories_with_little_in_them(browser: Browser, tmp_path: Path) -> No
     browser.window(1400)
     RunDatabase(tmp_path / "empty", create=True)
     opened(browser, tmp_path / "empty")
-    assert browser.texts(".notice") == ["No run has finished here yet.", "There are no runs."]
+    assert browser.texts("#runs tbody td") == ["There are no runs."]
     database = fill(tmp_path / "begun", saes=("BatchTopK",), seeds=(0,))
     for run in database.runs():
         database.reset(run.key)
     opened(browser, tmp_path / "begun")
-    assert browser.texts(".notice") == ["No run has finished here yet."]
+    assert browser.run("return document.querySelectorAll('.js-plotly-plot').length") == 0
     assert column(browser, "state") == ["pending", "pending"]
     fill(tmp_path / "one", saes=("BatchTopK",), l0s=(None,), seeds=(0,))
     opened(browser, tmp_path / "one")
-    assert browser.texts("#results summary") == ["synth-sae-bench-1k"]
     assert browser.texts("#figures h2")[1] == "Training curves"
-    assert browser.run("return document.querySelectorAll('.js-plotly-plot').length") == 11
-    assert browser.run("return document.getElementById('choices').hidden")
+    assert browser.run("return document.querySelectorAll('.js-plotly-plot').length") == 4
+    assert not browser.run("return document.getElementById('choices').checkVisibility()")
     assert browser.complaints() == []
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 from made_up_runs import fill, outcome
-from report_pages import Page, config_of, in_rows
+from report_pages import Page, text_of
 
 from synthkern.suite.database import RunDatabase
 from synthkern.suite.report import page, read_report_data
@@ -26,16 +27,12 @@ NAMES = (
     "\"double\" & 'single' <b>bold</b>",
     "日本語 é 🎉 \u2028",
     "__proto__",
-    "@label",
+    "{{ label }} {% raw %}",
 )
 
 
 def page_of(directory: Path) -> Page:
     return Page(page(read_report_data(directory)))
-
-
-def data_of(directory: Path) -> Any:
-    return page_of(directory).data
 
 
 def test_tables_are_the_summaries_number_for_number(tmp_path: Path) -> None:
@@ -44,87 +41,100 @@ def test_tables_are_the_summaries_number_for_number(tmp_path: Path) -> None:
     database.fail(runs[1].key, TRACEBACK)
     database.reset(runs[2].key)
     groups = summarize_directory(database)
-    data = data_of(tmp_path)
-    assert [each["name"] for each in data["metrics"]] == list(TABLE_METRICS)
-    assert len(data["groups"]) == len(groups) == 2
-    for found, group in zip(data["groups"], groups, strict=True):
-        place = (found["suite"], found["world"], found["l0"])
-        assert place == (group.suite, group.world, group.l0)
-        assert found["sources"] == group.sources
-        assert [row["sae"] for row in found["rows"]] == list(group.saes)
-        for row, (sae, figures) in zip(found["rows"], group.saes.items(), strict=True):
-            assert row["states"] == group.states[sae]
-            for shown, name in zip(row["figures"], TABLE_METRICS, strict=True):
-                figure = figures[name]
-                expected = {"mean": figure.mean, "std": figure.std, "count": figure.count}
-                if figure.published is not None:
-                    expected["published"] = [figure.published.mean, figure.published.std]
-                    expected["difference"] = figure.difference
-                assert shown == expected
-    published = [
-        (found["l0"], row["sae"])
-        for found in data["groups"]
-        for row in found["rows"]
-        if any("published" in figure for figure in row["figures"])
+    found = page_of(tmp_path)
+    headings = [column["title"] for column in found.packed["shared"]["columns"]]
+    assert headings == ["SAE", "L0 asked for", *TABLE_METRICS.values(), "seeds"]
+    (world,) = found.worlds
+    expected = [
+        [sae, group.l0, *(figures[name].mean for name in TABLE_METRICS), group.states[sae]["done"]]
+        for group in groups
+        for sae, figures in group.saes.items()
     ]
-    assert published == [(6.0, "BatchTopK")]
+    assert [[value for _, value in row] for row in world["rows"]] == expected
+
+
+def test_tables_say_spreads_published_values_and_what_is_not_done(tmp_path: Path) -> None:
+    database = fill(tmp_path, l0s=(6.0,))
+    database.fail(database.runs()[0].key, TRACEBACK)
+    database.reset(database.runs()[3].key)
+    (group,) = summarize_directory(database)
+    (world,) = page_of(tmp_path).worlds
+    batch, standard, _ = ([text_of(html) for html, _ in row] for row in world["rows"])
+    mcc = group.saes["BatchTopK"]["mcc"]
+    assert mcc.difference is not None
+    assert batch[3].split("\n") == [
+        f"{mcc.mean:.4f} ± {mcc.std:.4f}",
+        f"{mcc.difference:+.1f}\u03c3 0.7574 ± 0.0003".replace("-", "\u2212"),
+    ]
+    assert ("far" in world["rows"][0][3][0]) == (abs(mcc.difference) > 3)
+    dead = group.saes["Standard L1"]["dead_latents"]
+    assert standard[7] == f"{dead.mean:.1f} ± {dead.std:.1f}"
+    assert (batch[8], standard[8]) == ("2\n1 failed", "2\n1 pending")
 
 
 def test_runs_are_those_of_the_database(tmp_path: Path) -> None:
     database = fill(tmp_path, worlds=("a", "b"), l0s=(6.0, None))
     database.fail(database.runs()[4].key, TRACEBACK)
     runs = database.runs()
-    found = data_of(tmp_path)["runs"]
-    assert found["count"] == len(runs) == 36
-    assert [found["states"][number] for number in found["state"]] == [run.state for run in runs]
-    for name in ("key", "l0", "seed"):
-        assert found[name] == [getattr(run, name) for run in runs]
-    for name in ("suite", "world", "sae", "code_version", "stream_version", "hardware", "error"):
-        assert in_rows(found[name]) == [getattr(run, name) for run in runs]
-    assert [config_of(found, number) for number in range(36)] == [run.config for run in runs]
+    found = page_of(tmp_path).runs
+    assert len(found) == len(runs) == 36
+    for shown, run in zip(found, runs, strict=True):
+        place = [shown[name] for name in ("state", "suite", "world", "SAE", "L0 asked for", "seed")]
+        assert place == [run.state, run.suite, run.world, run.sae, run.l0, run.seed]
+        assert shown["seconds"] == run.seconds
+        assert shown["samples/s"] == run.samples_per_second
+        details = shown["details"]
+        assert details["configuration"] == run.config
+        assert details["hardware"] == run.hardware
+        for name in ("key", "error", "code version", "stream version"):
+            assert details[name] == getattr(run, name.replace(" ", "_"))
+    assert found[4]["error"] == "RuntimeError: out of memory"
+    titles = [shown["details"]["run"] for shown in found]
+    assert titles[0] == "BatchTopK, L0 = 6, seed 0"
+    assert titles[9] == "BatchTopK, seed 0"
 
 
-def test_figures_of_runs_keep_eight_digits(tmp_path: Path) -> None:
+def test_runs_have_all_their_figures_and_the_errors_of_these(tmp_path: Path) -> None:
     runs = fill(tmp_path).runs()
-    found = data_of(tmp_path)["runs"]
-    names = [column["name"] for column in found["metrics"]]
-    assert names[: len(TABLE_METRICS)] == list(TABLE_METRICS)
-    assert set(names) == set(runs[0].metrics)
-    for column in found["metrics"]:
-        own = [run.metrics[column["name"]] for run in runs]
-        # Half a unit of the last digit.
-        assert column["values"] == pytest.approx(own, rel=5e-8)
-        errors = [run.standard_errors.get(column["name"]) for run in runs]
-        assert column["errors"] == errors
-    assert found["seconds"] == [run.seconds for run in runs]
-    assert found["samples_per_second"] == [run.samples_per_second for run in runs]
+    found = page_of(tmp_path)
+    columns = found.packed["shared"]["runs"]["columns"]
+    headings = [column["title"] for column in columns]
+    # After those that say which run it is come the tables' figures, and then the others.
+    assert headings[8 : 8 + len(TABLE_METRICS)] == list(TABLE_METRICS.values())
+    others = ["true L0", "shrinkage", "precision", "recall"]
+    assert headings[8 + len(TABLE_METRICS) :] == [*others, "seconds", "samples/s"]
+    for shown, run in zip(found.runs, runs, strict=True):
+        for name, heading in TABLE_METRICS.items():
+            assert shown[heading] == run.metrics[name]
+    cell = found.packed["shared"]["runs"]["rows"][0][headings.index("uniqueness")][0]
+    assert text_of(cell) == f"{runs[0].metrics['uniqueness']:.4f} ± 0.0010"
 
 
 def test_only_finished_runs_have_figures(tmp_path: Path) -> None:
     database = fill(tmp_path, l0s=(6.0,), seeds=(0,))
-    done, failed, pending = database.runs()
+    _, failed, pending = database.runs()
     database.fail(failed.key, TRACEBACK)
     database.reset(pending.key)
-    for column in data_of(tmp_path)["runs"]["metrics"]:
-        assert [value is None for value in column["values"]] == [False, True, True]
-        assert column["values"][0] == pytest.approx(done.metrics[column["name"]], rel=5e-8)
+    for heading in TABLE_METRICS.values():
+        missing = [shown[heading] is None for shown in page_of(tmp_path).runs]
+        assert missing == [False, True, True]
 
 
 def test_what_is_not_finite_is_counted_and_not_drawn(tmp_path: Path) -> None:
     database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",), seeds=(0, 1))
     first, second = database.runs()
     database.finish(first.key, outcome(metrics={**first.metrics, "mcc": math.nan}))
-    data = data_of(tmp_path)
-    figures = dict(zip(TABLE_METRICS, data["groups"][0]["rows"][0]["figures"], strict=True))
-    assert (figures["mcc"]["mean"], figures["mcc"]["count"]) == (second.metrics["mcc"], 1)
-    assert figures["uniqueness"]["count"] == 2
-    (values,) = (each["values"] for each in data["runs"]["metrics"] if each["name"] == "mcc")
-    assert values == [None, pytest.approx(second.metrics["mcc"], rel=5e-8)]
+    found = page_of(tmp_path)
+    cells = dict(zip(TABLE_METRICS, found.worlds[0]["rows"][0][2:], strict=False))
+    assert cells["mcc"][1] == second.metrics["mcc"]
+    assert text_of(cells["mcc"][0]).endswith("\nfinite in 1 of 2 runs")
+    assert "finite" not in cells["uniqueness"][0]
+    assert [shown["MCC"] for shown in found.runs] == [None, second.metrics["mcc"]]
     database.finish(first.key, outcome(metrics=dict.fromkeys(first.metrics, math.inf)))
     database.finish(second.key, outcome(metrics={}))
-    data = data_of(tmp_path)
-    assert data["groups"][0]["rows"][0]["figures"] == [None] * len(TABLE_METRICS)
-    assert {figure["kind"] for figure in data["figures"]} == {"throughput"}
+    (world,) = page_of(tmp_path).worlds
+    assert world["rows"][0][2:-1] == [["\u2013", None]] * len(TABLE_METRICS)
+    assert {figure["kind"] for figure in world["figures"]} == {"throughput"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,27 +146,29 @@ def test_names_are_data_and_nothing_else(tmp_path: Path, name: str) -> None:
     database.start(done.key, name, 1, {"cpu": name})
     database.fail(done.key, f"Error: {name}")
     found = page_of(tmp_path)
-    data = found.data
-    assert data["names"] == {"saes": [name], "hardware": [name, "made up, threads 2"]}
-    assert in_rows(data["runs"]["world"]) == [f"w {name}"] * 2
-    assert in_rows(data["runs"]["error"]) == [f"Error: {name}", None]
-    assert [config_of(data["runs"], number) for number in (0, 1)] == [
-        run.config for run in database.runs()
-    ]
+    assert {f"w {name}", name} <= set(found.texts)
+    assert [shown["world"] for shown in found.runs] == [f"w {name}"] * 2
+    configs = [shown["details"]["configuration"] for shown in found.runs]
+    assert configs == [run.config for run in database.runs()]
+    for *cells, _ in found.packed["shared"]["runs"]["rows"] + [
+        [*row, None] for row in found.worlds[0]["rows"]
+    ]:
+        for html, value in cells:
+            # Of tags a cell has its own, and a text is read as it is.
+            assert {tag for tag, _ in Page(html).tags} <= {"span", "button", "small"}
+            if isinstance(value, str):
+                assert text_of(html) == value
     # The tags are those of a page without any name.
     plain = fill(tmp_path / "plain", saes=("A",), l0s=(6.0,), seeds=(0, 1))
     done = plain.runs()[0]
     plain.start(done.key, "B", 1, {"cpu": "C"})
     plain.fail(done.key, "Error: D")
-    assert found.tags == page_of(plain.path.parent).tags
-    assert found.scripts[1].isascii()
-    assert not set("<>&") & set(found.scripts[1])
+    assert [tag for tag, _ in found.tags] == [tag for tag, _ in page_of(plain.path.parent).tags]
 
 
 def test_the_page_needs_nothing_besides_itself(tmp_path: Path) -> None:
     fill(tmp_path)
     found = page_of(tmp_path)
-    assert [tag for tag, _ in found.tags].count("script") == len(found.scripts) == 3
     elsewhere = [
         (tag, name, value)
         for tag, attributes in found.tags
@@ -180,43 +192,51 @@ def test_the_page_needs_nothing_besides_itself(tmp_path: Path) -> None:
     }
 
 
+def test_the_library_of_tables_comes_with_its_licence(tmp_path: Path) -> None:
+    fill(tmp_path)
+    text = page(read_report_data(tmp_path))
+    folder = resources.files("synthkern.suite.report")
+    (library,) = (each for each in folder.iterdir() if each.name.endswith(".min.js"))
+    assert library.read_text(encoding="utf-8") in text
+    licence = folder.joinpath(library.name.replace(".min.js", ".LICENSE.txt"))
+    assert licence.read_text(encoding="utf-8").startswith("The MIT License")
+
+
 def test_a_directory_without_runs_and_one_where_nothing_is_finished(tmp_path: Path) -> None:
     RunDatabase(tmp_path / "empty", create=True)
-    data = data_of(tmp_path / "empty")
-    assert (data["groups"], data["figures"], data["runs"]["count"]) == ([], [], 0)
+    found = page_of(tmp_path / "empty")
+    assert (found.worlds, found.runs) == ([], [])
     database = fill(tmp_path / "begun")
     for run in database.runs():
         database.reset(run.key)
-    data = data_of(tmp_path / "begun")
-    assert data["figures"] == []
-    assert data["runs"]["count"] == 18
-    figures = [row["figures"] for group in data["groups"] for row in group["rows"]]
-    assert figures == [[None] * len(TABLE_METRICS)] * 6
+    found = page_of(tmp_path / "begun")
+    (world,) = found.worlds
+    assert world["figures"] == []
+    assert len(found.runs) == 18
+    shown = [[value for _, value in row[2:]] for row in world["rows"]]
+    assert shown == [[*[None] * len(TABLE_METRICS), 0]] * 6
 
 
-def test_suites_have_their_own_published_values(tmp_path: Path) -> None:
+def test_published_values_have_their_sources(tmp_path: Path) -> None:
     fill(tmp_path, suite="one", l0s=(6.0,))
     database = fill(tmp_path, suite="two", l0s=(6.0,))
     database.add("two", {"name": "two"}, [])
-    data = data_of(tmp_path)
-    assert [(group["suite"], group["sources"]) for group in data["groups"]] == [
-        ("one", ["a made-up paper"]),
-        ("two", []),
-    ]
+    found = page_of(tmp_path)
+    one, two = ("".join(html for row in world["rows"] for html, _ in row) for world in found.worlds)
+    assert ("&sigma;" in one, "&sigma;" in two) == (True, False)
+    assert "Published: a made-up paper." in "".join(found.texts)
 
 
-def test_long_tracebacks_keep_their_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("synthkern.suite.report.payload._ERRORS", 2000)
+def test_long_tracebacks_keep_their_ends(tmp_path: Path) -> None:
     database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",))
     long, short_, _ = database.runs()
     database.fail(long.key, "x" * 5000 + "the end")
     database.fail(short_.key, TRACEBACK)
-    # Three different ones, with None, share 2,000 characters.
-    shown = in_rows(data_of(tmp_path)["runs"]["error"])
-    assert shown == ["…" + "x" * 659 + "the end", TRACEBACK, None]
+    shown = [each["details"]["error"] for each in page_of(tmp_path).runs]
+    assert shown == ["…" + "x" * 3992 + "the end", TRACEBACK, None]
 
 
-def test_configs_with_other_keys_stay_apart(tmp_path: Path) -> None:
+def test_configs_are_shown_whole(tmp_path: Path) -> None:
     database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",))
     runs = database.runs()
     configs: list[dict[str, Any]] = [
@@ -229,11 +249,9 @@ def test_configs_with_other_keys_stay_apart(tmp_path: Path) -> None:
         {},
         [replace(run, config=config) for run, config in zip(runs, configs, strict=True)],
     )
-    found = data_of(tmp_path)["runs"]
-    shown = [config_of(found, number) for number in range(3)]
+    shown = [each["details"]["configuration"] for each in page_of(tmp_path).runs]
     assert shown == configs
     assert [type(config["a"]["b"]["c"]) for config in shown] == [int, bool, float]
-    assert found["config"]["common"] == [[["same"], "x"]]
 
 
 @pytest.mark.parametrize(

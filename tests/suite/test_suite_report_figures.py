@@ -4,43 +4,41 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from made_up_runs import WORLD, fill, outcome
+from report_pages import Page
 
 from synthkern.suite.database import LATENT_COLUMNS, Run, RunDatabase
-from synthkern.suite.report import check_images, read_report_data, write_images
+from synthkern.suite.report import check_images, page, read_report_data, write_images
 from synthkern.suite.report.contents import in_words
-from synthkern.suite.report.figures import KINDS, figures
+from synthkern.suite.report.figure import Figure, Panel
+from synthkern.suite.report.figures import figures
 from synthkern.suite.report.images import drawn
-from synthkern.suite.report.payload import page_payload
 from synthkern.suite.summary import TABLE_METRICS, summarize_directory
 from synthkern.training import TrainingHistory
 
 PLACE = ("made-up", WORLD)
 
 
-def figure_of(directory: Path, kind: str, l0: float | None = None, world: str = WORLD) -> Any:
-    """The one figure of a kind and a place, as the page has it."""
-    data = page_payload(read_report_data(directory))
+def figure_of(directory: Path, kind: str, l0: float | None = None, world: str = WORLD) -> Figure:
+    """The one figure of a kind and a place."""
     (found,) = (
         figure
-        for figure in data["figures"]
-        if (figure["kind"], figure["world"], figure["l0"]) == (kind, world, l0)
+        for figure in figures(read_report_data(directory))
+        if (figure.kind.name, figure.world, figure.l0) == (kind, world, l0)
     )
-    for panel in found["panels"]:
-        for series in panel["series"]:
-            if "x" in series[2]:
-                series[2]["x"] = data["shared"][series[2]["x"]]
     return found
 
 
-def values_of(panel: Any, layer: str) -> dict[int, dict[str, Any]]:
-    """By number of the SAE, or of the hardware."""
-    return {number: values for name, number, values in panel["series"] if name == layer}
+def panel_of(directory: Path, kind: str, l0: float | None = None) -> Panel:
+    """The one panel of such a figure."""
+    (panel,) = figure_of(directory, kind, l0).panels
+    return panel
 
 
 def finish(database: RunDatabase, run: Run, **changes: Any) -> None:
@@ -61,34 +59,37 @@ def test_there_is_a_figure_of_each_kind_for_each_place(tmp_path: Path) -> None:
 def test_metrics_are_the_means_with_their_deviations(tmp_path: Path) -> None:
     database = fill(tmp_path, l0s=(10.0, 6.0))
     groups = {group.l0: group for group in summarize_directory(database)}
-    panels = figure_of(tmp_path, "metrics")["panels"]
+    panels = figure_of(tmp_path, "metrics").panels
     shown = {name: text for name, text in TABLE_METRICS.items() if name != "sae_l0"}
-    assert [panel["title"] for panel in panels] == list(shown.values())
+    assert [panel.title for panel in panels] == list(shown.values())
+    saes = ["BatchTopK", "Standard L1", "JumpReLU"]
     for panel, metric in zip(panels, shown, strict=True):
-        series = values_of(panel, "mean")
-        assert list(series) == [0, 1, 2]
-        for number, sae in enumerate(("BatchTopK", "Standard L1", "JumpReLU")):
+        means = [trace for trace in panel.traces if trace["mode"] == "lines+markers"]
+        assert [trace["name"] for trace in means] == saes
+        for trace, sae in zip(means, saes, strict=True):
             # From the lowest L0 to the highest, whatever the suite's order.
             own = [groups[l0].saes[sae] for l0 in (6.0, 10.0)]
-            values = series[number]
-            l0s, figures_ = [each["sae_l0"] for each in own], [each[metric] for each in own]
-            assert values["x"] == pytest.approx([each.mean for each in l0s], rel=5e-5)
-            assert values["y"] == pytest.approx([each.mean for each in figures_], rel=5e-5)
-            # Deviations have two digits.
-            for axis, of_axis in (("x", l0s), ("y", figures_)):
+            for axis, name in (("x", "sae_l0"), ("y", metric)):
+                of_axis = [each[name] for each in own]
+                assert trace[axis] == pytest.approx([each.mean for each in of_axis], rel=5e-5)
+                # Deviations have two digits.
                 expected = [each.std for each in of_axis]
-                assert values[f"error_{axis}.array"] == pytest.approx(expected, rel=0.05)
-    published = values_of(panels[list(shown).index("mcc")], "published")
-    assert published == {0: {"x": [6.0], "y": [0.7574], "error_y.array": [0.0003]}}
-    assert not any(values_of(panel, "published") for panel in panels if panel["title"] != "MCC")
+                assert trace[f"error_{axis}"]["array"] == pytest.approx(expected, rel=0.05)
+    published = [
+        (panel.title, trace["name"], trace["x"], trace["y"], trace["error_y"]["array"])
+        for panel in panels
+        for trace in panel.traces
+        if trace["mode"] == "markers"
+    ]
+    assert published == [("MCC", "BatchTopK", [6.0], [0.7574], [0.0003])]
 
 
 def test_one_seed_has_no_bars_and_no_band(tmp_path: Path) -> None:
     fill(tmp_path, seeds=(0,), l0s=(6.0,), saes=("BatchTopK",))
-    (series,) = figure_of(tmp_path, "metrics")["panels"][0]["series"]
-    assert series[2]["error_y.array"] == [0]
-    panels = figure_of(tmp_path, "curves", 6.0)["panels"]
-    assert [[layer for layer, _, _ in panel["series"]] for panel in panels] == [["mean"]] * 4
+    (trace,) = figure_of(tmp_path, "metrics").panels[0].traces
+    assert trace["error_y"]["array"] == [0]
+    panels = figure_of(tmp_path, "curves", 6.0).panels
+    assert [len(panel.traces) for panel in panels] == [1] * 4
 
 
 def curve(values: list[float]) -> TrainingHistory:
@@ -101,31 +102,31 @@ def test_curves_are_means_and_ranges_over_seeds(tmp_path: Path) -> None:
     one, other = database.runs()
     finish(database, one, history=curve([9.0, 4.0, 2.0]))
     finish(database, other, history=curve([7.0, 5.0, 3.0, 1.0]))
-    (panel,) = figure_of(tmp_path, "curves", 6.0)["panels"]
-    assert panel["title"] == "loss"
-    assert panel["log"] is None
-    assert [(layer, values["y"]) for layer, _, values in panel["series"]] == [
-        ("low", [7, 4, 2, 1]),
-        ("high", [9, 5, 3, 1]),
-        # Where one has ended, the other goes on alone.
-        ("mean", [8, 4.5, 2.5, 1]),
-    ]
-    assert {tuple(values["x"]) for _, _, values in panel["series"]} == {(100, 200, 300, 400)}
+    panel = panel_of(tmp_path, "curves", 6.0)
+    assert panel.title == "loss"
+    assert "type" not in panel.y
+    mean, low, high = panel.traces
+    # Where one has ended, the other goes on alone.
+    assert mean["y"] == [8, 4.5, 2.5, 1]
+    assert (low["y"], high["y"]) == ([7, 4, 2, 1], [9, 5, 3, 1])
+    # Between the two is the band.
+    assert (low.get("fill"), high["fill"]) == (None, "tonexty")
+    assert {tuple(trace["x"]) for trace in panel.traces} == {(100, 200, 300, 400)}
 
 
 def test_long_curves_are_thinned_and_keep_their_ends(tmp_path: Path) -> None:
     database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",), seeds=(0,))
     losses = [1000.0 / step for step in range(1, 5001)]
     finish(database, database.runs()[0], history=curve(losses))
-    (panel,) = figure_of(tmp_path, "curves", 6.0)["panels"]
-    ((_, _, values),) = panel["series"]
+    panel = panel_of(tmp_path, "curves", 6.0)
+    (values,) = panel.traces
     assert len(values["x"]) <= 200
     assert (values["x"][0], values["x"][-1]) == (100, 500_000)
     assert values["x"][:8] == [100 * step for step in range(1, 9)]
     # Four digits of the places, six of the samples.
     expected = np.array([losses[round(x / 100) - 1] for x in values["x"]])
     np.testing.assert_allclose(values["y"], expected, rtol=5e-4)
-    assert panel["log"] == "y"
+    assert panel.y["type"] == "log"
 
 
 def test_latents_are_counted_by_cell(tmp_path: Path) -> None:
@@ -139,9 +140,9 @@ def test_latents_are_counted_by_cell(tmp_path: Path) -> None:
         finish(database, run, latents=columns)
         recalls.append(columns["recall"][50:])
         precisions.append(columns["precision"][50:])
-    (panel,) = figure_of(tmp_path, "precision-recall", 6.0)["panels"]
-    assert panel["title"] == "BatchTopK: 100 of 1,000 never fired"
-    cells = values_of(panel, "cells")[0]
+    panel = panel_of(tmp_path, "precision-recall", 6.0)
+    assert panel.title == "BatchTopK: 100 of 1,000 never fired"
+    cells, means = panel.traces
     side = len(cells["z"])
     # The database has four bytes of each.
     recall, precision = (np.concatenate(each).astype("f4") for each in (recalls, precisions))
@@ -152,7 +153,6 @@ def test_latents_are_counted_by_cell(tmp_path: Path) -> None:
     np.testing.assert_allclose(cells["z"], expected, atol=1e-12)
     assert cells["zmax"] == pytest.approx(expected.max())
     assert (cells["x0"], cells["dx"], cells["y0"], cells["dy"]) == (0.0125, 0.025, 0.0125, 0.025)
-    (means,) = values_of(panel, "means").values()
     assert means["x"] == pytest.approx([recall.mean()], rel=5e-4)
     assert means["y"] == pytest.approx([precision.mean()], rel=5e-4)
 
@@ -160,10 +160,11 @@ def test_latents_are_counted_by_cell(tmp_path: Path) -> None:
 def test_latents_that_never_fired_have_no_means(tmp_path: Path) -> None:
     database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",), seeds=(0,))
     finish(database, database.runs()[0], latents={name: np.zeros(3) for name in LATENT_COLUMNS})
-    (panel,) = figure_of(tmp_path, "precision-recall", 6.0)["panels"]
-    assert panel["title"] == "BatchTopK: 3 of 3 never fired"
-    assert [layer for layer, _, _ in panel["series"]] == ["cells"]
-    assert np.any(panel["series"][0][2]["z"]) == np.False_
+    panel = panel_of(tmp_path, "precision-recall", 6.0)
+    assert panel.title == "BatchTopK: 3 of 3 never fired"
+    (cells,) = panel.traces
+    assert cells["type"] == "heatmap"
+    assert np.any(cells["z"]) == np.False_
 
 
 def test_throughput_is_by_hardware(tmp_path: Path) -> None:
@@ -172,23 +173,26 @@ def test_throughput_is_by_hardware(tmp_path: Path) -> None:
         if run.seed == 2:
             database.start(run.key, "0.1.0", 1, {"gpu": "fast"})
         finish(database, run, samples_per_second=speed)
-    (panel,) = figure_of(tmp_path, "throughput")["panels"]
-    assert values_of(panel, "mean") == {
-        0: {"y": ["BatchTopK", "Gated"], "x": [102, 20], "error_x.array": [2.8, 14]},
-        1: {"y": ["BatchTopK", "Gated"], "x": [5000, 20], "error_x.array": [0, 0]},
-    }
-    assert (panel["lines"], panel["log"]) == (2, "x")
+    panel = panel_of(tmp_path, "throughput")
+    shown = [
+        (each["name"], each["y"], each["x"], each["error_x"]["array"]) for each in panel.traces
+    ]
+    assert shown == [
+        ("made up, threads 2", ["BatchTopK", "Gated"], [102, 20], [2.8, 14]),
+        ("fast", ["BatchTopK", "Gated"], [5000, 20], [0, 0]),
+    ]
+    assert panel.x["type"] == "log"
     assert read_report_data(tmp_path).hardware == ["made up, threads 2", "fast"]
 
 
 def test_names_beside_an_axis_are_short_where_they_stay_different(tmp_path: Path) -> None:
     long = "n" * 100
     fill(tmp_path / "a", saes=(long, "short"), l0s=(6.0,))
-    (panel,) = figure_of(tmp_path / "a", "throughput")["panels"]
-    assert values_of(panel, "mean")[0]["y"] == ["n" * 18 + "…" + "n" * 17, "short"]
+    panel = panel_of(tmp_path / "a", "throughput")
+    assert panel.traces[0]["y"] == ["n" * 18 + "…" + "n" * 17, "short"]
     fill(tmp_path / "b", saes=(f"{long}a{long}", f"{long}b{long}"), l0s=(6.0,))
-    (panel,) = figure_of(tmp_path / "b", "throughput")["panels"]
-    assert len(set(values_of(panel, "mean")[0]["y"])) == 2
+    panel = panel_of(tmp_path / "b", "throughput")
+    assert len(set(panel.traces[0]["y"])) == 2
 
 
 def test_hardware_in_words() -> None:
@@ -198,34 +202,35 @@ def test_hardware_in_words() -> None:
     )
 
 
-def test_images_draw_what_the_page_draws(tmp_path: Path) -> None:
-    fill(tmp_path)
+def test_the_page_and_images_have_the_same_figures(tmp_path: Path) -> None:
+    fill(tmp_path, l0s=(6.0, None))
     contents = read_report_data(tmp_path)
-    layers = {"mean": "scatter", "published": "scatter", "low": "scatter", "high": "scatter"}
-    layers |= {"cells": "heatmap", "means": "scatter"}
-    kinds = set()
-    for figure in figures(contents):
-        shown = drawn(contents, figure).to_dict()
-        series = [each for panel in figure.panels for each in panel.series]
-        assert len(shown["data"]) == len(series)
-        for trace, each in zip(shown["data"], series, strict=True):
-            assert trace["type"] == layers[each.layer]
-            for name in {"x", "y", "z"} & each.values.keys():
-                assert np.array_equal(trace[name], each.values[name])
-        named = [trace["name"] for trace in shown["data"] if trace["showlegend"]]
-        assert named == ([] if figure.kind.named else _names(contents, figure.kind.legend))
-        texts = [each["text"] for each in shown["layout"].get("annotations", ())]
-        assert texts == [panel.title for panel in figure.panels if panel.title]
-        title = shown["layout"]["title"]["text"].replace("<br>", " ")
+    (world,) = Page(page(contents)).worlds
+    kinds = {}
+    for on_page, figure in zip(world["figures"], figures(contents), strict=True):
+        plot = figure.plot()
+        assert {name: on_page[name] for name in plot} == json.loads(json.dumps(plot))
+        assert (on_page["kind"], on_page["l0"]) == (figure.kind.name, figure.l0)
+        legend = [name for _, name, _ in on_page["legend"]]
+        image = drawn(figure).to_dict()
+        assert len(image["data"]) == len(plot["data"])
+        for trace, own in zip(image["data"], plot["data"], strict=True):
+            assert {name: trace[name] for name in own} == own
+        named = [trace["name"] for trace in image["data"] if trace["showlegend"]]
+        assert image["layout"]["showlegend"] == bool(legend)
+        assert not legend or named == legend
+        titles = [each["text"] for each in image["layout"]["annotations"]]
+        assert titles == [f"<b>{panel.title}</b>" for panel in figure.panels]
+        title = image["layout"]["title"]["text"].replace("<br>", " ")
         assert title.startswith(figure.kind.title)
         assert figure.kind.caption in title
-        kinds.add(figure.kind.name)
-    assert kinds == {kind.name for kind in KINDS}
-
-
-def _names(contents: Any, legend: str) -> list[str]:
-    names: list[str] = getattr(contents, legend)
-    return names
+        kinds[figure.kind.name] = legend
+    assert kinds == {
+        "metrics": contents.saes,
+        "curves": contents.saes,
+        "precision-recall": [],
+        "throughput": contents.hardware,
+    }
 
 
 @pytest.fixture

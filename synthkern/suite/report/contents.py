@@ -11,8 +11,8 @@ from synthkern.storage.paths import AnyPath
 from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.summary import Group, published_values, summarize
 
-#: Where runs are that differ in their seeds alone: suite, world, SAE, L0.
-Place = tuple[str, str, str, float | None]
+#: Where SAEs can be compared: suite, world, L0.
+Place = tuple[str, str, float | None]
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ class ReportData:
     saes: list[str]
     hardware: list[str]
 
-    def finished(self) -> dict[Place, list[Run]]:
-        """The finished runs, by place."""
-        found: dict[Place, list[Run]] = {}
+    def finished(self) -> dict[Place, dict[str, list[Run]]]:
+        """The finished runs, by place and SAE; they differ in their seeds alone."""
+        found: dict[Place, dict[str, list[Run]]] = {}
         for run in self.runs:
             if run.state == "done":
-                found.setdefault((run.suite, run.world, run.sae, run.l0), []).append(run)
+                of_place = found.setdefault((run.suite, run.world, run.l0), {})
+                of_place.setdefault(run.sae, []).append(run)
         return found
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from synthkern.suite.report.contents import ReportData
-from synthkern.suite.report.figure import FigureSpec, Panel, Series, short, wide
+from synthkern.suite.report.figure import (
+    LOGARITHM,
+    Figure,
+    Kind,
+    Panel,
+    color,
+    named,
+    short,
+    tint,
+    wide,
+)
 from synthkern.training.history import TrainingHistory
 
 #: Panels: the figures of a history's rows, and whether an axis may be a logarithm.
@@ -26,91 +36,60 @@ _BUDGET = 500_000
 #: Points of a curve, however many there are.
 _FEWEST, _MOST = 12, 200
 
-CURVES = FigureSpec(
+CURVES = Kind(
     name="curves",
     title="Training curves",
     caption="Means over seeds; the bands go from the lowest seed to the highest.",
-    layers={
-        "low": {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "@label",
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-        },
-        "high": {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "@label",
-            "line": {"width": 0},
-            "fill": "tonexty",
-            "fillcolor": "@tint",
-            "hoverinfo": "skip",
-        },
-        "mean": {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "@label",
-            "line": {"color": "@color", "width": 1.6},
-        },
-    },
-    axes=(
-        {"title": {"text": "samples"}, "hoverformat": ".4s"},
-        {"hoverformat": ".4~g"},
-    ),
     by_l0=True,
 )
 
 
-def curve_panels(contents: ReportData) -> dict[tuple[str, str, float | None], list[Panel]]:
-    """For every suite, world and L0 that was asked for a panel per figure."""
-    places = contents.finished()
-    drawn: dict[tuple[str, str, float | None], dict[str, list[Series]]] = {}
-    for place, runs in places.items():
-        suite, world, sae, l0 = place
-        histories = [found for _, found in contents.database.curves(run.key for run in runs)]
-        panels = drawn.setdefault((suite, world, l0), {name: [] for name in _FIGURES})
-        for name in _FIGURES:
-            panels[name] += _series(
-                contents.saes.index(sae), histories, name, _points(len(places), len(runs))
-            )
-    found = {
-        place: [
-            Panel(
-                _FIGURES[name][0], series, log="y" if _FIGURES[name][1] and _wide(series) else None
-            )
-            for name, series in of_place.items()
-            if series
-        ]
-        for place, of_place in drawn.items()
-    }
-    return {place: panels for place, panels in found.items() if panels}
+def curve_figures(contents: ReportData) -> Iterator[Figure]:
+    """For every suite, world and L0 that was asked for a panel per figure of the histories."""
+    saes = contents.finished()
+    curves = len(_FIGURES) * sum(
+        3 if len(runs) > 1 else 1 for of_place in saes.values() for runs in of_place.values()
+    )
+    points = min(_MOST, max(_FEWEST, _BUDGET // max(1, curves)))
+    for (suite, world, l0), of_place in saes.items():
+        traces: dict[str, list[dict[str, Any]]] = {name: [] for name in _FIGURES}
+        for sae, runs in of_place.items():
+            histories = [found for _, found in contents.database.curves(run.key for run in runs)]
+            for name, drawn in traces.items():
+                drawn += _traces(contents.saes.index(sae), sae, histories, name, points)
+        panels = [_panel(*_FIGURES[name], drawn) for name, drawn in traces.items() if drawn]
+        if panels:
+            yield Figure(CURVES, suite, world, l0, panels, contents.saes)
 
 
-def _points(places: int, runs: int) -> int:
-    """Of a curve, so that all keep to the budget."""
-    curves = places * len(_FIGURES) * (3 if runs > 1 else 1)
-    return min(_MOST, max(_FEWEST, _BUDGET // curves))
+def _panel(title: str, may_be_log: bool, traces: list[dict[str, Any]]) -> Panel:
+    log = may_be_log and wide(value for trace in traces for value in trace["y"])
+    x = {"title": {"text": "samples"}, "hoverformat": ".4s"}
+    return Panel(title, traces, x, {"hoverformat": ".4~g", **(LOGARITHM if log else {})})
 
 
-def _series(
-    number: int, histories: Iterable[TrainingHistory], name: str, points: int
-) -> list[Series]:
+def _traces(
+    number: int, sae: str, histories: Sequence[TrainingHistory], name: str, points: int
+) -> list[dict[str, Any]]:
+    """The mean of some curves, and below and above it the ends of a band."""
     curves = [(np.asarray(x), np.asarray(y)) for x, y in (h.curve(name) for h in histories) if x]
     if not curves:
         return []
     at = _grid([x for x, _ in curves], points)
     values = np.stack([np.interp(at, x, y, left=np.nan, right=np.nan) for x, y in curves])
+    line = {**named(number, sae), "type": "scatter", "mode": "lines", "x": short(at, 6)}
+    band = {**line, "line": {"width": 0}, "hoverinfo": "skip"}
+    filled = {**band, "fill": "tonexty", "fillcolor": tint(number, 0.14)}
     # At every place of the grid at least the curve that it was taken from has a value.
-    layers = {"mean": np.nanmean(values, axis=0)}
-    if len(curves) > 1:
-        layers = {
-            "low": np.nanmin(values, axis=0),
-            "high": np.nanmax(values, axis=0),
-            **layers,
-        }
-    x = short(at, 6)
-    return [Series(layer, number, {"x": x, "y": short(y)}) for layer, y in layers.items()]
+    mean = {
+        **line,
+        "line": {"color": color(number), "width": 1.6},
+        "y": short(np.nanmean(values, axis=0)),
+    }
+    if len(curves) == 1:
+        return [mean]
+    low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    return [mean, {**band, "y": short(low)}, {**filled, "y": short(high)}]
 
 
 def _grid(places: list[npt.NDArray[Any]], points: int) -> npt.NDArray[Any]:
@@ -123,7 +102,3 @@ def _grid(places: list[npt.NDArray[Any]], points: int) -> npt.NDArray[Any]:
     evenly = np.linspace(0, count - 1, points - half)
     denser = np.geomspace(1, count, half) - 1
     return longest[np.unique(np.concatenate([evenly, denser]).round().astype(int))]
-
-
-def _wide(series: Iterable[Series]) -> bool:
-    return wide(value for each in series for value in each.values["y"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from synthkern.suite.database import Run
 from synthkern.suite.report.contents import ReportData
-from synthkern.suite.report.figure import FigureSpec, Panel, Series, short
+from synthkern.suite.report.figure import Figure, Kind, Panel, named, short, tint
 
 #: Cells in all figures of a report together.
 _BUDGET = 600_000
@@ -18,39 +19,15 @@ _BUDGET = 600_000
 #: Cells along a side, however many figures there are.
 _FEWEST, _MOST = 8, 40
 
-DENSITIES = FigureSpec(
+#: Opacity of a cell's colour, by its share of the largest value: what is rare can still be seen.
+_OPACITIES = ((0.0, 0.0), (0.0005, 0.15), (0.01, 0.3), (0.1, 0.55), (0.3, 0.75), (1.0, 1.0))
+
+DENSITIES = Kind(
     name="precision-recall",
     title="Latents as detectors of their features",
     caption="Share of an SAE's latents by precision and recall, all seeds together, with the same "
     "scale of colours for all SAEs. Latents that never fired are counted above and left out. "
     "The cross is at the means of the others.",
-    layers={
-        "cells": {
-            "type": "heatmap",
-            "name": "@label",
-            "colorscale": "@scale",
-            "showscale": False,
-            "zmin": 0,
-            "hovertemplate": "recall %{x:.2f}, precision %{y:.2f}<br>%{z:.3~g}% of the latents"
-            "<extra></extra>",
-        },
-        "means": {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "@label",
-            "marker": {
-                "symbol": "cross-thin",
-                "size": 14,
-                "line": {"width": 2.5, "color": "crimson"},
-            },
-            "hovertemplate": "means: recall %{x:.3f}, precision %{y:.3f}<extra></extra>",
-        },
-    },
-    axes=(
-        {"title": {"text": "recall"}, "range": [0, 1]},
-        {"title": {"text": "precision"}, "range": [0, 1]},
-    ),
-    named=True,
     by_l0=True,
 )
 
@@ -77,23 +54,21 @@ class _Latents:
         self.sums += [recall.sum(dtype=float), precision.sum(dtype=float)]
 
 
-def density_panels(contents: ReportData) -> dict[tuple[str, str, float | None], list[Panel]]:
+def density_figures(contents: ReportData) -> Iterator[Figure]:
     """For every suite, world and L0 that was asked for a panel per SAE."""
-    places = contents.finished()
-    side = int(np.sqrt(_BUDGET / max(1, len(places))))
+    saes = contents.finished()
+    side = int(np.sqrt(_BUDGET / max(1, sum(map(len, saes.values())))))
     side = min(_MOST, max(_FEWEST, side))
-    drawn: dict[tuple[str, str, float | None], dict[str, _Latents]] = {}
-    for (suite, world, sae, l0), runs in places.items():
-        latents = _counted(contents, runs, side)
-        if latents.all:
-            drawn.setdefault((suite, world, l0), {})[sae] = latents
-    return {
-        place: [
-            _panel(contents.saes.index(sae), sae, latents, _largest(saes))
-            for sae, latents in saes.items()
+    for (suite, world, l0), of_place in saes.items():
+        counted = {sae: _counted(contents, runs, side) for sae, runs in of_place.items()}
+        counted = {sae: latents for sae, latents in counted.items() if latents.all}
+        largest = max((100 * each.cells.max() / each.all for each in counted.values()), default=0)
+        panels = [
+            _panel(contents.saes.index(sae), sae, latents, short([largest], 3)[0] or 1)
+            for sae, latents in counted.items()
         ]
-        for place, saes in drawn.items()
-    }
+        if panels:
+            yield Figure(DENSITIES, suite, world, l0, panels)
 
 
 def _counted(contents: ReportData, runs: list[Run], side: int) -> _Latents:
@@ -104,35 +79,46 @@ def _counted(contents: ReportData, runs: list[Run], side: int) -> _Latents:
     return latents
 
 
-def _largest(saes: dict[str, _Latents]) -> float:
-    """The greatest share in a cell, in percent."""
-    return max(float(100 * each.cells.max() / each.all) for each in saes.values())
-
-
 def _panel(number: int, sae: str, latents: _Latents, largest: float) -> Panel:
     side = len(latents.cells)
-    shares = 100 * latents.cells / latents.all
+    shares = short(100 * latents.cells.ravel() / latents.all, 2)
     first, width = short([0.5 / side, 1 / side], 6)
-    series = [
-        Series(
-            "cells",
-            number,
-            {
-                "z": _in_rows(short(shares.ravel(), 2), side),
-                "x0": first,
-                "dx": width,
-                "y0": first,
-                "dy": width,
-                "zmax": short([largest], 3)[0] or 1,
-            },
-        )
-    ]
+    cells = {
+        **named(number, sae),
+        "type": "heatmap",
+        "colorscale": [[at, tint(number, opacity)] for at, opacity in _OPACITIES],
+        "showscale": False,
+        "hovertemplate": "recall %{x:.2f}, precision %{y:.2f}<br>%{z:.3~g}% of the latents"
+        "<extra></extra>",
+        "x0": first,
+        "dx": width,
+        "y0": first,
+        "dy": width,
+        "z": [shares[start : start + side] for start in range(0, side * side, side)],
+        "zmin": 0,
+        "zmax": largest,
+    }
+    traces = [cells]
     if latents.fired:
         recall, precision = short(latents.sums / latents.fired)
-        series.append(Series("means", number, {"x": [recall], "y": [precision]}))
+        traces.append(
+            {
+                **named(number, sae),
+                "type": "scatter",
+                "mode": "markers",
+                "marker": {
+                    "symbol": "cross-thin",
+                    "size": 14,
+                    "line": {"width": 2.5, "color": "crimson"},
+                },
+                "hovertemplate": "means: recall %{x:.3f}, precision %{y:.3f}<extra></extra>",
+                "x": [recall],
+                "y": [precision],
+            }
+        )
     dead = latents.all - latents.fired
-    return Panel(f"{sae}: {dead:,} of {latents.all:,} never fired" if dead else sae, series)
-
-
-def _in_rows(values: list[Any], width: int) -> list[list[Any]]:
-    return [values[first : first + width] for first in range(0, len(values), width)]
+    title = f"{sae}: {dead:,} of {latents.all:,} never fired" if dead else sae
+    recall_axis, precision_axis = (
+        {"title": {"text": text}, "range": [0, 1]} for text in ("recall", "precision")
+    )
+    return Panel(title, traces, recall_axis, precision_axis)

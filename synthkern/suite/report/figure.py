@@ -1,13 +1,9 @@
-"""Figures as data: the page draws them, and :mod:`synthkern.suite.report.images` does.
-
-What all figures of a kind share is said once, in :class:`FigureSpec`; a figure itself is little
-more than its numbers. :func:`trace` puts the two together, here as in ``figures.js``.
-"""
+"""Figures as plotly's JSON, which the page and :mod:`synthkern.suite.report.images` show."""
 
 from __future__ import annotations
 
-import copy
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,49 +36,25 @@ LOGARITHM = {
     "tickformat": "~g",
 }
 
-#: Opacity of a cell's colour, by its share of the largest value: what is rare can still be seen.
-_OPACITIES = ((0.0, 0.0), (0.0005, 0.15), (0.01, 0.3), (0.1, 0.55), (0.3, 0.75), (1.0, 1.0))
+#: Error bars.
+BAR = {"type": "data", "thickness": 1.2, "width": 3}
 
 
 @dataclass(frozen=True)
-class FigureSpec:
+class Kind:
     """What figures of a kind have in common.
 
     Attributes:
         name: in files' names.
         title: above the figure.
         caption: below the title: what is seen.
-        legend: whose colours these are: "saes" or "hardware".
-        layers: attributes of plotly traces, by the names that series choose them by. Texts that
-            begin with "@" stand for a part of a style.
-        axes: attributes of the axes x and y.
-        named: whether each panel is of one SAE, which its title names, so that there is no legend.
         by_l0: whether there is one for each L0 that was asked for.
     """
 
     name: str
     title: str
     caption: str
-    layers: Mapping[str, Mapping[str, Any]]
-    axes: tuple[Mapping[str, Any], Mapping[str, Any]]
-    legend: str = "saes"
-    named: bool = False
     by_l0: bool = False
-
-
-@dataclass(frozen=True)
-class Series:
-    """What one trace has for itself.
-
-    Attributes:
-        layer: of the kind's.
-        style: number of the name whose colour it has.
-        values: attributes of the trace, by dotted paths.
-    """
-
-    layer: str
-    style: int
-    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -91,39 +63,116 @@ class Panel:
 
     Attributes:
         title: above it.
-        series: what is drawn, in this order.
-        log: the axis that is a logarithm: "x" or "y".
-        lines: how many names are below one another, where these make it high.
+        traces: plotly's, in the order in which they are drawn; those of one name have its number
+            as their ``legendgroup``, and the first of them is the one in a legend.
+        x: attributes of the axis.
+        y: likewise.
     """
 
     title: str
-    series: Sequence[Series]
-    log: str | None = None
-    lines: int | None = None
+    traces: Sequence[dict[str, Any]]
+    x: Mapping[str, Any]
+    y: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels of a suite and a world, and an L0 where the kind has one for each."""
+    """Panels of a suite and a world, and an L0 where the kind has one for each.
 
-    kind: FigureSpec
+    Attributes:
+        names: those of the legend, by number; none where the panels' titles are these.
+        height: pixels of a panel.
+    """
+
+    kind: Kind
     suite: str
     world: str
     l0: float | None
     panels: Sequence[Panel]
+    names: Sequence[str] = ()
+    height: int = 290
+
+    @property
+    def title(self) -> str:
+        """The kind's, and the L0 where there is one."""
+        if not self.kind.by_l0 or self.l0 is None:
+            return self.kind.title
+        return f"{self.kind.title} at L0 = {self.l0:g}"
+
+    def legend(self) -> dict[int, str]:
+        """The names that are drawn, by number."""
+        drawn = {int(trace["legendgroup"]) for panel in self.panels for trace in panel.traces}
+        return {number: name for number, name in enumerate(self.names) if number in drawn}
+
+    def plot(self) -> dict[str, Any]:
+        """The figure as plotly has it, in rows of at most three panels."""
+        columns = {1: 1, 2: 2, 4: 2}.get(len(self.panels), 3)
+        rows = math.ceil(len(self.panels) / columns)
+        data: list[dict[str, Any]] = []
+        axes: dict[str, Any] = {}
+        titles = []
+        named: set[int] = set()
+        for index, panel in enumerate(self.panels):
+            number = str(index + 1) if index else ""
+            x, y = f"x{number}", f"y{number}"
+            axes[f"xaxis{number}"] = {"automargin": True, "nticks": 6, **panel.x}
+            axes[f"yaxis{number}"] = {"automargin": True, "nticks": 6, **panel.y}
+            titles.append(
+                {
+                    "text": f"<b>{label(panel.title, 60)}</b>",
+                    "xref": f"{x} domain",
+                    "yref": f"{y} domain",
+                    "x": 0,
+                    "y": 1,
+                    "xanchor": "left",
+                    "yanchor": "bottom",
+                    "yshift": 4,
+                    "showarrow": False,
+                }
+            )
+            for trace in panel.traces:
+                first = trace["legendgroup"] not in named
+                named.add(trace["legendgroup"])
+                data.append({**trace, "xaxis": x, "yaxis": y, "showlegend": first})
+        return {
+            "data": data,
+            "layout": {
+                **axes,
+                "annotations": titles,
+                "grid": {
+                    "pattern": "independent",
+                    "rows": rows,
+                    "columns": columns,
+                    "xgap": 0.16,
+                    "ygap": 0.36,
+                },
+                "height": rows * self.height,
+                "margin": {"t": 24, "r": 16, "b": 40, "l": 48},
+                "hovermode": "closest",
+                "showlegend": bool(self.names),
+            },
+        }
 
 
-def style(number: int, name: str) -> dict[str, Any]:
-    """How what has a name is drawn: label, color, symbol, and a scale and a tint of the color."""
-    color = COLORS[number % len(COLORS)]
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return {
-        "label": label(name),
-        "color": color,
-        "symbol": SYMBOLS[number // len(COLORS) % len(SYMBOLS)],
-        "tint": f"rgba({red},{green},{blue},0.14)",
-        "scale": [[at, f"rgba({red},{green},{blue},{opacity})"] for at, opacity in _OPACITIES],
-    }
+def color(number: int) -> str:
+    """The colour of a name."""
+    return COLORS[number % len(COLORS)]
+
+
+def symbol(number: int) -> str:
+    """The symbol of a name's points."""
+    return SYMBOLS[number // len(COLORS) % len(SYMBOLS)]
+
+
+def tint(number: int, opacity: float) -> str:
+    """The colour of a name, to be seen through."""
+    red, green, blue = (int(color(number)[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def named(number: int, name: str) -> dict[str, Any]:
+    """What says of a trace whose it is."""
+    return {"name": label(name), "legendgroup": str(number)}
 
 
 def label(text: str, most: int = 120) -> str:
@@ -132,18 +181,6 @@ def label(text: str, most: int = 120) -> str:
         text = f"{text[: most // 2]}…{text[most // 2 + 1 - most :]}"
     # plotly's texts are a kind of HTML, and formulas where there are dollars.
     return html.escape(text, quote=False).replace("$", "&#36;")
-
-
-def trace(kind: FigureSpec, series: Series, styles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The attributes of a series' plotly trace."""
-    result: dict[str, Any] = _filled(kind.layers[series.layer], styles[series.style])
-    for path, value in series.values.items():
-        *parents, last = path.split(".")
-        place = result
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return result
 
 
 def wide(values: Iterable[float]) -> bool:
@@ -168,11 +205,3 @@ def short(values: npt.ArrayLike, digits: int = 4) -> list[float | int | None]:
     for index in np.flatnonzero(~np.isfinite(array)):
         found[index] = None
     return found
-
-
-def _filled(attributes: Any, part: Mapping[str, Any]) -> Any:
-    if isinstance(attributes, Mapping):
-        return {name: _filled(value, part) for name, value in attributes.items()}
-    if isinstance(attributes, str) and attributes.startswith("@"):
-        return copy.deepcopy(part[attributes[1:]])
-    return attributes

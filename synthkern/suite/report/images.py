@@ -13,12 +13,12 @@ from synthkern.plots.figure import check_ending, finish, plotly
 from synthkern.storage.files import make_folder
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.suite.report.contents import ReportData
-from synthkern.suite.report.figure import LOGARITHM, Figure, label, style, trace
+from synthkern.suite.report.figure import Figure, label
 from synthkern.suite.report.figures import figures
 from synthkern.suite.summary import place_name
 
-#: Pixels of an image, of a panel's height, of a line of its names, and of a letter of the legend.
-_WIDTH, _HEIGHT, _LINE, _LETTER = 1080, 250, 34, 7
+#: Pixels of an image and of a letter of the legend.
+_WIDTH, _LETTER = 1080, 7
 
 #: Letters of a line of text.
 _COLUMNS = 160
@@ -26,8 +26,8 @@ _COLUMNS = 160
 #: Pixels of the file for one of these.
 _SCALE = 2
 
-#: Pixels above, below and between panels, whatever their height.
-_ABOVE, _BELOW, _BETWEEN = 130, 60, 95
+#: Pixels above and below the panels.
+_ABOVE, _BELOW = 130, 60
 
 
 def check_images(ending: str) -> None:
@@ -36,7 +36,7 @@ def check_images(ending: str) -> None:
     Raises:
         ImportError: where plotly or kaleido is not installed; it names the extra.
     """
-    plotly("subplots")
+    plotly("graph_objects")
     check_ending("ending", Path(f"figure.{ending}"))
 
 
@@ -61,45 +61,17 @@ def write_images(contents: ReportData, folder: AnyPath, ending: str) -> list[Pat
         names = chain([""], (f"-{number}" for number in count(2)))
         paths = (place / f"{_name(each)}{more}.{ending}" for more in names)
         path = next(path for path in paths if path not in written)
-        finish(drawn(contents, each), path, False, _SCALE)
+        finish(drawn(each), path, False, _SCALE)
         written[path] = None
     return list(written)
 
 
-def drawn(contents: ReportData, figure: Figure) -> Any:
-    """A figure as plotly's, two panels beside one another."""
-    kind, panels = figure.kind, figure.panels
-    names = contents.saes if kind.legend == "saes" else contents.hardware
-    styles = [style(number, name) for number, name in enumerate(names)]
-    columns = min(2, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    # Panels with lines are alone.
-    height = rows * (_LINE * panels[0].lines if panels[0].lines else _HEIGHT)
-    height += (rows - 1) * _BETWEEN
-    result = plotly("subplots").make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=[label(panel.title, 60) for panel in panels],
-        vertical_spacing=_BETWEEN / height if rows > 1 else None,
-        horizontal_spacing=0.1,
-    )
-    named: set[int] = set()
-    for index, panel in enumerate(panels):
-        place = {"row": index // columns + 1, "col": index % columns + 1}
-        for series in panel.series:
-            first = series.layer == "mean" and series.style not in named and not kind.named
-            if first:
-                named.add(series.style)
-            attributes = trace(kind, series, styles)
-            result.add_trace({**attributes, "showlegend": first}, **place)
-        across, up = (
-            {"title_standoff": 8, **(LOGARITHM if panel.log == letter else {}), **axis}
-            for letter, axis in zip("xy", kind.axes, strict=True)
-        )
-        result.update_xaxes(across, **place)
-        result.update_yaxes(up, **place)
+def drawn(figure: Figure) -> Any:
+    """A figure as plotly's, with what the page says beside it."""
+    kind, plot = figure.kind, figure.plot()
+    result = plotly("graph_objects").Figure(plot["data"], plot["layout"])
     where = place_name(figure.world, figure.l0) if kind.by_l0 else figure.world
-    below = _BELOW + _legend_height([styles[number]["label"] for number in named])
+    below = _BELOW + _legend_height([label(name) for name in figure.legend().values()])
     result.update_layout(
         template="plotly_white",
         title={
@@ -110,7 +82,7 @@ def drawn(contents: ReportData, figure: Figure) -> Any:
             "pad": {"t": 24},
         },
         width=_WIDTH,
-        height=_ABOVE + height + below,
+        height=_ABOVE + result.layout.height + below,
         margin={"t": _ABOVE, "b": below, "l": 70, "r": 30},
         legend={
             "orientation": "h",
