@@ -17,6 +17,9 @@ from scipy.stats import multivariate_normal, norm, truncnorm
 
 import synthkern as synthetic
 
+# The million is drawn once.
+pytestmark = pytest.mark.xdist_group("a million samples")
+
 SAMPLES, CHUNK, SEED = 1_000_000, 2_000, 2024
 ALPHA = 1e-3
 #: Draws of the factors over which the expected rates of children are averaged.

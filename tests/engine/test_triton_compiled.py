@@ -17,6 +17,9 @@ from places import BENCHMARKS
 
 from synthkern.engine.triton import launch
 
+# The kernels are compiled once.
+pytestmark = pytest.mark.xdist_group("compiled kernels")
+
 TARGETS = {"sm_80", "sm_90", "gfx942"}
 
 # Bytes of spilled registers that a thread's instructions store, 68 at most today and mostly none.
