@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import importlib.util
 import json
@@ -14,7 +13,6 @@ from made_up_runs import fill
 from report_pages import Page
 
 from synthkern.cli import main
-from synthkern.suite.database import RunDatabase
 from synthkern.suite.export import write_csv, write_json
 
 
@@ -137,23 +135,6 @@ def test_without_kaleido_there_is_no_half_of_it(
     fill(Path("a"))
     assert "pip install 'synthkern[images]'" in refusal(capsys, "a", "--figures", "svg")
     assert files("a") == ["suite.sqlite"]
-
-
-def test_the_old_page_stays_where_no_new_one_can_be_written(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(Path("a"))
-    printed(capsys, "a")
-    before = Path("a/report.html").read_bytes()
-    RunDatabase("a").fail(RunDatabase("a").runs()[0].key, "Error: no")
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("synthkern.storage.files.os.fsync", full)
-    assert refusal(capsys, "a").endswith("No space left on device: 'a/report.html'\n")
-    assert Path("a/report.html").read_bytes() == before
-    assert files("a") == ["report.html", "suite.sqlite"]
 
 
 def test_a_folder_to_write_to_gets_the_page(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import threading
 import traceback
 from itertools import islice
 from typing import Any
@@ -15,7 +14,6 @@ import torch
 import worlds
 
 import synthkern as synthetic
-from synthkern.data.prefetch import THREAD_NAME
 from synthkern.sparse import SparseArrays
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -165,13 +163,6 @@ def test_what_a_modifier_raises_comes_after_the_batches_before_it(prefetch: int)
     names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert names[-1] == "fails_later"
     assert stream.state_dict()["position"] == 100 + 3 * SIZE
-
-
-def test_a_loop_that_is_left_leaves_no_thread(model: synthetic.SyntheticModel) -> None:
-    for _ in synthetic.SyntheticStream(model, SIZE, SEED):
-        assert [t.name for t in threading.enumerate()].count(THREAD_NAME) == 1
-        break
-    assert [t.name for t in threading.enumerate()].count(THREAD_NAME) == 0
 
 
 def test_streams_sample_side_by_side(model: synthetic.SyntheticModel) -> None:

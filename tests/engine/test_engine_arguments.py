@@ -276,14 +276,6 @@ def test_empty_is_empty(backend: str, shape: tuple[int, int]) -> None:
         assert found.nnz == 0
 
 
-def test_layouts_in_memory_change_nothing(backend: str) -> None:
-    pre = torch.arange(15.0).reshape(M, B).T
-    assert not pre.is_contiguous()
-    found = engine.select_topk(pre, 2, scale=torch.ones(2 * M)[::2])
-    same = engine.select_topk(pre.contiguous(), 2, scale=torch.ones(M))
-    assert torch.equal(found.to_dense(), same.to_dense())
-
-
 def _plan() -> Any:
     from synthkern.engine.cpu.sampler import bound_plan
 

@@ -101,17 +101,6 @@ def test_a_config_that_is_no_recipe(folder: Path, changes: dict[str, Any], messa
     refused(change_json(folder, CONFIG, lambda config: config.update(changes)), ": ", message)
 
 
-@pytest.mark.parametrize("where", ["hierarchy", "correlation", "firing_probability", "magnitude"])
-def test_an_unknown_field_at_any_level_of_a_config(folder: Path, where: str) -> None:
-    def add(config: dict[str, Any]) -> None:
-        if where == "magnitude":
-            config["std_firing_magnitudes"] = {"generator_name": "constant", "depth": 3}
-        else:
-            config[where]["depth"] = 3
-
-    refused(change_json(folder, CONFIG, add), ": ", "has unknown keys ['depth']; known are [")
-
-
 @pytest.mark.parametrize(
     ("node", "message"),
     [

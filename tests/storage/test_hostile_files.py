@@ -84,13 +84,6 @@ def test_many_seeds_are_read_in_one_go() -> None:
         Suite.from_dict(suite_data(seeds=[*range(60_000), 7]))
 
 
-@pytest.mark.parametrize("depth", [10**7, 2**63])
-def test_levels_end_where_the_features_do(depth: int) -> None:
-    config = synthetic.HierarchyConfig(2, 2, max_depth=depth, mutually_exclusive_portion=0.5)
-    forest = synthetic.generate_hierarchy(14, config, seed=1)
-    assert forest.feature_indices_used == set(range(14))
-
-
 def test_trees_that_are_none_are_told_by_all_that_walks_them() -> None:
     loop = synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])
     loop.children[0].children.append(loop)
@@ -263,37 +256,7 @@ def test_a_rank_that_is_not_the_factors(folder: Path) -> None:
     refused(folder / WEIGHTS, "correlation_factor must have the shape [30, 4]", "got [30, 3]")
 
 
-def test_a_model_of_a_given_correlation_is_saved_with_its_rank(tmp_path: Path) -> None:
-    cfg = world().cfg
-    given = synthetic.LowRankCorrelationMatrix(torch.full((30, 2), 0.5), torch.full((30,), 0.5))
-    model = synthetic.SyntheticModel(cfg, correlation_matrix=given)
-    model.save(tmp_path)
-    loaded = load(tmp_path)
-    assert loaded.cfg.correlation is not None
-    assert loaded.cfg.correlation.rank == 2
-    assert torch.equal(loaded.sample(9, seed=1), model.sample(9, seed=1))
-
-
 # ---- SAEs ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"decoder_init_norm": "many digits"}, "must be a JSON file"),
-        ({"d_in": 2**62, "d_sae": 2**31 - 1}, "W_dec must have the shape"),
-        ({"metadata": 5}, "metadata must be a mapping"),
-        ({"architecture": 5}, "architecture"),
-        ({"k": "x"}, "k must be"),
-    ],
-)
-def test_an_sae_whose_config_is_none(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    small_sae("topk").save_model(tmp_path)
-    path = tmp_path / SAE_CFG_FILENAME
-    text = json.dumps({**json.loads(path.read_text()), **change})
-    path.write_text(text.replace('"many digits"', "9" * 5001))
-    with pytest.raises(ValueError, match=rf"^{tmp_path}/(cfg|sae_weights).*{message}"):
-        TrainingSAE.load_from_disk(tmp_path)
 
 
 def test_a_norm_that_is_no_integer_of_torch_is_a_number(tmp_path: Path) -> None:

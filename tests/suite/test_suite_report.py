@@ -194,17 +194,6 @@ def test_a_directory_without_runs_and_one_where_nothing_is_finished(tmp_path: Pa
     assert figures == [[None] * len(TABLE_METRICS)] * 6
 
 
-def test_suites_have_their_own_published_values(tmp_path: Path) -> None:
-    fill(tmp_path, suite="one", l0s=(6.0,))
-    database = fill(tmp_path, suite="two", l0s=(6.0,))
-    database.add("two", {"name": "two"}, [])
-    data = data_of(tmp_path)
-    assert [(group["suite"], group["sources"]) for group in data["groups"]] == [
-        ("one", ["a made-up paper"]),
-        ("two", []),
-    ]
-
-
 def test_long_tracebacks_keep_their_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("synthkern.suite.report.payload._ERRORS", 2000)
     database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK",))

@@ -12,15 +12,13 @@ import pytest
 from made_up_runs import WORLD, fill, outcome
 
 from synthkern.suite.database import LATENT_COLUMNS, Run, RunDatabase
-from synthkern.suite.report import check_images, read_report_data, write_images
+from synthkern.suite.report import read_report_data, write_images
 from synthkern.suite.report.contents import in_words
 from synthkern.suite.report.figures import KINDS, figures
 from synthkern.suite.report.images import drawn
 from synthkern.suite.report.payload import page_payload
 from synthkern.suite.summary import TABLE_METRICS, summarize_directory
 from synthkern.training import TrainingHistory
-
-PLACE = ("made-up", WORLD)
 
 
 def figure_of(directory: Path, kind: str, l0: float | None = None, world: str = WORLD) -> Any:
@@ -260,12 +258,3 @@ def test_each_figure_is_a_file(tmp_path: Path, ending: str, written: list[str]) 
         f"throughput-..-a-b-w-1-2.{ending}",
     ]
     assert {path.parent for path in paths} == {tmp_path / "figures"}
-
-
-def test_images_are_refused_before_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "kaleido" else find(name)
-    )
-    with pytest.raises(ImportError, match=r"kaleido.*synthkern\[images\]"):
-        check_images("svg")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_training import BATCH, D, M, assert_same_state, small_config, small_world, state
+from small_training import BATCH, M, assert_same_state, small_config, small_world, state
 
 import synthkern as synthetic
 from synthkern.cli import main
@@ -202,21 +202,14 @@ def test_results_are_compared_copied_and_written(tmp_path: Path) -> None:
     assert one == pickle.loads(pickle.dumps(one))
 
 
-def test_a_runs_result_pickles() -> None:
-    result = run(config(None))
-    again = pickle.loads(pickle.dumps(result))
-    assert_same_state(again.sae, state(result.sae))
-    assert again.final_eval == result.final_eval
-    assert again.history.rows == result.history.rows
-
-
 def test_fields_as_people_write_them(tmp_path: Path) -> None:
     cfg = Config[TrainingSAEConfig](
         small_world().cfg,
         small_config("standard"),
         640.0,  # type: ignore[arg-type]
         np.int64(64),  # type: ignore[arg-type]
-        0,
+        np.float32(0),  # type: ignore[arg-type]
+        run_final_eval=np.bool_(True),  # type: ignore[arg-type]
         lr_warm_up_steps=50,
         lr_decay_steps=70,
         device=torch.device("cpu"),  # type: ignore[arg-type]
@@ -293,11 +286,3 @@ def test_a_folder_whose_config_names_no_world_is_told(
     (tmp_path / "runner_config.json").write_text('{"synthetic_model": 3}')
     assert main(["eval", str(tmp_path), "--samples", "50"]) == 2
     assert "synthetic_model must be a mapping or a string, got 3" in capsys.readouterr().err
-
-
-def test_a_config_is_of_the_width_of_its_world() -> None:
-    with pytest.warns(UserWarning, match="d_in is set"):
-        runner = synthetic.SyntheticSAERunner(
-            config(None, sae=synthetic.StandardTrainingSAEConfig(D + 1, M))
-        )
-    assert runner.cfg.sae.d_in == D

@@ -457,6 +457,17 @@ def test_settings_round_trip() -> None:
         TrainingConfig.from_dict({"rate": 1})
 
 
+def test_a_checkpoints_folder_is_tried_before_the_training(
+    world: synthetic.SyntheticModel, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    sae = small_sae("topk")
+    before = state(sae)
+    with pytest.raises(NotADirectoryError, match=str(tmp_path / "file")):
+        train_sae(sae, world, settings(), checkpoint_dir=tmp_path / "file" / "checkpoint")
+    assert_same_state(sae, before)
+
+
 def test_the_trainer_is_what_snapshots_look_at(world: synthetic.SyntheticModel) -> None:
     trainer = SAETrainer(small_sae("topk"), settings())
     output = trainer.step(world.sample(BATCH, seed=5))

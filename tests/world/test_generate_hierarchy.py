@@ -15,7 +15,6 @@ import torch
 
 import synthkern as synthetic
 
-Node = synthetic.HierarchyNode
 Config = synthetic.HierarchyConfig
 generate = synthetic.generate_hierarchy
 
@@ -139,8 +138,9 @@ def test_no_features_give_no_trees() -> None:
 
 
 def test_a_depth_that_features_do_not_reach_costs_nothing() -> None:
-    hierarchy = generate(7, Config(1, 2, 10**9), seed=0)
-    assert hierarchy.feature_indices_used == set(range(7))
+    for depth in (10**9, 2**63):
+        config = Config(1, 2, depth, mutually_exclusive_portion=0.5)
+        assert generate(7, config, seed=0).feature_indices_used == set(range(7))
 
 
 def test_what_is_exclusive_follows_draws_for_parents_without_features() -> None:

@@ -61,10 +61,6 @@ def test_linear_by_hand() -> None:
     assert torch.equal(linear(4, max_prob=0.5, min_prob=0.125), expected)
 
 
-def test_linear_may_be_constant() -> None:
-    assert torch.equal(linear(3, max_prob=1.0, min_prob=1.0), torch.ones(3))
-
-
 def test_random_is_uniform() -> None:
     n = 100_000
     probabilities = uniform(n, max_prob=0.5, min_prob=0.1, seed=1)
