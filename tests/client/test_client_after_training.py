@@ -120,13 +120,6 @@ class _Encoded(torch.utils.data.Dataset[torch.Tensor]):
         return self.sae.encode(self.rows[index : index + 1])[0].clone()
 
 
-@pytest.mark.parametrize("mode", [True, False])
-def test_it_is_in_the_mode_it_was_in(mode: bool) -> None:
-    sae = fresh("topk").train(mode)
-    synthetic.train_sae(sae, [torch.ones(B, D)], synthetic.TrainingConfig(B, B))
-    assert sae.training is mode
-
-
 def test_parts_are_in_the_modes_they_were_in() -> None:
     sae = fresh("topk")
     sae.frozen = torch.nn.Dropout().eval()

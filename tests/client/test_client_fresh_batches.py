@@ -40,13 +40,6 @@ def world(**generator: Any) -> synthetic.SyntheticModel:
     return synthetic.SyntheticModel(cfg, activation_generator=made)
 
 
-def test_the_toy_training() -> None:
-    sae, features = Watching(), synthetic.FeatureDictionary(20, D)
-    generator = synthetic.ActivationGenerator(20, 0.5)
-    synthetic.train_toy_sae(sae, features, generator, STEPS * B, B)
-    assert sae.different == STEPS
-
-
 def random_batches() -> Iterator[torch.Tensor]:
     while True:
         yield torch.randn(B, D)
@@ -88,17 +81,6 @@ def test_two_trainings_in_a_row_see_other_samples() -> None:
     for sae in (first, second):
         synthetic.train_toy_sae(sae, *parts, STEPS * B, B)
     assert len({float(batch.sum()) for batch in first.seen + second.seen}) == 2 * STEPS
-
-
-def test_a_training_is_reproduced_by_one_seed() -> None:
-    found = []
-    for _ in range(2):
-        torch.manual_seed(4)
-        sae = Watching()
-        synthetic.train_sae(sae, random_batches(), settings())
-        found.append((sae.W_dec.detach(), torch.rand(3)))
-    assert torch.equal(found[0][0], found[1][0])
-    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_it_learns_as_much_as_it_should() -> None:

@@ -27,19 +27,6 @@ def test_magnitudes_are_whole_numbers() -> None:
     assert torch.equal(generator.sample(2, seed=0), torch.tensor([[2.0, 3.0]] * 2))
 
 
-def test_a_whole_number_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^firing_probabilities must hold .*got 2.0 at \[1\]$"):
-        synthetic.ActivationGenerator(2, torch.tensor([1, 2]))
-
-
-def test_complex_numbers_are_refused() -> None:
-    with pytest.raises(
-        TypeError,
-        match=r"^firing_probabilities must be a floating-point tensor, got torch.complex64$",
-    ):
-        synthetic.ActivationGenerator(2, torch.ones(2, dtype=torch.complex64))
-
-
 @pytest.mark.peer
 @pytest.mark.parametrize("dtype", KINDS)
 def test_saelens_reads_a_mask_alike(dtype: torch.dtype) -> None:
