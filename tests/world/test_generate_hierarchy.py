@@ -216,34 +216,31 @@ def test_bad_dictionaries_are_refused(data: Any, error: type[Exception], message
         synthetic.Hierarchy.from_dict(data)
 
 
-BAD_CONFIGS: list[tuple[str, Any, type[Exception]]] = [
-    ("total_root_nodes", 0, ValueError),
-    ("total_root_nodes", 1.0, TypeError),
-    ("branching_factor", 1, ValueError),
-    ("branching_factor", 2.5, TypeError),
-    ("branching_factor", (2, 3, 4), ValueError),
-    ("max_depth", 0, ValueError),
-    ("max_depth", "2", TypeError),
-    ("mutually_exclusive_portion", -0.1, ValueError),
-    ("mutually_exclusive_portion", 1.1, ValueError),
-    ("mutually_exclusive_portion", NAN, ValueError),
-    ("mutually_exclusive_portion", INF, ValueError),
-    ("mutually_exclusive_portion", True, TypeError),
-    ("mutually_exclusive_min_depth", -1, ValueError),
-    ("mutually_exclusive_max_depth", -1, ValueError),
-    ("mutually_exclusive_max_depth", 1.5, TypeError),
-    ("compensate_probabilities", 1, TypeError),
-    ("scale_children_by_parent", None, TypeError),
+BAD_CONFIGS: list[tuple[str, list[Any], type[Exception]]] = [
+    ("total_root_nodes", [0], ValueError),
+    ("total_root_nodes", [1.0], TypeError),
+    ("branching_factor", [1, (2, 3, 4)], ValueError),
+    ("branching_factor", [2.5], TypeError),
+    ("max_depth", [0], ValueError),
+    ("max_depth", ["2"], TypeError),
+    ("mutually_exclusive_portion", [-0.1, 1.1, NAN, INF], ValueError),
+    ("mutually_exclusive_portion", [True], TypeError),
+    ("mutually_exclusive_min_depth", [-1], ValueError),
+    ("mutually_exclusive_max_depth", [-1], ValueError),
+    ("mutually_exclusive_max_depth", [1.5], TypeError),
+    ("compensate_probabilities", [1], TypeError),
+    ("scale_children_by_parent", [None], TypeError),
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "error"), BAD_CONFIGS)
-def test_bad_recipes_are_refused(name: str, value: Any, error: type[Exception]) -> None:
-    message = rf"^{name} must .*got {re.escape(repr(value))}$"
-    with pytest.raises(error, match=message):
-        Config(**{name: value})
-    with pytest.raises(error, match=message):
-        Config.from_dict({name: value})
+@pytest.mark.parametrize(("name", "values", "error"), BAD_CONFIGS)
+def test_bad_recipes_are_refused(name: str, values: list[Any], error: type[Exception]) -> None:
+    for value in values:
+        message = rf"^{name} must .*got {re.escape(repr(value))}$"
+        with pytest.raises(error, match=message):
+            Config(**{name: value})
+        with pytest.raises(error, match=message):
+            Config.from_dict({name: value})
 
 
 @pytest.mark.parametrize(("pair", "place"), [((1, 3), 0), ((3, 2), 1), ([2, 1], 1)])
