@@ -192,16 +192,8 @@ def test_arguments_have_the_usual_defaults(model: synthetic.SyntheticModel) -> N
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        (
-            {"source": torch.ones(2)},
-            TypeError,
-            "source must have a method sample(batch_size) or be callable, got tensor([1., 1.])",
-        ),
-        (
-            {"batch_size": 0},
-            ValueError,
-            "batch_size must be an integer >= 1 and <= 2147483647, got 0",
-        ),
+        ({"source": torch.ones(2)}, TypeError, "source must have a method sample(batch_size) or "),
+        ({"batch_size": 0}, ValueError, "batch_size must be an integer >= 1 and <= 2147483647, "),
         ({"batch_size": 2**31}, ValueError, "batch_size must be an integer >= 1 and <= 2147483647"),
         ({"batch_size": 1.5}, TypeError, "batch_size must be an integer, got 1.5"),
         ({"seed": None}, TypeError, "seed must be an integer, got None"),

@@ -258,23 +258,6 @@ def test_groups_of_two_and_of_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> N
     assert (out > 0)[:3, 1:3].sum(dim=1).tolist() == [1, 0, 1]
 
 
-def test_views_that_are_not_contiguous() -> None:
-    forest = random_forest(8, 24)
-    means = torch.full((24,), 0.75)
-    rows = random_rows(8, 9, 24, torch.float32).clamp(-9, 9)
-    expected = check(forest, rows, means)
-    wide = torch.full((9, 60), torch.inf)
-    wide[:, 1:49:2] = rows
-    for view in (rows.T.contiguous().T, wide[:, 1:49:2], rows.repeat_interleave(2, 0)[::2]):
-        assert not view.is_contiguous()
-        out = apply_forest_dense(forest, view, means, 7, 0, 0)
-        assert out.is_contiguous()
-        assert torch.equal(bits(out), bits(expected))
-    part = SparseActivations.from_dense(rows)[2:7]
-    got = apply_forest_sparse(forest, part, means, 7, 2, 0)
-    assert torch.equal(got.to_dense(), expected[2:7])
-
-
 def test_stored_zeros_are_dropped() -> None:
     forest = compile_forest([Node(0, [Node(1)])])
     given = SparseActivations(

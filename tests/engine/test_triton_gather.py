@@ -123,13 +123,6 @@ def test_inputs_need_not_be_contiguous(view: Callable[[torch.Tensor], torch.Tens
     assert torch.equal(compress(view(dense)).to_dense(), dense)
 
 
-def test_a_part_of_a_batch_gives_its_samples() -> None:
-    entries, vectors, bias = case(9, 7, 32)
-    hidden = gather(entries, vectors, bias)
-    for first, end in ((0, 1), (3, 8), (8, 9), (4, 4)):
-        assert_same_bits(gather(entries[first:end], vectors, bias), hidden[first:end])
-
-
 def test_the_bfloat16_copy_is_kept_until_the_vectors_change() -> None:
     entries, vectors, bias = case(3, 5, 4)
     parameter = torch.nn.Parameter(vectors)

@@ -193,6 +193,7 @@ def test_a_callable_changes_no_choice_of_what_is_fused_before_it() -> None:
     assert torch.equal(fused.sample(50, seed=1), called.sample(50, seed=1))
 
 
+@pytest.mark.many_samples
 def test_two_hierarchies_choose_independently() -> None:
     """Exclusive groups over the same siblings: after the first, the second has nothing to do."""
     once = ActivationGenerator(6, 1.0, 0.0, 1.0, [_exclusive()]).sample(300, seed=1)

@@ -74,12 +74,6 @@ def test_a_model_in_a_folder(hub: Hub, client: Client, tmp_path: Path, folder: s
     assert asked_for(hub) == [f"{folder}/{name}" for name in (CONFIG, WEIGHTS, TREES)]
 
 
-def test_a_repository_without_an_owner(hub: Hub, client: Client, tmp_path: Path) -> None:
-    model = world(1)
-    hub.add("ownerless", files_of(model, tmp_path / "model"))
-    assert client(from_source, "ownerless") == bits(model)
-
-
 def test_revisions(hub: Hub, client: Client, tmp_path: Path) -> None:
     old, new, other = (world(seed) for seed in (1, 2, 3))
     repo = hub.add("me/revisions", files_of(old, tmp_path / "old"))
