@@ -72,6 +72,12 @@ def _settings() -> Iterator[None]:
 
 
 @pytest.fixture
+def one_thread() -> None:
+    """What a second thread would only slow down, or make otherwise than another process."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
 def no_thread_is_left() -> Iterator[None]:
     """Fails where a thread that a test started is still there at its end."""
     before = set(threading.enumerate())

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from synthkern.cli import main
 from synthkern.evaluation.files import read_evaluation
 from synthkern.sae import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME, TrainingSAE
 from synthkern.suite.database import RunDatabase
+from synthkern.suite.plan import plan_runs
 from synthkern.suite.suite import Suite, load_suite
 from synthkern.suite.yaml_file import parse_yaml
 from synthkern.training import TrainingConfig, train_sae
@@ -113,6 +115,7 @@ def damaged(directory: Path, statement: str, *values: Any) -> RunDatabase:
     return database
 
 
+@cache
 def bombed_blob() -> bytes:
     deflate = zlib.compressobj(9)
     zeros = bytes(2**20)
@@ -177,8 +180,9 @@ def test_bench_says_that_a_row_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    suite = write_suite(tmp_path, training={**suite_data()["training"], "training_samples": 64})
-    assert main(["bench", str(suite), "--out", "out"]) == 0
+    suite = write_suite(tmp_path)
+    planned = load_suite(suite)
+    RunDatabase("out", create=True).add(planned.name, planned.to_dict(), plan_runs(planned))
     with sqlite3.connect(tmp_path / "out" / "suite.sqlite") as connection:
         connection.execute("UPDATE runs SET state = 'odd'")
     connection.close()
