@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from made_up_runs import fill
+from packages import hide_plotly, pretend, pretend_kaleido
 from report_pages import Page
 
 from synthkern.cli import main
@@ -79,14 +77,7 @@ def test_exports_are_those_of_the_runs(capsys: pytest.CaptureFixture[str]) -> No
 def test_figures_are_beside_the_page(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    graph = importlib.import_module("plotly.graph_objects")
-    monkeypatch.setattr(
-        graph.Figure, "write_image", lambda _, path, format, scale: path.write_bytes(b"drawn")
-    )
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: object() if name == "kaleido" else find(name)
-    )
+    pretend_kaleido(monkeypatch, lambda _, path, format, scale: path.write_bytes(b"drawn"))
     fill(Path("a"), l0s=(6.0,))
     page, *drawn = printed(capsys, "a", "--figures", ending)
     assert page == "a/report.html"
@@ -117,9 +108,7 @@ def test_without_plotly_the_extra_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(Path("a"))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "plotly"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setitem(sys.modules, "plotly", None)
+    hide_plotly(monkeypatch)
     for words in (("a",), ("a", "--figures", "png")):
         assert "pip install 'synthkern[plots]'" in refusal(capsys, *words)
     assert files("a") == ["suite.sqlite"]
@@ -128,10 +117,7 @@ def test_without_plotly_the_extra_is_named(
 def test_without_kaleido_there_is_no_half_of_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "kaleido" else find(name)
-    )
+    pretend(monkeypatch, "kaleido", there=False)
     fill(Path("a"))
     assert "pip install 'synthkern[images]'" in refusal(capsys, "a", "--figures", "svg")
     assert files("a") == ["suite.sqlite"]

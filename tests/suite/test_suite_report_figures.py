@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from made_up_runs import WORLD, fill, outcome
+from packages import pretend_kaleido
 
 from synthkern.suite.database import LATENT_COLUMNS, Run, RunDatabase
 from synthkern.suite.report import read_report_data, write_images
@@ -228,16 +227,9 @@ def _names(contents: Any, legend: str) -> list[str]:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The formats kaleido is asked for; whether it and a browser are there is no matter."""
+    """The formats kaleido is asked for."""
     asked: list[str] = []
-    graph = importlib.import_module("plotly.graph_objects")
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: object() if name == "kaleido" else find(name)
-    )
-    monkeypatch.setattr(
-        graph.Figure, "write_image", lambda _, path, format, scale: asked.append(format)
-    )
+    pretend_kaleido(monkeypatch, lambda _, path, format, scale: asked.append(format))
     return asked
 
 
