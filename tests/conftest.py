@@ -22,6 +22,12 @@ if not torch.cuda.is_available():
 # A shell's background jobs are started deaf to Ctrl-C; the tests of it need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1 and "OMP_NUM_THREADS" not in os.environ:
+    # Each worker has its share of the cores, and so have the processes that its tests start.
+    share = max(1, len(os.sched_getaffinity(0)) // WORKERS)
+    os.environ["OMP_NUM_THREADS"] = str(share)
+    torch.set_num_threads(share)
 
 
 def pytest_report_header() -> str:
@@ -63,6 +69,12 @@ def _settings() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def one_thread() -> None:
+    """What a second thread would only slow down, or make otherwise than another process."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from places import ROOT
 from synthkern.cli import bench as bench_command, main
 from synthkern.sae import registry
 from synthkern.suite.suite import Suite, load_suite
+from synthkern.world.presets import PRESETS
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PEER = "sae_lens"
@@ -110,6 +111,7 @@ def test_what_commands_name_is_there() -> None:
 
 def _short(source: Any) -> Suite:
     suite = load_suite(source)
-    training = {"training_samples": 4096, "eval_samples": 2000}
-    worlds: Any = {name: load_suite("quick").worlds["synth-sae-bench-1k"] for name in suite.worlds}
+    training = {"training_samples": 2048, "eval_samples": 500}
+    world: Any = {**PRESETS["synth-sae-bench-1k"], "orthogonalization": None}
+    worlds = dict.fromkeys(suite.worlds, world)
     return replace(suite, worlds=worlds, training={**suite.training, **training})

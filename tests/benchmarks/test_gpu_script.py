@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import zoo
-from places import BENCHMARKS
+from places import BENCHMARKS, run_script
 from worlds import assert_same_features, model_of
 
 from synthkern import ActivationGenerator, SparseActivations
@@ -27,20 +24,8 @@ from synthkern.stream.words import (
 )
 
 
-def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(BENCHMARKS / "gpu.py"), *arguments],
-        cwd=folder,
-        env={key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"},
-        capture_output=True,
-        text=True,
-        timeout=600,  # against hanging only
-        check=False,
-    )
-
-
 def test_a_smoke_run_goes_through_every_section_and_gives_no_figures(tmp_path: Path) -> None:
-    done = run_script(tmp_path, "--quick", "--interpret", "--out", "found.json")
+    done = run_script("gpu.py", tmp_path, "--quick", "--interpret", "--out", "found.json")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "found.json").read_text())
     assert report["note"] == "interpreter: no figures"
@@ -59,7 +44,7 @@ def test_a_smoke_run_goes_through_every_section_and_gives_no_figures(tmp_path: P
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure on")
 def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
-    done = run_script(tmp_path)
+    done = run_script("gpu.py", tmp_path)
     assert done.returncode == 1
     assert done.stderr.strip().endswith("torch sees none; --quick --interpret runs")
     assert not list(tmp_path.iterdir())
@@ -70,21 +55,15 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         (["--interpret"], "--interpret needs --quick"),
         (["--only", "graph,speed"], "must be of first-calls, equality"),
     ):
-        done = run_script(tmp_path, *arguments)
+        done = run_script("gpu.py", tmp_path, *arguments)
         assert done.returncode == 2
         assert message in done.stderr
 
 
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    path = BENCHMARKS / "harness" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def dense_torch(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("harness.dense_torch")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +71,7 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     ["rank 5", "trees that scale", "trees that exclude and scale", "grouped roots", "chain"],
 )
 def test_the_dense_algorithm_makes_the_same_of_the_same_normals(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, dense_torch: Any
 ) -> None:
     """Under a copula, where normals decide: features that fire, and their values to rounding."""
     given = zoo.WORLDS[name]()
@@ -108,7 +87,7 @@ def test_the_dense_algorithm_makes_the_same_of_the_same_normals(
     model = model_of(world, 8)
     index = sample_indices(0, count, torch.device("cpu"))
     w0, w1, w2, _ = feature_words(torch.arange(n), index, seed)
-    dense = load("dense_torch", monkeypatch).DenseWorld(model)
+    dense = dense_torch.DenseWorld(model)
     got = dense.given(
         factor_normals(world.plan.rank, index, seed),
         normal((coarse_bytes(n, index, seed) << 24) | (w0 >> 8)),
@@ -122,10 +101,10 @@ def test_the_dense_algorithm_makes_the_same_of_the_same_normals(
     assert_same_features(SparseActivations(found.offsets, found.indices, wanted.values, n), wanted)
 
 
-def test_the_dense_algorithm_fires_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dense_algorithm_fires_as_often(dense_torch: Any) -> None:
     model = model_of(zoo.WORLDS["trees that exclude and scale"](), 8)
     count = 4000
-    dense = load("dense_torch", monkeypatch).DenseWorld(model)
+    dense = dense_torch.DenseWorld(model)
     got = (dense.features(count) > 0).double()
     wanted = (model.activation_generator.sample(count, seed=1) > 0).double()
     p = (got.mean(dim=0) + wanted.mean(dim=0)) / 2

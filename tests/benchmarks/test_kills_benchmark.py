@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from made_up_runs import fill
-from places import BENCHMARKS
+from places import BENCHMARKS, run_script
 from small_suites import write_suite
 
 from synthkern.suite.database import RunDatabase
 
-SCRIPT = BENCHMARKS / "kills.py"
 
-
-def run_script(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *words],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_three_kills(tmp_path: Path) -> None:
+def test_two_kills(tmp_path: Path) -> None:
     suite = write_suite(tmp_path)
-    done = run_script(tmp_path, "--suite", suite.name, "--kills", "3", "--seed", "4")
+    done = run_script("kills.py", tmp_path, "--suite", suite.name, "--kills", "2", "--seed", "4")
     assert done.returncode == 0, done.stderr
     title, headings, _, *rows = done.stdout.splitlines()
     assert title.startswith(f"{suite}: 2 runs, ")
-    assert title.endswith(" s in peace; 3 kills")
+    assert title.endswith(" s in peace; 2 kills")
     assert headings.split() == ["directory", "kills", "runs", "done", "at", "each", "the", "same"]
     assert all(row.endswith("yes") for row in rows)
 
 
 def test_what_differs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.syspath_prepend(BENCHMARKS)
     kills = importlib.import_module("kills")
     for name, shift, rows in (("a", 0.0, 5), ("b", 0.0, 5), ("c", 1e-12, 5), ("d", 0.0, 6)):
         fill(tmp_path / name, seeds=(0,), shift=shift, rows=rows)

@@ -80,17 +80,3 @@ def test_matrices_are_aligned() -> None:
     raw = np.zeros(17, np.uint8)[1:].view(np.float32).reshape(2, 2)
     with pytest.raises(ValueError, match="activations must be aligned"):
         _core.compress(raw, 1)
-
-
-def test_several_callers_and_every_instruction_set(calls: Any) -> None:
-    before = _core.instruction_set()
-    try:
-        good = dict(calls.ordinary_calls(_core))
-        name = "sample n=33 d=17 batch=33 float32"
-        results = []
-        for chosen in _core.instruction_sets():
-            _core.choose_instruction_set(chosen)
-            results.append([part.tobytes() for part in good[name]()])
-    finally:
-        _core.choose_instruction_set(before)
-    assert all(result == results[0] for result in results)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import importlib
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from made_up_runs import fill
+from packages import hide_plotly, pretend, pretend_kaleido
 from report_pages import Page
 
 from synthkern.cli import main
-from synthkern.suite.database import RunDatabase
 from synthkern.suite.export import write_csv, write_json
 
 
@@ -81,14 +77,7 @@ def test_exports_are_those_of_the_runs(capsys: pytest.CaptureFixture[str]) -> No
 def test_figures_are_beside_the_page(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    graph = importlib.import_module("plotly.graph_objects")
-    monkeypatch.setattr(
-        graph.Figure, "write_image", lambda _, path, format, scale: path.write_bytes(b"drawn")
-    )
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: object() if name == "kaleido" else find(name)
-    )
+    pretend_kaleido(monkeypatch, lambda _, path, format, scale: path.write_bytes(b"drawn"))
     fill(Path("a"), l0s=(6.0,))
     page, *drawn = printed(capsys, "a", "--figures", ending)
     assert page == "a/report.html"
@@ -119,9 +108,7 @@ def test_without_plotly_the_extra_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(Path("a"))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "plotly"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setitem(sys.modules, "plotly", None)
+    hide_plotly(monkeypatch)
     for words in (("a",), ("a", "--figures", "png")):
         assert "pip install 'synthkern[plots]'" in refusal(capsys, *words)
     assert files("a") == ["suite.sqlite"]
@@ -130,30 +117,10 @@ def test_without_plotly_the_extra_is_named(
 def test_without_kaleido_there_is_no_half_of_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "kaleido" else find(name)
-    )
+    pretend(monkeypatch, "kaleido", there=False)
     fill(Path("a"))
     assert "pip install 'synthkern[images]'" in refusal(capsys, "a", "--figures", "svg")
     assert files("a") == ["suite.sqlite"]
-
-
-def test_the_old_page_stays_where_no_new_one_can_be_written(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(Path("a"))
-    printed(capsys, "a")
-    before = Path("a/report.html").read_bytes()
-    RunDatabase("a").fail(RunDatabase("a").runs()[0].key, "Error: no")
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("synthkern.storage.files.os.fsync", full)
-    assert refusal(capsys, "a").endswith("No space left on device: 'a/report.html'\n")
-    assert Path("a/report.html").read_bytes() == before
-    assert files("a") == ["report.html", "suite.sqlite"]
 
 
 def test_a_folder_to_write_to_gets_the_page(capsys: pytest.CaptureFixture[str]) -> None:

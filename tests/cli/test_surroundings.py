@@ -168,6 +168,9 @@ def test_torchs_default_device_changes_nothing(model: synthetic.SyntheticModel) 
     expected = drawn(model)
     with torch.device("meta"):
         assert drawn(world()) == expected
+        again = world()
+        again.activation_generator.firing_probabilities = [0.5] * 300
+    assert drawn(again) != expected
 
 
 def test_autocast_does_not_reach_the_orthogonalization() -> None:

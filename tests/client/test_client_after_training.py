@@ -5,39 +5,22 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from small_training import ARCHITECTURES, D, small_sae
 from torch.utils.data import DataLoader
 
 import synthkern as synthetic
 
-D, M, B = 8, 16, 32
+B = 32
 
-CONFIGS: dict[str, Callable[[], Any]] = {
-    "standard": lambda: synthetic.StandardTrainingSAEConfig(D, M, l1_coefficient=0.1),
-    "topk": lambda: synthetic.TopKTrainingSAEConfig(D, M, k=2),
-    "batchtopk": lambda: synthetic.BatchTopKTrainingSAEConfig(D, M, k=2),
-    "matryoshka": lambda: synthetic.MatryoshkaBatchTopKTrainingSAEConfig(
-        D, M, k=2, matryoshka_widths=[4, M]
-    ),
-    "jumprelu": lambda: synthetic.JumpReLUTrainingSAEConfig(D, M, l0_coefficient=0.1),
-    "gated": lambda: synthetic.GatedTrainingSAEConfig(D, M, l1_coefficient=0.1),
-    "matching_pursuit": lambda: synthetic.MatchingPursuitTrainingSAEConfig(D, M, max_iterations=2),
-}
-
-every = pytest.mark.parametrize("name", CONFIGS)
-
-
-def fresh(name: str) -> Any:
-    torch.manual_seed(0)
-    return synthetic.make_sae(CONFIGS[name]())
+every = pytest.mark.parametrize("name", ARCHITECTURES)
 
 
 def trained(name: str) -> tuple[Any, Any]:
-    sae = fresh(name)
+    sae = small_sae(name)
     batches = torch.randn(4, B, D, generator=torch.Generator().manual_seed(1))
     cfg = synthetic.TrainingConfig(4 * B, B, lr=1e-3, max_grad_norm=1.0)
     return sae, synthetic.train_sae(sae, list(batches), cfg)
@@ -53,14 +36,14 @@ def layout(sae: Any) -> list[Any]:
 @every
 def test_it_is_laid_out_as_before(name: str) -> None:
     sae, _ = trained(name)
-    assert layout(sae) == layout(fresh(name))
+    assert layout(sae) == layout(small_sae(name))
     for parameter in sae.parameters():
         assert parameter.grad is None
         assert parameter.requires_grad
         assert not vars(parameter)
         assert not parameter._backward_hooks
         assert not parameter._post_accumulate_grad_hooks
-    assert vars(sae).keys() == vars(fresh(name)).keys()
+    assert vars(sae).keys() == vars(small_sae(name)).keys()
 
 
 @every
@@ -120,15 +103,8 @@ class _Encoded(torch.utils.data.Dataset[torch.Tensor]):
         return self.sae.encode(self.rows[index : index + 1])[0].clone()
 
 
-@pytest.mark.parametrize("mode", [True, False])
-def test_it_is_in_the_mode_it_was_in(mode: bool) -> None:
-    sae = fresh("topk").train(mode)
-    synthetic.train_sae(sae, [torch.ones(B, D)], synthetic.TrainingConfig(B, B))
-    assert sae.training is mode
-
-
 def test_parts_are_in_the_modes_they_were_in() -> None:
-    sae = fresh("topk")
+    sae = small_sae("topk")
     sae.frozen = torch.nn.Dropout().eval()
     model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(12, D, seed=0))
     cfg = synthetic.TrainingConfig(4 * B, B, seed=1, eval_every=2, eval_samples=20)
@@ -140,7 +116,7 @@ def test_parts_are_in_the_modes_they_were_in() -> None:
 
 
 def test_gradients_that_were_there_have_no_say() -> None:
-    first, second = fresh("topk"), fresh("topk")
+    first, second = small_sae("topk"), small_sae("topk")
     for parameter in second.parameters():
         parameter.grad = torch.full_like(parameter, 9.0)
     for sae in (first, second):
@@ -149,7 +125,7 @@ def test_gradients_that_were_there_have_no_say() -> None:
 
 
 def test_two_optimizers_at_once() -> None:
-    sae = fresh("topk")
+    sae = small_sae("topk")
     views = torch.optim.Adam(synthetic.trainable_parameters(sae), lr=1e-2, fused=True)
     plain = torch.optim.SGD(sae.parameters(), lr=1e-2)
     for optimizer in (views, plain, views):
@@ -164,7 +140,7 @@ def test_two_optimizers_at_once() -> None:
 def test_an_optimizer_of_views_follows_a_module_that_moves(dtype: torch.dtype) -> None:
     found = []
     for views in (True, False):
-        sae = fresh("topk")
+        sae = small_sae("topk")
         parameters = synthetic.trainable_parameters(sae) if views else list(sae.parameters())
         optimizer = torch.optim.SGD(parameters, lr=1e-2)
         # To other memory, and perhaps back to the first dtype.
@@ -173,11 +149,11 @@ def test_an_optimizer_of_views_follows_a_module_that_moves(dtype: torch.dtype) -
         optimizer.step()
         found.append(sae.W_enc.detach())
     assert torch.equal(*found)
-    assert not torch.equal(found[0], fresh("topk").W_enc.to(dtype))
+    assert not torch.equal(found[0], small_sae("topk").W_enc.to(dtype))
 
 
 def test_an_optimizer_of_views_is_copied_and_pickled_with_its_module() -> None:
-    sae = fresh("topk")
+    sae = small_sae("topk")
     optimizer = torch.optim.Adam(synthetic.trainable_parameters(sae), lr=1e-2)
     for pair in (
         copy.deepcopy((sae, optimizer)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,45 +15,14 @@ from small_suites import suite_data
 
 from synthkern.cli import main
 
-NAMES = [
-    "größe-雪",
-    "🙂 two  spaces",
-    "./-dash",
-    "100%d {x}",
-    'it\'s "q"',
-    "./new\nline",
-    "a/../b/",
-    "x" * 200,
-]
+#: What people give folders, what commands might take for something else, and a long name.
+NAMES = ['./-größe 雪🙂  100%d {x} it\'s "q"\nnew', "a/../b/", "x" * 200]
 #: What each command needs besides its folder.
-SAMPLE = [
-    "sample",
-    "synth-sae-bench-1k",
-    "--samples",
-    "40",
-    "--seed",
-    "1",
-    "--batch-size",
-    "20",
-    "--out",
-]
-TRAIN = [
-    "train",
-    "synth-sae-bench-1k",
-    "--architecture",
-    "topk",
-    "--d-sae",
-    "32",
-    "--k",
-    "4",
-    "--samples",
-    "128",
-    "--batch-size",
-    "64",
-    "--eval-samples",
-    "64",
-    "--out",
-]
+SAMPLE = shlex.split("sample synth-sae-bench-1k --samples 40 --seed 1 --batch-size 20 --out")
+TRAIN = shlex.split(
+    "train synth-sae-bench-1k --architecture topk --d-sae 32 --k 4 --samples 128 --batch-size 64 "
+    "--eval-samples 64 --out"
+)
 
 
 def run(*words: str | Path) -> None:

@@ -64,17 +64,6 @@ def test_a_loop_that_is_left_ends_the_thread() -> None:
     assert prefetch_threads() == []
 
 
-def test_an_error_in_the_consumer_ends_the_thread() -> None:
-    def consume() -> None:
-        for number in prefetched(count(), 2):
-            if number == 3:
-                raise ArithmeticError
-
-    with pytest.raises(ArithmeticError):
-        consume()
-    assert prefetch_threads() == []
-
-
 def test_collecting_a_cycle_ends_the_thread() -> None:
     items: Iterator[object] = prefetched(count(), 2)
     next(items)

@@ -177,15 +177,6 @@ def test_the_core_does_not_trust_a_forest(changes: dict[str, Any], message: str)
         _forest(**changes)
 
 
-def test_the_core_checks_the_shapes_of_a_dictionary() -> None:
-    plan = ActivationGenerator(4, 0.5).plan
-    for vectors, bias in (((5, 3), 3), ((4, 3), 2), ((4,), 3), ((3, 4), 3)):
-        with pytest.raises(ValueError, match=rf"vectors must have shape \[4, {bias}\]"):
-            engine.sample(
-                plan, seed=0, start=0, count=2, vectors=torch.ones(vectors), bias=torch.ones(bias)
-            )
-
-
 def test_hidden_activations_at_a_position_in_memory(backend: str) -> None:
     world = ActivationGenerator(40, 0.2, 0.5, 1.0)
     model = worlds.model_of(world, 3)

@@ -4,18 +4,18 @@ and that its arithmetic is the stream's. benchmarks/compile_kernels.py does the 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from places import BENCHMARKS
+from places import run_script
 
 from synthkern.engine.triton import launch
+
+# The kernels are compiled once.
+pytestmark = pytest.mark.xdist_group("compiled kernels")
 
 TARGETS = {"sm_80", "sm_90", "gfx942"}
 
@@ -53,15 +53,7 @@ Kernel = dict[str, Any]
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[Kernel]:
     """All variants for sm_90, one of every kernel for the others: a minute or two of two cores."""
     place = tmp_path_factory.mktemp("compiled")
-    script = BENCHMARKS / "compile_kernels.py"
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, str(script), "--brief", "--json", "kernels.json"],
-        cwd=place,
-        env=environment | {"TRITON_CACHE_DIR": str(place)},
-        capture_output=True,
-        text=True,
-    )
+    done = run_script("compile_kernels.py", place, "--brief", "--json", "kernels.json")
     assert done.returncode == 0, done.stderr
     found: list[Kernel] = json.loads((place / "kernels.json").read_text())["kernels"]
     return found

@@ -153,36 +153,6 @@ def test_a_scaling_forest_without_means_gates_alone() -> None:
 
 
 @pytest.mark.usefixtures("tiles")
-def test_by_hand() -> None:
-    tree = Node(
-        4,
-        [Node(1, [Node(0)], scale_children_by_parent=True), Node(3)],
-        scale_children_by_parent=True,
-    )
-    rows = torch.tensor(
-        [
-            [2.0, 3.0, 5.0, -1.0, 4.0],
-            [2.0, -3.0, 5.0, 1.0, 4.0],
-            [2.0, 3.0, -5.0, 1.0, -4.0],
-            [2.0, 3.0, 0.0, -0.0, 0.0],
-            [2.0, 0.0, 0.0, -0.0, 2.0],
-        ]
-    )
-    means = torch.tensor([1.0, 1.5, 1.0, 1.0, 2.0])
-    out = check(compile_forest([tree]), rows, means)
-    expected = torch.tensor(
-        [
-            [8.0, 6.0, 5.0, -2.0, 4.0],
-            [0.0, -6.0, 5.0, 2.0, 4.0],
-            [0.0, 0.0, -5.0, 0.0, -4.0],
-            [0.0, 0.0, 0.0, 0.0, 0.0],
-            [0.0, 0.0, 0.0, -0.0, 2.0],
-        ]
-    )
-    assert torch.equal(bits(out), bits(expected))
-
-
-@pytest.mark.usefixtures("tiles")
 def test_a_tie_goes_to_the_lowest_node(monkeypatch: pytest.MonkeyPatch) -> None:
     block, words = forest_kernels.block, reference_forest.priority_words
 
@@ -219,15 +189,6 @@ def test_later_samples_of_a_program_do_not_see_earlier_contests(
         apply_forest_dense(forest, torch.ones(9, 30), None, 0, 0, 0)
     assert [launch.grid for launch in launches] == [(1,)]
     check(forest, random_rows(6, 9, 30, torch.float32).clamp(-9, 9), torch.ones(30))
-
-
-@pytest.mark.parametrize("batch", [0, 1, 63, 65])
-def test_odd_batches(batch: int) -> None:
-    forest = random_forest(7, 33)
-    rows = random_rows(7, 65, 33, torch.float32).clamp(-9, 9)
-    means = torch.full((33,), 1.25)
-    whole = check(forest, rows, means, ordinal=2)
-    assert torch.equal(check(forest, rows[:batch], means, ordinal=2), whole[:batch])
 
 
 @pytest.mark.parametrize(("batch", "n"), [(3, 5), (0, 5), (3, 0), (0, 0)])
@@ -295,23 +256,6 @@ def test_groups_of_two_and_of_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> N
     assert (out > 0)[:3, 1:3].sum(dim=1).tolist() == [1, 0, 1]
 
 
-def test_views_that_are_not_contiguous() -> None:
-    forest = random_forest(8, 24)
-    means = torch.full((24,), 0.75)
-    rows = random_rows(8, 9, 24, torch.float32).clamp(-9, 9)
-    expected = check(forest, rows, means)
-    wide = torch.full((9, 60), torch.inf)
-    wide[:, 1:49:2] = rows
-    for view in (rows.T.contiguous().T, wide[:, 1:49:2], rows.repeat_interleave(2, 0)[::2]):
-        assert not view.is_contiguous()
-        out = apply_forest_dense(forest, view, means, 7, 0, 0)
-        assert out.is_contiguous()
-        assert torch.equal(bits(out), bits(expected))
-    part = SparseActivations.from_dense(rows)[2:7]
-    got = apply_forest_sparse(forest, part, means, 7, 2, 0)
-    assert torch.equal(got.to_dense(), expected[2:7])
-
-
 def test_stored_zeros_are_dropped() -> None:
     forest = compile_forest([Node(0, [Node(1)])])
     given = SparseActivations(
@@ -352,17 +296,3 @@ def test_lists_anywhere_in_memory(dtype: torch.dtype) -> None:
     apply_forest_csr(forest, begin, count, indices, values, means, position, ordinal, n)
     assert torch.equal(bits(values), bits(expected))
     assert torch.equal(indices, held)
-
-
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-def test_what_is_not_finite_is_refused_with_its_place(bad: float) -> None:
-    rows = torch.ones(5, 7)
-    rows[3, 2] = bad
-    with pytest.raises(ValueError, match=rf"activations must be finite, got {bad} at \[3, 2\]"):
-        apply_forest_dense(compile_forest([Node(0)]), rows, None, 0, 0, 0)
-
-
-def test_a_forest_is_tabulated_for_each_number_of_features() -> None:
-    forest = random_forest(10, 20)
-    for n in (20, 33, 20):
-        check(forest, random_rows(n, 3, n, torch.float32).clamp(-9, 9), torch.ones(n))

@@ -31,8 +31,8 @@ def evaluate(sae: Any, samples: int, **arguments: Any) -> synthetic.SyntheticDat
 
 def test_figures_are_the_dense_ones(backend: str) -> None:
     dictionary, generator = world()
-    sae, samples = random_sae(M, D), 257
-    result = evaluate(sae, samples, batch_size=100, start=9)
+    sae, samples = random_sae(M, D), 65
+    result = evaluate(sae, samples, batch_size=30, start=9)
     with torch.no_grad():
         acts = generator.sample(samples, seed=5, start=9)
         hidden = dictionary(acts)
@@ -288,16 +288,6 @@ def test_an_activation_scaler() -> None:
     assert scaled.to_log_dict() == pytest.approx(expected.to_log_dict(), rel=1e-5)
 
 
-def test_a_modifier_of_the_users_own() -> None:
-    """Samples that the engine does not make by itself come as dense tensors."""
-    dictionary, _ = world()
-    generator = synthetic.ActivationGenerator(N, 0.2, modify_activations=lambda x: x * (x > 0))
-    result = synthetic.eval_sae_on_synthetic_data(
-        random_sae(M, D), dictionary, generator, 100, seed=2
-    )
-    assert result.true_l0 == int((generator.sample(100, seed=2) > 0).sum()) / 100
-
-
 def with_weights(**weights: torch.Tensor) -> StubSAE:
     sae = random_sae(M, D)
     for name, value in weights.items():
@@ -315,16 +305,8 @@ class Wrong(StubSAE):
     [
         ({"sae": object()}, TypeError, "sae must have a method encode"),
         ({"sae": with_weights(W_dec=torch.ones(M, 3))}, ValueError, r"W_dec.*\[M, 12\].*\[25, 3\]"),
-        (
-            {"sae": with_weights(W_dec=torch.full((M, D), float("inf")))},
-            ValueError,
-            r"sae\.W_dec must be finite, got inf at \[0, 0\]",
-        ),
-        (
-            {"sae": Wrong(torch.ones(D, M), torch.ones(M, D))},
-            ValueError,
-            r"sae\.encode.*\[10, 25\]",
-        ),
+        ({"sae": with_weights(W_dec=torch.ones(M, D) / 0)}, ValueError, r"sae\.W_dec .*inf at \[0"),
+        ({"sae": Wrong(torch.ones(D, M), torch.ones(M, D))}, ValueError, r"sae\.encode.*\[10, 25"),
         ({"feature_dict": None}, TypeError, "feature_dict must have a tensor feature_vectors"),
         (
             {"activations_generator": synthetic.ActivationGenerator(3, 0.5)},

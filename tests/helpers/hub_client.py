@@ -145,11 +145,6 @@ def upload(directory: Path, *arguments: Any, as_model: bool = False, **options: 
     synthetic.upload_synthetic_model_to_huggingface(model, *arguments, **options)
 
 
-def open_a_connection(host: str) -> None:
-    """What the client's process must refuse."""
-    socket.create_connection((host, 443), timeout=1)
-
-
 def run_example(source: str) -> str:
     """Bits of the model that an example loads."""
     names: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from checkpoints import steps_saved
 from directories import forked
-from small_training import BATCH, assert_same_state, small_sae, small_world
+from small_training import BATCH, assert_same_state, figures, small_sae, small_world
 
 from synthkern.training import TrainingConfig, train_sae
 
@@ -41,9 +41,7 @@ CFG = TrainingConfig(
 def train(place: Path) -> tuple[Any, list[dict[str, float]]]:
     sae = small_sae("batchtopk")
     history = train_sae(sae, small_world(), CFG, checkpoint_dir=place).history
-    for row in history.rows:
-        row.pop("samples_per_second", None)
-    return sae, history.rows
+    return sae, figures(history)
 
 
 def train_and_be_killed(place: Path, after: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import yaml
-from small_training import BATCH, M, small_world
+from small_training import BATCH, M, figures, small_world
 
 import synthkern as synthetic
 from synthkern.suite.database import PlannedRun, Run, RunDatabase
@@ -76,11 +76,7 @@ def alone(run: PlannedRun) -> tuple[Figures, list[dict[str, float]]]:
         name: value if math.isfinite(value) else None
         for name, value in result.final_eval.to_log_dict().items()
     }
-    return found, without_speed(result.history)
-
-
-def without_speed(history: synthetic.TrainingHistory) -> list[dict[str, float]]:
-    return [{k: v for k, v in row.items() if k != "samples_per_second"} for row in history.rows]
+    return found, figures(result.history)
 
 
 def assert_as_alone(directory: Path, runs: Sequence[Run]) -> None:
@@ -91,7 +87,7 @@ def assert_as_alone(directory: Path, runs: Sequence[Run]) -> None:
         metrics, rows = alone(run)
         assert run.metrics == {name: metrics[name] for name in run.metrics}
         ((_, history),) = database.curves([run.key])
-        assert without_speed(history) == rows
+        assert figures(history) == rows
 
 
 def bench(

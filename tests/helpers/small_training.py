@@ -85,6 +85,11 @@ def eventful_training(steps: int, **changes: Any) -> synthetic.TrainingConfig:
     return synthetic.TrainingConfig(**{**values, **changes})
 
 
+def figures(history: synthetic.TrainingHistory) -> list[dict[str, float]]:
+    """The rows of the curves, without how fast it went."""
+    return [{k: v for k, v in row.items() if k != "samples_per_second"} for row in history.rows]
+
+
 def state(sae: Any) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in sae.state_dict().items()}
 

@@ -191,32 +191,6 @@ def test_attributes_say_what_was_given() -> None:
             setattr(world, name, getattr(full, name))
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-def test_moving_changes_the_dtype_and_nothing_else(sparse: bool) -> None:
-    pair = (torch.full((30, 2), 0.3), torch.full((30,), 0.82))
-    world = ActivationGenerator(
-        30, 0.3, 0.5, 2.0, correlation_matrix=pair, use_sparse_tensors=sparse
-    )
-    expected = world.sample(20, seed=6).to_dense()
-    for move, dtype in (
-        (lambda w: w.to(torch.float16), torch.float16),
-        (lambda w: w.bfloat16(), torch.bfloat16),
-        (lambda w: w.double(), torch.float64),
-        (lambda w: w.to("cpu"), torch.float64),
-        (lambda w: w.to("cpu", torch.float32), torch.float32),
-    ):
-        assert move(world) is world
-        sample = world.sample(20, seed=6)
-        assert world.dtype == sample.dtype == dtype
-        assert world.device == sample.device == torch.device("cpu")
-        assert (sample.layout == torch.sparse_coo) == sparse
-        assert torch.equal(sample.to_dense(), expected.to(dtype))
-        assert world.firing_probabilities.dtype == torch.float32
-    # As a part of another module it moves along.
-    outer = torch.nn.Sequential(world).half()
-    assert outer[0].dtype == torch.float16
-
-
 def test_moving_to_a_dtype_that_samples_cannot_have_is_refused() -> None:
     world = ActivationGenerator(3, 0.5)
     with pytest.raises(ValueError, match=r"dtype must be one of .* got torch\.float8"):

@@ -13,7 +13,6 @@ from hub_client import (
     ClientError,
     bits,
     from_source,
-    open_a_connection,
     pretrained,
     snapshot,
 )
@@ -56,12 +55,6 @@ def asked_for(hub: Hub) -> set[str]:
     return {path.partition("/")[2] for path in asked}
 
 
-def test_the_clients_process_reaches_the_loopback_only(client: Client) -> None:
-    for host in ("192.0.2.1", "huggingface.co"):
-        with pytest.raises(ClientError, match=f"wanted to reach {host}"):
-            client(open_a_connection, host)
-
-
 def test_a_model_at_the_root(hub: Hub, client: Client, tmp_path: Path) -> None:
     model = world(1)
     hub.add("me/root", {**files_of(model, tmp_path / "model"), **OTHERS})
@@ -78,12 +71,6 @@ def test_a_model_in_a_folder(hub: Hub, client: Client, tmp_path: Path, folder: s
     assert client(pretrained, repo_id, folder) == bits(model)
     assert client(from_source, f"{repo_id}:{folder}") == bits(model)
     assert asked_for(hub) == {f"{folder}/{name}" for name in (CONFIG, WEIGHTS, TREES)}
-
-
-def test_a_repository_without_an_owner(hub: Hub, client: Client, tmp_path: Path) -> None:
-    model = world(1)
-    hub.add("ownerless", files_of(model, tmp_path / "model"))
-    assert client(from_source, "ownerless") == bits(model)
 
 
 def test_revisions(hub: Hub, client: Client, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def test_a_file_in_the_directorys_place(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("not a directory")
     with pytest.raises(NotADirectoryError, match=str(tmp_path / "model")):
         load(tmp_path / "model")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
@@ -127,6 +129,11 @@ def test_given_parts_beyond_the_config(tmp_path: Path) -> None:
     loaded = load(tmp_path)
     assert loaded.hierarchy == trees
     assert torch.equal(loaded.sample(99, seed=1), model.sample(99, seed=1))
+    # Of another rank than the config's: what is saved says the rank that there is.
+    synthetic.SyntheticModel(world().cfg, correlation_matrix=low_rank).save(tmp_path)
+    correlation = load(tmp_path).cfg.correlation
+    assert correlation is not None
+    assert correlation.rank == 2
 
 
 @pytest.mark.parametrize("name", ["mean_firing_magnitudes", "std_firing_magnitudes"])

@@ -34,19 +34,7 @@ def folder(tmp_path: Path) -> Path:
         (b'"text"', "must be a mapping, got 'text'"),
         (b'{"b": 1, "a": 1}', "has unknown keys ['a', 'b']; known are ["),
     ],
-    ids=[
-        "empty",
-        "cut off",
-        "two",
-        "no text",
-        "NaN",
-        "infinity",
-        "deep",
-        "list",
-        "null",
-        "string",
-        "unknown",
-    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_json_that_is_none_or_says_something_else(
     folder: Path, name: str, text: bytes, message: str
@@ -63,35 +51,15 @@ def test_a_number_with_too_many_digits(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_features": None}, "num_features must be an integer, got None"),
         ({"num_features": 30.0}, "num_features must be an integer, got 30.0"),
-        ({"num_features": True}, "num_features must be an integer, got True"),
-        ({"hidden_dim": 0}, "hidden_dim must be an integer >= 1, got 0"),
-        ({"dtype": "int8"}, "dtype must be one of float16, bfloat16, float32, float64, got 'int8'"),
-        ({"dtype": 32}, "dtype must be one of float16, bfloat16, float32, float64, got 32"),
         ({"dtype": ["float32"]}, "dtype"),
-        ({"seed": "7"}, "seed must be an integer, got '7'"),
-        ({"bias": "yes"}, "bias must be a number, got 'yes'"),
         ({"mean_firing_magnitudes": 1e39}, "mean_firing_magnitudes must be finite"),
-        (
-            {"std_firing_magnitudes": []},
-            "std_firing_magnitudes must be a number or a MagnitudeConfig, got []",
-        ),
-        ({"hierarchy": True}, "hierarchy must be a HierarchyConfig, got True"),
         ({"correlation": {"rank": 0}}, "rank must be an integer >= 1, got 0"),
-        ({"firing_probability": None}, "firing_probability must be a FiringProbabilityConfig"),
+        ({"correlation": {"depth": 3}}, "has unknown keys ['depth']; known are ["),
         ({"firing_probability": {}}, "must have the key 'generator_name', got []"),
-        (
-            {"firing_probability": {"generator_name": "power"}},
-            "name must be a registered firing probability, got 'power'; known are ['constant', ",
-        ),
         (
             {"firing_probability": {"generator_name": ["zipfian"]}},
             "name must be a registered firing probability, got ['zipfian']; known are ",
-        ),
-        (
-            {"mean_firing_magnitudes": {"generator_name": "zipfian"}},
-            "name must be a registered magnitude, got 'zipfian'; known are ",
         ),
         ({"mean_firing_magnitudes": {"generator_name": "linear"}}, "start"),
     ],
@@ -101,37 +69,14 @@ def test_a_config_that_is_no_recipe(folder: Path, changes: dict[str, Any], messa
     refused(change_json(folder, CONFIG, lambda config: config.update(changes)), ": ", message)
 
 
-@pytest.mark.parametrize("where", ["hierarchy", "correlation", "firing_probability", "magnitude"])
-def test_an_unknown_field_at_any_level_of_a_config(folder: Path, where: str) -> None:
-    def add(config: dict[str, Any]) -> None:
-        if where == "magnitude":
-            config["std_firing_magnitudes"] = {"generator_name": "constant", "depth": 3}
-        else:
-            config[where]["depth"] = 3
-
-    refused(change_json(folder, CONFIG, add), ": ", "has unknown keys ['depth']; known are [")
-
-
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ({"feature_index": 20_000}, f"below num_features = {N}, got feature 20000"),
         ({"feature_index": N}, f"below num_features = {N}, got feature {N}"),
-        ({"feature_index": -1}, "feature_index must be an integer >= 0 and <= 2147483647, got -1"),
-        ({"feature_index": 2**31}, "feature_index must be an integer >= 0"),
-        ({"feature_index": 1.0}, "feature_index must be an integer, got 1.0"),
         ({"feature_index": "1"}, "feature_index must be an integer, got '1'"),
-        ({"feature_index": 29, "children": [{"feature_index": 29}]}, "feature 29 twice in one"),
         ({"feature_index": 0}, "got feature 0 in two trees"),
-        ({"mutually_exclusive_children": 1}, "mutually_exclusive_children must be True or False"),
-        (
-            {"feature_index": 29, "mutually_exclusive_children": True},
-            "mutually_exclusive_children needs two children or more, got 0 at feature 29",
-        ),
-        ({"feature_id": 7.5}, "feature_id must be a string, an integer or None, got 7.5"),
         ({"children": 5}, "children must be a list, got 5 at organisational node"),
         ({"children": {"feature_index": 1}}, "children must be a list, got {'feature_index': 1}"),
-        ({"children": [5]}, "hierarchy node must be a mapping, got 5"),
         (["feature_index"], "hierarchy node must be a mapping, got ['feature_index']"),
     ],
     ids=str,
@@ -144,10 +89,7 @@ def test_a_node_that_is_none(folder: Path, node: Any, message: str) -> None:
     ("data", "message"),
     [
         ({}, "hierarchy must have the key 'roots', got none"),
-        ({"roots": None}, "roots must be a list, got None"),
         ({"roots": 5}, "roots must be a list, got 5"),
-        ({"roots": {"feature_index": 0}}, "roots must be a list, got {'feature_index': 0}"),
-        ({"roots": [], "features": 3}, "hierarchy has unknown keys ['features']"),
     ],
     ids=str,
 )

@@ -85,8 +85,3 @@ def test_a_dtype_is_that_of_what_is_sampled(
     assert features.is_sparse
     assert torch.equal(features.to_dense(), entries.to_dense(dtype))
     assert torch.equal(hidden, change(plain.feature_dict)(entries))
-
-
-def test_the_dtype_of_integers_is_refused_by_torch() -> None:
-    with pytest.raises(TypeError, match="floating point"):
-        model().to(torch.int32)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from packages import hide_plotly, pretend, pretend_kaleido
 from stub_sae import StubSAE, random_sae
 
 import synthkern as synthetic
@@ -108,29 +108,18 @@ def test_show_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_image_is_kaleidos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether a Chrome is there is no matter of this package: the call is."""
     written: list[Any] = []
-    graph = importlib.import_module("plotly.graph_objects")
-    monkeypatch.setattr(
-        graph.Figure, "write_image", lambda _, path, format, scale: written.append((format, scale))
-    )
-    find = importlib.util.find_spec
-    here: dict[str, Any] = {"kaleido": object()}
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: here.get(name) or find(name))
+    pretend_kaleido(monkeypatch, lambda _, path, format, scale: written.append((format, scale)))
     draw(random_sae(3, D), 4, save_path=str(tmp_path / "a.PNG"), scale=2.0)
     assert written == [("png", 2.0)]
     assert (tmp_path / "a.PNG").is_file()
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "kaleido" else find(name)
-    )
+    pretend(monkeypatch, "kaleido", there=False)
     with pytest.raises(ImportError, match=r"'images'.*\.html"):
         draw(random_sae(3, D), 4, save_path=tmp_path / "a.png")
 
 
 def test_without_plotly(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "plotly"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setitem(sys.modules, "plotly", None)
+    hide_plotly(monkeypatch)
     with pytest.raises(ImportError, match=r"synthkern\[plots\]"):
         draw(random_sae(3, D), 4)
     with pytest.raises(ImportError, match=r"synthkern\[plots\]"):

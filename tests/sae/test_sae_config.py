@@ -7,18 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from small_training import ARCHITECTURES
 
 from synthkern import sae as saes
-
-NAMES = [
-    "topk",
-    "batchtopk",
-    "matryoshka_batchtopk",
-    "standard",
-    "jumprelu",
-    "gated",
-    "matching_pursuit",
-]
 
 
 def config(name: str, **fields: Any) -> Any:
@@ -32,7 +23,7 @@ def small(name: str) -> Any:
     return config(name, **fields)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_round_trip_through_json(name: str) -> None:
     cfg = small(name)
     cfg.metadata["note"] = "x"
@@ -48,7 +39,7 @@ def test_round_trip_through_json(name: str) -> None:
     assert sae.W_dec.shape == (16, 6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_start(name: str) -> None:
     sae = saes.make_sae(small(name))
     norm = sae.cfg.decoder_init_norm
@@ -58,7 +49,7 @@ def test_the_start(name: str) -> None:
     assert not sae.b_dec.any()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize(
     ("fields", "error", "text"),
     [

@@ -146,11 +146,29 @@ class TwiceSAE(saes.TrainingSAE):
         pre = self.pre_activations(x)
         return self.gain * pre.relu() ** self.cfg.power, pre
 
+    def calculate_aux_loss(self, step_input: Any, feature_acts: Any, *_: Any) -> dict[str, Any]:
+        return {"penalty": feature_acts.sum(dim=-1).mean()}
+
 
 @pytest.fixture
 def _twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_REGISTRY", copy.copy(registry._REGISTRY))
     saes.register_architecture("twice", TwiceSAE)
+
+
+@pytest.mark.usefixtures("_twice")
+def test_an_architecture_of_ones_own_trains() -> None:
+    sae = trained("twice", {})
+    optimizer = torch.optim.Adam(saes.trainable_parameters(sae), lr=0.01, fused=True)
+    seen = []
+    for _ in range(50):
+        optimizer.zero_grad()
+        output = sae.training_forward_pass(saes.TrainStepInput(inputs()))
+        assert output.losses.keys() == {"mse_loss", "penalty"}
+        output.loss.backward()
+        optimizer.step()
+        seen.append(float(output.loss.detach()))
+    assert seen[-1] < 0.7 * seen[0]
 
 
 @pytest.mark.usefixtures("_twice")
@@ -297,3 +315,32 @@ def test_a_topk_for_inference_that_says_nothing_of_norms_has_none(tmp_path: Path
     change(tmp_path / SAE_CFG_FILENAME, rescale_acts_by_decoder_norm="gone")
     loaded = saes.TrainingSAE.load_from_disk(tmp_path)
     assert torch.equal(loaded.encode(inputs()), sae.encode(inputs()))
+
+
+# ---- forms of SAELens' files that are not what is written here ----------------------------------
+
+
+def test_thresholds_saved_as_logarithms(tmp_path: Path) -> None:
+    sae = saes.JumpReLUTrainingSAE(saes.JumpReLUTrainingSAEConfig(4, 8))
+    with torch.no_grad():
+        sae.threshold.copy_(torch.linspace(0.01, 0.5, 8))
+    weights, _ = sae.save_model(tmp_path / "sae")
+    tensors = load_file(weights)
+    tensors["log_threshold"] = tensors.pop("threshold").log()
+    save_file(tensors, weights)
+    read = saes.TrainingSAE.load_from_disk(tmp_path / "sae")
+    # A logarithm and back: some units in the last place.
+    torch.testing.assert_close(read.threshold, sae.threshold, rtol=1e-6, atol=0)
+
+
+def test_a_whole_k_saved_as_a_float(tmp_path: Path) -> None:
+    sae = saes.TopKTrainingSAE(saes.TopKTrainingSAEConfig(4, 8, k=2))
+    _, recipe = sae.save_model(tmp_path / "sae")
+    data = json.loads(recipe.read_text())
+    recipe.write_text(json.dumps({**data, "k": 2.0}))
+    read = saes.TrainingSAE.load_from_disk(tmp_path / "sae")
+    assert type(read.cfg.k) is int
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(read(x), sae(x))
+    with pytest.raises(TypeError, match=r"k must be an integer, got 2\.5"):
+        saes.TopKTrainingSAEConfig(4, 8, k=2.5)

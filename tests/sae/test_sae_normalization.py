@@ -7,28 +7,13 @@ import pickle
 
 import pytest
 import torch
-from small_training import small_config
+from small_training import ARCHITECTURES, small_config
 
 from synthkern import SAETrainer, SparseActivations, TrainingConfig
 from synthkern.sae import TrainingSAE, make_sae
-from synthkern.sae.registry import architecture_names
 from synthkern.sae.step import TrainStepInput
 
 KINDS = ("constant_norm_rescale", "layer_norm")
-ARCHITECTURES = [
-    name
-    for name in architecture_names()
-    if name
-    in (
-        "topk",
-        "batchtopk",
-        "matryoshka_batchtopk",
-        "standard",
-        "jumprelu",
-        "gated",
-        "matching_pursuit",
-    )
-]
 
 
 def sae_of(architecture: str, kind: str, dtype: str = "float64") -> TrainingSAE:

@@ -91,23 +91,6 @@ def test_no_config_is_left_out() -> None:
     assert left <= {"LoggingConfig", "SyntheticSAERunnerConfig", "TrainCoefficientConfig"}
 
 
-def test_the_runners_config() -> None:
-    sae = synthetic.TopKTrainingSAEConfig(np.int64(8), np.int32(16), k=np.uint8(3))
-    cfg = synthetic.SyntheticSAERunnerConfig(
-        synthetic_model=WORLD,
-        sae=sae,
-        training_samples=np.int64(100),
-        batch_size=np.int32(10),
-        lr=np.float32(0.5),
-        seed=np.int64(3),
-        run_final_eval=np.bool_(False),
-    )
-    json.dumps(cfg.to_dict())
-    assert type(cfg.batch_size) is int
-    assert cfg.lr == 0.5
-    assert cfg.run_final_eval is False
-
-
 @pytest.mark.parametrize("value", [np.array([3]), np.array("3"), torch.tensor([3]), 3j])
 def test_what_is_no_number_stays_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="k must be an integer"):

@@ -266,13 +266,6 @@ def test_what_cannot_be_written_is_named_by_the_check(
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_journal_is_finished_by_who_reads(target: Path, moved: bool) -> None:
-    leave(target, journal=True, moved=moved)
-    assert read(target) == {"a.json": "2"}
-    assert {"a.json"} == {path.name for path in target.iterdir()} - {"notes.txt", "plots", "link"}
-
-
-@pytest.mark.parametrize("moved", [False, True])
 def test_a_journal_is_read_through_where_nothing_may_be_written(
     target: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
@@ -290,15 +283,6 @@ def test_a_journal_is_finished_by_who_writes(target: Path) -> None:
     assert (target / "a.json").read_text() == "2"
     assert not (target / "b.json").exists()
     assert (target / "c.json").read_text() == "3"
-
-
-def test_files_without_a_journal_do_not_count(target: Path) -> None:
-    leave(target, journal=False)
-    assert read(target) == {"a.json": "1", "b.json": "1"}
-    write(target, b="2")
-    assert read(target) == {"b.json": "2"}
-    assert not (target / STAGED).exists()
-    assert not (target / LOCK).exists()
 
 
 @pytest.mark.parametrize("renames", range(5))

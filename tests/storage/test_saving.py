@@ -192,24 +192,6 @@ def test_saving_again_replaces_all_files(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_save_that_fails_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = synthetic.SyntheticModel(recipe())
-    model.save(tmp_path / "model")
-    before = contents(tmp_path / "model")
-
-    def fail(*_: Any) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(safetensors.torch, "save_file", fail)
-    for name in ("model", "new"):
-        with pytest.raises(OSError, match="no space left"):
-            synthetic.SyntheticModel(recipe()).save(tmp_path / name)
-    assert contents(tmp_path / "model") == before
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
 def test_saved_files_may_be_read_by_others(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "file").touch()
@@ -217,29 +199,3 @@ def test_saved_files_may_be_read_by_others(tmp_path: Path) -> None:
     assert (tmp_path / "model").stat().st_mode == (tmp_path / "plain").stat().st_mode
     for path in (tmp_path / "model").iterdir():
         assert path.stat().st_mode == (tmp_path / "plain" / "file").stat().st_mode, path.name
-
-
-@pytest.mark.parametrize("name", [CONFIG, TREES])
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}"], ids=["cut off", "no text"])
-def test_broken_json_is_refused_with_its_file(tmp_path: Path, name: str, content: bytes) -> None:
-    synthetic.SyntheticModel(recipe()).save(tmp_path)
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{name} must be a JSON file, but "):
-        synthetic.SyntheticModel.load_from_disk(tmp_path)
-
-
-def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        synthetic.SyntheticModel.load_from_disk(tmp_path / "nowhere")
-
-
-def test_files_of_others_stay(tmp_path: Path) -> None:
-    model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(6, 4, seed=1))
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / synthetic.SYNTHETIC_MODEL_HIERARCHY_FILENAME).write_text("of an older model")
-    model.save(tmp_path)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
-    loaded = synthetic.SyntheticModel.load_from_disk(tmp_path)
-    assert loaded.hierarchy is None
-    assert torch.equal(loaded.sample(9, seed=2), model.sample(9, seed=2))
-    assert not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))

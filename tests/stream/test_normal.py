@@ -123,23 +123,6 @@ def test_increasing_up_to_rounding(words: np.ndarray) -> None:
     assert steps.min() >= -(2.0**-22), words[int(steps.argmin())]
 
 
-def test_strictly_increasing_at_a_distance() -> None:
-    # The slope is least at the median, sqrt(2 pi) / 2**32; twice the greatest error is made up
-    # for within 2 * 4.8e-7 / 5.84e-10 < 2048 words.
-    words = np.arange(0, 2**32, 2**12, dtype=np.int64)
-    assert np.diff(_normal(words)).min() > 0
-
-
-def test_moments_of_a_lattice_of_words() -> None:
-    """Midpoints of 2**20 equal parts of [0, 1): the mean is 0 and the variance 1."""
-    value = _normal(np.arange(2**20, dtype=np.int64) * 4096 + 2048).astype(np.float64)
-    # The words are symmetric up to 1 in 2**32, each value errs by less than MAX_ERROR.
-    assert abs(value.mean()) < 2 * MAX_ERROR
-    # The midpoint rule misses the tails' share: for p = 2**-20 in each tail, z**2 is 23 there,
-    # and the rule errs by less than that share, 2 * p * 23.
-    assert abs((value**2).mean() - 1) < 2 * 2.0**-20 * 23
-
-
 @pytest.mark.usefixtures("instruction_set")
 def test_core_transforms_as_torch_does() -> None:
     """Magnitudes of a world where everything fires are the normals of the features' own words."""

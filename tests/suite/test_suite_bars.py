@@ -14,7 +14,6 @@ from synthkern.suite.plan import plan_runs
 
 RUNS: dict[str, PlannedRun] = {run.key: run for run in plan_runs(small_suite())}
 FIRST, SECOND = RUNS
-SAMPLES = 1280
 
 
 def overall(capsys: pytest.CaptureFixture[str], watch: Callable[[Bars], None]) -> str:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from small_suites import assert_as_alone, small_suite, troubled
 
 from synthkern.suite import supervisor
 from synthkern.suite.supervisor import run_suite
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("share_batches", [False, True])

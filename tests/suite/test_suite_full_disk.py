@@ -17,10 +17,7 @@ from synthkern.suite.database import RunDatabase
 from synthkern.suite.disk import is_disk_error
 from synthkern.suite.plan import plan_runs
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @contextmanager

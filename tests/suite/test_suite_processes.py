@@ -10,17 +10,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
 from checkpoints import steps_saved
 from small_suites import assert_as_alone, bench, troubled, write_suite
 
 from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.worker import run_folder
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
@@ -35,49 +31,44 @@ def wait_for_its_worker(run: Run, out: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_killed_it_goes_on(tmp_path: Path, interrupt: signal.Signals) -> None:
+def test_interrupted_and_killed_it_goes_on(tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
-    first, second = tmp_path / "first", tmp_path / "second"
-    at_the_end = {"checkpoint_seconds": 1e6}
-    write_suite(
-        tmp_path,
-        seeds=[0],
-        saes={
-            "Interrupted": {
-                **troubled("wait", mark=str(first), log=str(log)),
-                "training": at_the_end,
-            },
-            "Killed": troubled("wait", mark=str(second), log=str(log)),
-        },
-    )
+    marks = [tmp_path / str(number) for number in range(3)]
+    saes = [troubled("wait", mark=str(mark), log=str(log)) for mark in marks]
+    for sae in saes[:2]:
+        sae["training"] = {"checkpoint_seconds": 1e6}
+    names = ("Interrupted", "Terminated", "Killed")
+    write_suite(tmp_path, seeds=[0], saes=dict(zip(names, saes, strict=True)))
     words = ("suite.yaml", "--out", str(out))
 
-    with bench(tmp_path, *words) as process:
-        wait_for(first, process)
-        process.send_signal(interrupt)
-        text = process.communicate()[1]
-    assert process.returncode == 130, text
-    assert text.endswith("interrupted; the same command continues\n")
-    assert "Traceback" not in text
-    runs = RunDatabase(out).runs()
-    assert [run.state for run in runs] == ["running", "pending"]
-    # Its only checkpoint, of the step in which the interrupt came.
-    assert steps_saved(run_folder(out, runs[0].key) / "checkpoint") == 11
+    for number, sent in enumerate((signal.SIGINT, signal.SIGTERM)):
+        with bench(tmp_path, *words) as process:
+            wait_for(marks[number], process)
+            process.send_signal(sent)
+            text = process.communicate()[1]
+        assert process.returncode == 130, text
+        assert text.endswith("interrupted; the same command continues\n")
+        assert "Traceback" not in text
+        runs = RunDatabase(out).runs()
+        states = ["done"] * number + ["running"] + ["pending"] * (2 - number)
+        assert [run.state for run in runs] == states
+        # Its only checkpoint, of the step in which the interrupt came.
+        assert steps_saved(run_folder(out, runs[number].key) / "checkpoint") == 11
 
     with bench(tmp_path, *words) as process:
-        wait_for(second, process)
+        wait_for(marks[2], process)
         process.kill()
-    wait_for_its_worker(runs[1], out)
+    wait_for_its_worker(runs[2], out)
     runs = RunDatabase(out).runs()
-    assert [run.state for run in runs] == ["done", "running"]
-    assert steps_saved(run_folder(out, runs[1].key) / "checkpoint") == 10
+    assert [run.state for run in runs] == ["done", "done", "running"]
+    assert steps_saved(run_folder(out, runs[2].key) / "checkpoint") == 10
 
     with bench(tmp_path, *words, TQDM_DISABLE="1") as process:
         text = process.communicate()[1]
     assert (process.returncode, text) == (0, "")
     assert_as_alone(out, RunDatabase(out).runs())
-    assert [line.split()[1] for line in log.read_text().splitlines()] == ["0", "11", "0", "10"]
+    begun = [line.split()[1] for line in log.read_text().splitlines()]
+    assert begun == ["0", "11", "0", "11", "0", "10"]
 
 
 def test_two_processes_share_the_runs(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -11,18 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from made_up_runs import WORLD, fill, outcome
+from packages import pretend_kaleido
 from report_pages import Page
 
 from synthkern.suite.database import LATENT_COLUMNS, Run, RunDatabase
-from synthkern.suite.report import check_images, page, read_report_data, write_images
+from synthkern.suite.report import page, read_report_data, write_images
 from synthkern.suite.report.contents import in_words
 from synthkern.suite.report.figure import Figure, Panel
 from synthkern.suite.report.figures import figures
 from synthkern.suite.report.images import drawn
 from synthkern.suite.summary import TABLE_METRICS, summarize_directory
 from synthkern.training import TrainingHistory
-
-PLACE = ("made-up", WORLD)
 
 
 def figure_of(directory: Path, kind: str, l0: float | None = None, world: str = WORLD) -> Figure:
@@ -235,16 +232,9 @@ def test_the_page_and_images_have_the_same_figures(tmp_path: Path) -> None:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The formats kaleido is asked for; whether it and a browser are there is no matter."""
+    """The formats kaleido is asked for."""
     asked: list[str] = []
-    graph = importlib.import_module("plotly.graph_objects")
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: object() if name == "kaleido" else find(name)
-    )
-    monkeypatch.setattr(
-        graph.Figure, "write_image", lambda _, path, format, scale: asked.append(format)
-    )
+    pretend_kaleido(monkeypatch, lambda _, path, format, scale: asked.append(format))
     return asked
 
 
@@ -265,12 +255,3 @@ def test_each_figure_is_a_file(tmp_path: Path, ending: str, written: list[str]) 
         f"throughput-..-a-b-w-1-2.{ending}",
     ]
     assert {path.parent for path in paths} == {tmp_path / "figures"}
-
-
-def test_images_are_refused_before_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "kaleido" else find(name)
-    )
-    with pytest.raises(ImportError, match=r"kaleido.*synthkern\[images\]"):
-        check_images("svg")

@@ -18,11 +18,7 @@ from synthkern.suite.database import LATENT_COLUMNS, Run, RunDatabase
 from synthkern.suite.supervisor import run_suite
 from synthkern.suite.worker import run_folder
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """So that as many jobs as there are have as many threads as the runs alone."""
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def no_process(*_: Any, **__: Any) -> None:

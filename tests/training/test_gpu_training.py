@@ -15,13 +15,14 @@ from small_training import (
     BATCH,
     assert_same_state,
     eventful_training,
+    figures,
     small_sae,
     small_world,
     state,
 )
 
 import synthkern as synthetic
-from synthkern.training import SAETrainer, TrainingConfig, TrainingResult, graph, train_sae
+from synthkern.training import SAETrainer, TrainingConfig, graph, train_sae
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
@@ -64,11 +65,6 @@ def sae_on_gpu(architecture: str, **changes: Any) -> Any:
     return small_sae(architecture, **changes).to("cuda")
 
 
-def curves(result: TrainingResult) -> list[dict[str, float]]:
-    rows = result.history.rows
-    return [{k: v for k, v in row.items() if k != "samples_per_second"} for row in rows]
-
-
 @pytest.mark.parametrize("autocast", [False, True])
 @cases
 def test_a_captured_training_is_the_eager_one(
@@ -94,7 +90,7 @@ def test_a_captured_training_is_the_eager_one(
     got = train_sae(captured, world, cfg, snapshot_fn=note)
     assert len(rooms[0]) >= 2
     assert_same_state(captured, state(eager))
-    assert curves(got) == curves(expected)
+    assert figures(got.history) == figures(expected.history)
     assert torch.equal(got.feature_sparsity, expected.feature_sparsity)
 
 
@@ -118,7 +114,7 @@ def test_a_captured_training_goes_on_from_a_checkpoint(
         cfg = settings(eval_every=70, eval_samples=50, cuda_graph=use)
         got = train_sae(resumed, world, cfg, checkpoint_dir=place)
         assert_same_state(resumed, state(whole))
-        assert curves(got) == curves(expected)
+        assert figures(got.history) == figures(expected.history)
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")

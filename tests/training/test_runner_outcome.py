@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_training import BATCH, D, M, assert_same_state, small_config, small_world, state
+from small_training import BATCH, M, assert_same_state, small_config, small_world, state
 
 import synthkern as synthetic
 from synthkern.cli import main
@@ -164,16 +164,22 @@ def test_eval_and_plot_look_at_the_world_of_the_run(
     assert torch.equal(again.sample(9, seed=3), used.sample(9, seed=3))
 
 
-def test_a_config_without_a_seed_is_no_world_to_evaluate_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("world", "message"),
+    [
+        # Another run's, or SAELens': what was trained on is lost.
+        ({**small_world().cfg.to_dict(), "seed": None}, "synthetic_model must have a seed"),
+        (3, "synthetic_model must be a mapping or a string, got 3"),
+    ],
+)
+def test_a_config_that_names_no_world_to_evaluate_on(
+    world: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another run's, or SAELens': what was trained on is lost."""
     run(config(tmp_path))
-    data = json.loads((tmp_path / "runner_config.json").read_text())
-    data["synthetic_model"]["seed"] = None
-    (tmp_path / "runner_config.json").write_text(json.dumps(data))
+    path = tmp_path / "runner_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "synthetic_model": world}))
     assert main(["eval", str(tmp_path), "--samples", "50"]) == 2
-    assert "synthetic_model must have a seed" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_no_run_that_is_refused_costs_the_outcome_there(tmp_path: Path) -> None:
@@ -202,21 +208,14 @@ def test_results_are_compared_copied_and_written(tmp_path: Path) -> None:
     assert one == pickle.loads(pickle.dumps(one))
 
 
-def test_a_runs_result_pickles() -> None:
-    result = run(config(None))
-    again = pickle.loads(pickle.dumps(result))
-    assert_same_state(again.sae, state(result.sae))
-    assert again.final_eval == result.final_eval
-    assert again.history.rows == result.history.rows
-
-
 def test_fields_as_people_write_them(tmp_path: Path) -> None:
     cfg = Config[TrainingSAEConfig](
         small_world().cfg,
         small_config("standard"),
         640.0,  # type: ignore[arg-type]
         np.int64(64),  # type: ignore[arg-type]
-        0,
+        np.float32(0),  # type: ignore[arg-type]
+        run_final_eval=np.bool_(True),  # type: ignore[arg-type]
         lr_warm_up_steps=50,
         lr_decay_steps=70,
         device=torch.device("cpu"),  # type: ignore[arg-type]
@@ -284,20 +283,3 @@ def test_an_evaluation_without_standard_errors_is_read(tmp_path: Path) -> None:
     (tmp_path / "eval_stats.json").write_text(json.dumps(data))
     read = read_evaluation(tmp_path)
     assert read == replace(result, standard_errors={}, per_latent=None)
-
-
-def test_a_folder_whose_config_names_no_world_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(config(tmp_path))
-    (tmp_path / "runner_config.json").write_text('{"synthetic_model": 3}')
-    assert main(["eval", str(tmp_path), "--samples", "50"]) == 2
-    assert "synthetic_model must be a mapping or a string, got 3" in capsys.readouterr().err
-
-
-def test_a_config_is_of_the_width_of_its_world() -> None:
-    with pytest.warns(UserWarning, match="d_in is set"):
-        runner = synthetic.SyntheticSAERunner(
-            config(None, sae=synthetic.StandardTrainingSAEConfig(D + 1, M))
-        )
-    assert runner.cfg.sae.d_in == D

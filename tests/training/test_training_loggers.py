@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from packages import pretend
 from small_training import BATCH, small_config, small_sae, small_world
 
 import synthkern as synthetic
@@ -70,12 +70,7 @@ def runner(tmp_path: Path, **logging: Any) -> synthetic.SyntheticSAERunner:
 def missing_is_there(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
     """A package that may not be installed, to be imported and to be found."""
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name: object() if name in ("wandb", "tensorboard") else find(name),
-    )
+    pretend(monkeypatch, "wandb", "tensorboard", there=True)
 
 
 def test_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +155,7 @@ def test_event_files_of_an_earlier_run_go_when_another_writes_such(
 def test_what_is_not_installed_is_told_before_anything_is_done(
     package: str, field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == package else find(name)
-    )
+    pretend(monkeypatch, package, there=False)
     with pytest.raises(ImportError, match=f"pip install {package}"):
         runner(tmp_path, **{field: True})
     monkeypatch.setitem(sys.modules, "wandb", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -150,8 +149,3 @@ def test_batches_are_found_again() -> None:
     ]
     record.forget_all_but_last()
     assert record.samples_of(5) == (18, 21)
-
-
-def test_what_is_refused_reads_well() -> None:
-    with pytest.raises(TypeError, match=re.escape("source must be a model, a stream or an")):
-        train_sae(small_sae("topk"), 3, settings(1))  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from small_training import (
     ARCHITECTURES,
     BATCH,
     assert_same_state,
+    figures,
     small_config,
     small_sae,
     small_world,
@@ -33,11 +34,6 @@ def config(**changes: Any) -> TrainingConfig:
         "log_every": 3,
     }
     return TrainingConfig(**{**settings, **changes})
-
-
-def curves(result: TrainingResult) -> list[dict[str, float]]:
-    rows = result.history.rows
-    return [{k: v for k, v in row.items() if k != "samples_per_second"} for row in rows]
 
 
 class WritingSAE(TopKTrainingSAE):
@@ -78,7 +74,7 @@ def test_every_architecture_ends_as_alone() -> None:
     for one, other in zip(alone, together, strict=True):
         assert isinstance(other, TrainingResult)
         assert_same_state(other.sae, one.sae.state_dict())
-        assert curves(other) == curves(one)
+        assert figures(other.history) == figures(one.history)
         assert torch.equal(other.feature_sparsity, one.feature_sparsity)
         assert other.seconds > 0
 
@@ -147,7 +143,7 @@ def test_after_an_interrupt_all_go_on(tmp_path: Path) -> None:
     for one, other in zip(alone, train_together(resumed), strict=True):
         assert isinstance(other, TrainingResult)
         assert_same_state(other.sae, one.sae.state_dict())
-        assert curves(other) == curves(one)
+        assert figures(other.history) == figures(one.history)
 
 
 def test_of_different_lengths() -> None:

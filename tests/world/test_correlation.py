@@ -266,20 +266,19 @@ def test_random_correlations_refuse(draw: Callable[..., Any], name: str, bad: li
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "error"),
+    ("name", "values", "error"),
     [
-        ("num_features", -1, ValueError),
-        ("num_features", 1.5, TypeError),
-        ("rank", 0, ValueError),
-        ("rank", 2.0, TypeError),
-        ("correlation_scale", -0.1, ValueError),
-        ("correlation_scale", NAN, ValueError),
-        ("correlation_scale", INF, ValueError),
-        ("correlation_scale", "1", TypeError),
-        ("seed", -1, ValueError),
-        ("dtype", "int32", ValueError),
+        ("num_features", [-1], ValueError),
+        ("num_features", [1.5], TypeError),
+        ("rank", [0], ValueError),
+        ("rank", [2.0], TypeError),
+        ("correlation_scale", [-0.1, NAN, INF], ValueError),
+        ("correlation_scale", ["1"], TypeError),
+        ("seed", [-1], ValueError),
+        ("dtype", ["int32"], ValueError),
     ],
 )
-def test_low_rank_refuses(name: str, value: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match=rf"^{name} must .*got {re.escape(repr(value))}$"):
-        low_rank(**{"num_features": 5, "rank": 2, name: value})
+def test_low_rank_refuses(name: str, values: list[Any], error: type[Exception]) -> None:
+    for value in values:
+        with pytest.raises(error, match=rf"^{name} must .*got {re.escape(repr(value))}$"):
+            low_rank(**{"num_features": 5, "rank": 2, name: value})

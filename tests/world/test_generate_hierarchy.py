@@ -15,7 +15,6 @@ import torch
 
 import synthkern as synthetic
 
-Node = synthetic.HierarchyNode
 Config = synthetic.HierarchyConfig
 generate = synthetic.generate_hierarchy
 
@@ -139,8 +138,9 @@ def test_no_features_give_no_trees() -> None:
 
 
 def test_a_depth_that_features_do_not_reach_costs_nothing() -> None:
-    hierarchy = generate(7, Config(1, 2, 10**9), seed=0)
-    assert hierarchy.feature_indices_used == set(range(7))
+    for depth in (10**9, 2**63):
+        config = Config(1, 2, depth, mutually_exclusive_portion=0.5)
+        assert generate(7, config, seed=0).feature_indices_used == set(range(7))
 
 
 def test_what_is_exclusive_follows_draws_for_parents_without_features() -> None:
@@ -216,34 +216,31 @@ def test_bad_dictionaries_are_refused(data: Any, error: type[Exception], message
         synthetic.Hierarchy.from_dict(data)
 
 
-BAD_CONFIGS: list[tuple[str, Any, type[Exception]]] = [
-    ("total_root_nodes", 0, ValueError),
-    ("total_root_nodes", 1.0, TypeError),
-    ("branching_factor", 1, ValueError),
-    ("branching_factor", 2.5, TypeError),
-    ("branching_factor", (2, 3, 4), ValueError),
-    ("max_depth", 0, ValueError),
-    ("max_depth", "2", TypeError),
-    ("mutually_exclusive_portion", -0.1, ValueError),
-    ("mutually_exclusive_portion", 1.1, ValueError),
-    ("mutually_exclusive_portion", NAN, ValueError),
-    ("mutually_exclusive_portion", INF, ValueError),
-    ("mutually_exclusive_portion", True, TypeError),
-    ("mutually_exclusive_min_depth", -1, ValueError),
-    ("mutually_exclusive_max_depth", -1, ValueError),
-    ("mutually_exclusive_max_depth", 1.5, TypeError),
-    ("compensate_probabilities", 1, TypeError),
-    ("scale_children_by_parent", None, TypeError),
+BAD_CONFIGS: list[tuple[str, list[Any], type[Exception]]] = [
+    ("total_root_nodes", [0], ValueError),
+    ("total_root_nodes", [1.0], TypeError),
+    ("branching_factor", [1, (2, 3, 4)], ValueError),
+    ("branching_factor", [2.5], TypeError),
+    ("max_depth", [0], ValueError),
+    ("max_depth", ["2"], TypeError),
+    ("mutually_exclusive_portion", [-0.1, 1.1, NAN, INF], ValueError),
+    ("mutually_exclusive_portion", [True], TypeError),
+    ("mutually_exclusive_min_depth", [-1], ValueError),
+    ("mutually_exclusive_max_depth", [-1], ValueError),
+    ("mutually_exclusive_max_depth", [1.5], TypeError),
+    ("compensate_probabilities", [1], TypeError),
+    ("scale_children_by_parent", [None], TypeError),
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "error"), BAD_CONFIGS)
-def test_bad_recipes_are_refused(name: str, value: Any, error: type[Exception]) -> None:
-    message = rf"^{name} must .*got {re.escape(repr(value))}$"
-    with pytest.raises(error, match=message):
-        Config(**{name: value})
-    with pytest.raises(error, match=message):
-        Config.from_dict({name: value})
+@pytest.mark.parametrize(("name", "values", "error"), BAD_CONFIGS)
+def test_bad_recipes_are_refused(name: str, values: list[Any], error: type[Exception]) -> None:
+    for value in values:
+        message = rf"^{name} must .*got {re.escape(repr(value))}$"
+        with pytest.raises(error, match=message):
+            Config(**{name: value})
+        with pytest.raises(error, match=message):
+            Config.from_dict({name: value})
 
 
 @pytest.mark.parametrize(("pair", "place"), [((1, 3), 0), ((3, 2), 1), ([2, 1], 1)])

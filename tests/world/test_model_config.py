@@ -164,73 +164,63 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         Config.preset("16k")
 
 
-BAD: list[tuple[str, Any, type[Exception]]] = [
-    ("num_features", 0, ValueError),
-    ("num_features", 5.0, TypeError),
-    ("hidden_dim", -1, ValueError),
-    ("hidden_dim", None, TypeError),
-    ("firing_probability", None, TypeError),
-    ("firing_probability", 0.1, TypeError),
-    ("hierarchy", 5, TypeError),
-    ("orthogonalization", True, TypeError),
-    ("correlation", 0.5, TypeError),
-    ("std_firing_magnitudes", -0.5, ValueError),
-    ("std_firing_magnitudes", NAN, ValueError),
-    ("std_firing_magnitudes", INF, ValueError),
-    ("std_firing_magnitudes", None, TypeError),
-    ("mean_firing_magnitudes", NAN, ValueError),
-    ("mean_firing_magnitudes", -INF, ValueError),
-    ("mean_firing_magnitudes", "1", TypeError),
-    ("bias", -1.0, ValueError),
-    ("bias", NAN, ValueError),
-    ("bias", INF, ValueError),
-    ("bias", "1", TypeError),
-    ("dtype", "float8", ValueError),
-    ("dtype", "torch.int64", ValueError),
-    ("dtype", None, ValueError),
-    ("seed", -1, ValueError),
-    ("seed", 2**64, ValueError),
-    ("seed", 1.0, TypeError),
+BAD: list[tuple[str, list[Any], type[Exception]]] = [
+    ("num_features", [0], ValueError),
+    ("num_features", [5.0], TypeError),
+    ("hidden_dim", [-1], ValueError),
+    ("hidden_dim", [None], TypeError),
+    ("firing_probability", [None, 0.1], TypeError),
+    ("hierarchy", [5], TypeError),
+    ("orthogonalization", [True], TypeError),
+    ("correlation", [0.5], TypeError),
+    ("std_firing_magnitudes", [-0.5, NAN, INF], ValueError),
+    ("std_firing_magnitudes", [None], TypeError),
+    ("mean_firing_magnitudes", [NAN, -INF], ValueError),
+    ("mean_firing_magnitudes", ["1"], TypeError),
+    ("bias", [-1.0, NAN, INF], ValueError),
+    ("bias", ["1"], TypeError),
+    ("dtype", ["float8", "torch.int64", None], ValueError),
+    ("seed", [-1, 2**64], ValueError),
+    ("seed", [1.0], TypeError),
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "error"), BAD)
-def test_bad_fields_are_refused(name: str, value: Any, error: type[Exception]) -> None:
-    kwargs = {"num_features": 5, "hidden_dim": 3, name: value}
-    message = rf"^{name} must .*got {re.escape(repr(value))}$"
-    with pytest.raises(error, match=message):
-        Config(**kwargs)
-    with pytest.raises(error, match=message):
-        Config.from_dict(kwargs)
+@pytest.mark.parametrize(("name", "values", "error"), BAD)
+def test_bad_fields_are_refused(name: str, values: list[Any], error: type[Exception]) -> None:
+    for value in values:
+        kwargs = {"num_features": 5, "hidden_dim": 3, name: value}
+        message = rf"^{name} must .*got {re.escape(repr(value))}$"
+        with pytest.raises(error, match=message):
+            Config(**kwargs)
+        with pytest.raises(error, match=message):
+            Config.from_dict(kwargs)
 
 
 @pytest.mark.parametrize(
-    ("part", "kind", "name", "value", "error"),
+    ("part", "name", "values", "error"),
     [
-        ("orthogonalization", synthetic.OrthogonalizationConfig, "num_steps", -1, ValueError),
-        ("orthogonalization", synthetic.OrthogonalizationConfig, "num_steps", 1.5, TypeError),
-        ("orthogonalization", synthetic.OrthogonalizationConfig, "lr", 0.0, ValueError),
-        ("orthogonalization", synthetic.OrthogonalizationConfig, "lr", NAN, ValueError),
-        ("orthogonalization", synthetic.OrthogonalizationConfig, "lr", INF, ValueError),
-        ("orthogonalization", synthetic.OrthogonalizationConfig, "chunk_size", 0, ValueError),
-        ("correlation", synthetic.LowRankCorrelationConfig, "rank", 0, ValueError),
-        ("correlation", synthetic.LowRankCorrelationConfig, "rank", "3", TypeError),
-        ("correlation", synthetic.LowRankCorrelationConfig, "correlation_scale", -0.5, ValueError),
-        ("correlation", synthetic.LowRankCorrelationConfig, "correlation_scale", NAN, ValueError),
-        ("correlation", synthetic.LowRankCorrelationConfig, "correlation_scale", INF, ValueError),
-        ("correlation", synthetic.LowRankCorrelationConfig, "seed", -1, ValueError),
+        ("orthogonalization", "num_steps", [-1], ValueError),
+        ("orthogonalization", "num_steps", [1.5], TypeError),
+        ("orthogonalization", "lr", [0.0, NAN, INF], ValueError),
+        ("orthogonalization", "chunk_size", [0], ValueError),
+        ("correlation", "rank", [0], ValueError),
+        ("correlation", "rank", ["3"], TypeError),
+        ("correlation", "correlation_scale", [-0.5, NAN, INF], ValueError),
+        ("correlation", "seed", [-1], ValueError),
     ],
 )
 def test_bad_parts_are_refused(
-    part: str, kind: Any, name: str, value: Any, error: type[Exception]
+    part: str, name: str, values: list[Any], error: type[Exception]
 ) -> None:
-    message = rf"^{name} must .*got {re.escape(repr(value))}$"
-    with pytest.raises(error, match=message):
-        kind(**{name: value})
-    with pytest.raises(error, match=message):
-        kind.from_dict({name: value})
-    with pytest.raises(error, match=message):
-        Config.from_dict({"num_features": 5, "hidden_dim": 3, part: {name: value}})
+    kind: Any = type(getattr(FULL, part))
+    for value in values:
+        for make in (
+            lambda bad: kind(**bad),
+            kind.from_dict,
+            lambda bad: Config.from_dict({"num_features": 5, "hidden_dim": 3, part: bad}),
+        ):
+            with pytest.raises(error, match=rf"^{name} must .*got {re.escape(repr(value))}$"):
+                make({name: value})
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,18 +50,6 @@ def family(request: pytest.FixtureRequest) -> Iterator[Family]:
         )
     registry.clear()
     registry.update(before)
-
-
-CONFIGS = [
-    synthetic.ZipfianFiringProbabilityConfig(0.5, 0.4, 5e-4),
-    synthetic.LinearFiringProbabilityConfig(0.2, 0.1),
-    synthetic.RandomFiringProbabilityConfig(0.9, 0.2),
-    synthetic.ConstantFiringProbabilityConfig(0.7),
-    synthetic.ConstantMagnitudeConfig(2.5),
-    synthetic.LinearMagnitudeConfig(5.0, 4.0),
-    synthetic.ExponentialMagnitudeConfig(0.1, 2.0),
-    synthetic.FoldedNormalMagnitudeConfig(0.5, 0.25, 0.1, None),
-]
 
 
 def test_the_known_names(family: Family) -> None:
@@ -123,17 +110,6 @@ def test_a_registered_class_is_found_and_round_trips(family: Family) -> None:
 def test_base_classes_generate_nothing(family: Family) -> None:
     with pytest.raises(TypeError, match="abstract"):
         family.base()
-
-
-@pytest.mark.parametrize("config", CONFIGS, ids=repr)
-def test_configs_round_trip_through_json(config: Any) -> None:
-    data = config.to_dict()
-    assert data == {**vars(config), "generator_name": config.generator_name()}
-    again = type(config).from_dict(json.loads(json.dumps(data)))
-    assert type(again) is type(config)
-    assert again == config
-    base = type(config).__mro__[1]
-    assert base.from_dict(data) == config
 
 
 @pytest.mark.parametrize(
