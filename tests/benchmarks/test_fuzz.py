@@ -11,14 +11,14 @@ from places import BENCHMARKS, run_script
 
 
 def test_damaged_files(tmp_path: Path) -> None:
-    done = run_script("fuzz.py", tmp_path, "--cases", "400", "--seed", "1")
+    done = run_script("fuzz.py", tmp_path, "--cases", "1000", "--seed", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     title, _, _, *rows = done.stdout.splitlines()
-    assert title == "400 cases"
+    assert title == "1000 cases"
     # Nobody reads everything, and nobody refuses everything.
     counts = [[int(word) for word in row.split() if word.isdigit()] for row in rows]
     assert len(counts) == 8
-    assert sum(map(sum, counts)) == 400
+    assert sum(map(sum, counts)) == 1000
     assert min(map(min, counts)) > 0
 
 
