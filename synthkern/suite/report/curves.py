@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -80,12 +81,9 @@ def _traces(
     line = {**named(number, sae), "type": "scatter", "mode": "lines", "x": short(at, 6)}
     band = {**line, "line": {"width": 0}, "hoverinfo": "skip"}
     filled = {**band, "fill": "tonexty", "fillcolor": tint(number, 0.14)}
+    drawn = {**line, "line": {"color": color(number), "width": 1.6}}
     # At every place of the grid at least the curve that it was taken from has a value.
-    mean = {
-        **line,
-        "line": {"color": color(number), "width": 1.6},
-        "y": short(np.nanmean(values, axis=0)),
-    }
+    mean = {**drawn, "y": short(np.nanmean(values, axis=0))}
     if len(curves) == 1:
         return [mean]
     low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
@@ -95,10 +93,12 @@ def _traces(
 def _grid(places: list[npt.NDArray[Any]], points: int) -> npt.NDArray[Any]:
     """Some of the longest curve's samples: half of them evenly, half denser at the beginning."""
     longest = max(places, key=lambda x: float(x[-1]))
-    count = len(longest)
-    if count <= points:
-        return longest
+    return longest if len(longest) <= points else longest[_places(len(longest), points)]
+
+
+@lru_cache
+def _places(count: int, points: int) -> npt.NDArray[np.int64]:
     half = points // 2
     evenly = np.linspace(0, count - 1, points - half)
     denser = np.geomspace(1, count, half) - 1
-    return longest[np.unique(np.concatenate([evenly, denser]).round().astype(int))]
+    return np.unique(np.concatenate([evenly, denser]).round().astype(np.int64))

@@ -60,8 +60,7 @@ def density_figures(contents: ReportData) -> Iterator[Figure]:
     side = int(np.sqrt(_BUDGET / max(1, sum(map(len, saes.values())))))
     side = min(_MOST, max(_FEWEST, side))
     for (suite, world, l0), of_place in saes.items():
-        counted = {sae: _counted(contents, runs, side) for sae, runs in of_place.items()}
-        counted = {sae: latents for sae, latents in counted.items() if latents.all}
+        counted = _counted(contents, of_place, side)
         largest = max((100 * each.cells.max() / each.all for each in counted.values()), default=0)
         panels = [
             _panel(contents.saes.index(sae), sae, latents, short([largest], 3)[0] or 1)
@@ -71,12 +70,16 @@ def density_figures(contents: ReportData) -> Iterator[Figure]:
             yield Figure(DENSITIES, suite, world, l0, panels)
 
 
-def _counted(contents: ReportData, runs: list[Run], side: int) -> _Latents:
-    latents = _Latents(np.zeros((side, side)))
+def _counted(
+    contents: ReportData, of_place: dict[str, list[Run]], side: int
+) -> dict[str, _Latents]:
+    """The latents of each SAE that has some."""
+    saes = {run.key: sae for sae, runs in of_place.items() for run in runs}
+    counted = {sae: _Latents(np.zeros((side, side))) for sae in of_place}
     columns = ("precision", "recall", "rate")
-    for _, found in contents.database.latents((run.key for run in runs), columns):
-        latents.add(found)
-    return latents
+    for key, found in contents.database.latents(saes, columns):
+        counted[saes[key]].add(found)
+    return {sae: latents for sae, latents in counted.items() if latents.all}
 
 
 def _panel(number: int, sae: str, latents: _Latents, largest: float) -> Panel:
