@@ -90,7 +90,7 @@ class SyntheticSAERunnerConfig(Generic[T_TRAINING_SAE_CONFIG]):
         training_samples: see :class:`TrainingConfig`, as all that are not named here.
         batch_size: samples of a step.
         device: of the model and the SAE.
-        autocast_sae: whether the SAE's forward pass runs under torch.autocast to bfloat16.
+        autocast_sae: ``autocast`` of :class:`TrainingConfig`.
         autocast_data: taken for scripts of the field; samples have all their digits either way.
         n_checkpoints: evenly spaced copies of the SAE in training, under ``checkpoint_path``.
         checkpoint_path: folder of these copies, which are named by the number of samples.
