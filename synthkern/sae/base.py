@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -503,6 +504,5 @@ def reconstruction_loss(sae_out: torch.Tensor, sae_in: torch.Tensor) -> torch.Te
 
 def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
     """The sum of the losses, in their order, in float32 at least."""
-    # Of mixed dtypes otherwise, under autocast, which stack refuses where float16 is among them.
-    wide = [loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in losses.values()]
-    return torch.stack(wide).sum()
+    wide = (loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in losses.values())
+    return functools.reduce(torch.add, wide)
