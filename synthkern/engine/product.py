@@ -72,7 +72,10 @@ def _has_onednn() -> bool:
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """``x @ weight.T + bias``, [..., N] of [..., K], [N, K] and [N], differentiable."""
-    if _takes_onednn(x, weight, bias, transposed=True):
+    # oneDNN's does not broadcast a bias: it would read past the end of a smaller one.
+    if (bias is None or bias.shape == weight.shape[:1]) and _takes_onednn(
+        x, weight, bias, transposed=True
+    ):
         return _product(x, weight.T, bias)
     return torch.nn.functional.linear(x, weight, bias)
 
@@ -133,24 +136,32 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 def _product(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """``a @ b + bias`` by oneDNN."""
-    differentiable = a.requires_grad or b.requires_grad
-    if torch.is_grad_enabled() and (differentiable or (bias is not None and bias.requires_grad)):
+    if bias is None and _is_transposed(a):
+        # The operation copies a first factor that is transposed, but not a second one. A view that
+        # _Product gave could not be changed in place.
+        return _differentiable(b.T, a.T, None).T
+    return _differentiable(a, b, bias)
+
+
+def _differentiable(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    requires_grad = any(each is not None and each.requires_grad for each in (a, b, bias))
+    if torch.is_grad_enabled() and requires_grad:
         product: torch.Tensor = _Product.apply(a, b, bias)  # type: ignore[no-untyped-call]
         return product
     return _onednn(a, b, bias)
 
 
 def _onednn(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    operation = getattr(torch.ops.mkldnn, _OPERATION)
-    found: torch.Tensor
-    if bias is None and a.T.is_contiguous() and not a.is_contiguous():
-        # The operation copies a first factor that is transposed, but not a second one.
-        found = operation(b.T, a, None, "none", [], "").T
-    else:
-        # It does not heed the stride of a bias.
-        bias = None if bias is None else bias.contiguous()
-        found = operation(a, b.T, bias, "none", [], "")
+    if not (b.is_contiguous() or _is_transposed(b)):
+        b = b.contiguous()  # it refuses a second factor whose elements overlap
+    # It does not heed the stride of a bias.
+    bias = None if bias is None else bias.contiguous()
+    found: torch.Tensor = getattr(torch.ops.mkldnn, _OPERATION)(a, b.T, bias, "none", [], "")
     return found
+
+
+def _is_transposed(a: torch.Tensor) -> bool:
+    return a.T.is_contiguous() and not a.is_contiguous()
 
 
 class _Product(torch.autograd.Function):
