@@ -51,7 +51,7 @@ __all__ = [
     "train_sae",
 ]
 __all__ += _names.__all__
-__all__ += plots.__all__
+__all__ += [name for name in plots.__all__ if name not in _names.__all__]
 __all__ += _rates.__all__
 __all__ += sae.__all__
 __all__ += suite.__all__

@@ -503,6 +503,10 @@ def reconstruction_loss(sae_out: torch.Tensor, sae_in: torch.Tensor) -> torch.Te
 
 
 def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The sum of the losses, in their order, in float32 at least."""
+    """The sum of the losses, all of one shape, in their order, in float32 at least: []."""
+    shapes = {name: list(loss.shape) for name, loss in losses.items()}
+    if any(shape != shapes["mse_loss"] for shape in shapes.values()):
+        raise ValueError(f"losses must have the shape of mse_loss, got {shapes}")
     wide = (loss.to(torch.promote_types(loss.dtype, torch.float32)) for loss in losses.values())
-    return functools.reduce(torch.add, wide)
+    whole = functools.reduce(torch.add, wide)
+    return whole.sum() if whole.dim() else whole

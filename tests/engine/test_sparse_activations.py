@@ -290,6 +290,14 @@ def test_unsound_indices_are_refused(indices: list[int], message: str) -> None:
         make(indices=indices)
 
 
+def test_negated_views_are_looked_at_too() -> None:
+    offsets, indices = torch.tensor(OFFSETS), torch.tensor(INDICES, dtype=torch.int32)
+    views = [torch._neg_view(-array) for array in (offsets, indices)]
+    assert torch.equal(Sparse(*views, torch.tensor(VALUES), 4).to_dense(), DENSE)
+    with pytest.raises(ValueError, match=r"got 3 at \[1\]$"):
+        Sparse(*views, torch.tensor(VALUES), 3)
+
+
 def test_a_wrong_type_of_size_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^num_features must be an integer, got 4\.0$"):
         make(n=4.0)

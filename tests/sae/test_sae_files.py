@@ -171,6 +171,35 @@ def test_an_architecture_of_ones_own_trains() -> None:
     assert seen[-1] < 0.7 * seen[0]
 
 
+class PlainSAE(saes.TrainingSAE):
+    config_class = saes.StandardTrainingSAEConfig
+    penalty: Any = None
+
+    def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pre = self.pre_activations(x)
+        return pre.relu(), pre
+
+    def calculate_aux_loss(self, *_: Any) -> dict[str, Any]:
+        return {} if self.penalty is None else {"penalty": self.penalty}
+
+
+def test_a_step_of_several_batches_adds_up_their_losses() -> None:
+    sae = PlainSAE(saes.StandardTrainingSAEConfig(d_in=4, d_sae=8))
+    batches = torch.randn(2, 10, 4, generator=torch.Generator().manual_seed(1))
+    output = sae.training_forward_pass(saes.TrainStepInput(batches))
+    alone = [sae.training_forward_pass(saes.TrainStepInput(batch)).loss for batch in batches]
+    assert output.loss.shape == ()
+    torch.testing.assert_close(output.loss, sum(alone))
+
+
+def test_a_loss_of_another_shape_is_refused() -> None:
+    sae = PlainSAE(saes.StandardTrainingSAEConfig(d_in=4, d_sae=8))
+    sae.penalty = torch.ones(10)
+    message = re.escape("losses must have the shape of mse_loss, got {'mse_loss': [], 'penalty': [")
+    with pytest.raises(ValueError, match=message):
+        sae.training_forward_pass(saes.TrainStepInput(torch.ones(10, 4)))
+
+
 @pytest.mark.usefixtures("_twice")
 @pytest.mark.parametrize("save", ["save_model", "save_inference_model"])
 def test_an_architecture_of_ones_own(save: str, tmp_path: Path) -> None:
