@@ -353,6 +353,8 @@ def test_names_are_shown_as_they_are(browser: Browser, tmp_path: Path, width: in
     error, shown, _ = browser.texts("#details pre")
     assert error == NASTY[0]
     assert json.loads(shown) == config
+    lines = "return document.querySelector('#details button').clientHeight / 20"
+    assert browser.run(lines) < 2, "the word is on one line beside any name"
     browser.click("#details button")
     other = database.runs()[1]
     browser.click("#runs tbody tr", 1)
