@@ -57,13 +57,13 @@ bool is_machine_busy() {
 // on two cores beside about six busy processes took 255 to 520 ms, and so 23 to 50; on a quiet
 // machine it takes 6.4 ms, and with the team 9.9.
 void sleep_soon(GompParallel gomp_parallel) {
-    if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr)
-        return;
+    static const bool is_said =
+        std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr;
     using Clock = std::chrono::steady_clock;
     static std::atomic<bool> is_told{false};
     static std::atomic<Clock::rep> next_look{0};
     const Clock::rep now = Clock::now().time_since_epoch().count();
-    if (is_told || now < next_look) return;
+    if (is_said || is_told || now < next_look) return;
     next_look = now + Clock::duration(std::chrono::seconds(1)).count();
     if (!is_machine_busy() || is_told.exchange(true)) return;
     // Signals are for the threads that were there before.
