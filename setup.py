@@ -9,11 +9,10 @@ from setuptools import setup
 # kernels.cpp is compiled for each; which one runs is chosen at run time (csrc/dispatch.cpp).
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
-    INSTRUCTION_SETS |= {
-        "avx2": ["-mavx2", "-mfma"],
-        # 256-bit vectors but for the gather: the sampler's lanes are eight words wide.
-        "avx512": ["-mavx2", "-mfma"] + [f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")],
-    }
+    AVX2 = ["-mavx2", "-mfma"]
+    # 256-bit vectors but for the gather and the codes: the sampler's lanes are eight words wide.
+    AVX512 = AVX2 + [f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")]
+    INSTRUCTION_SETS |= {"avx2": AVX2, "avx512": AVX512, "avx512vnni": [*AVX512, "-mavx512vnni"]}
 # The stream is defined without contraction; a fused multiply-add is written where it is meant.
 FLAGS = [
     "-O3",

@@ -26,6 +26,7 @@ namespace synthkern {
 
 void bind_counts(py::module_& m);
 void bind_pursuit(py::module_& m);
+void bind_encode(py::module_& m);
 void bind_select(py::module_& m);
 
 namespace {
@@ -351,6 +352,7 @@ PYBIND11_MODULE(_core, m) {
     bind_typed<double>(m);
     bind_counts(m);
     bind_pursuit(m);
+    bind_encode(m);
     bind_select(m);
     m.def("normal_table", &normal_table);
     m.def(

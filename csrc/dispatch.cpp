@@ -11,6 +11,7 @@ namespace baseline { extern const Kernels kKernels; }
 #if defined(__x86_64__)
 namespace avx2 { extern const Kernels kKernels; }
 namespace avx512 { extern const Kernels kKernels; }
+namespace avx512vnni { extern const Kernels kKernels; }
 #endif
 // clang-format on
 
@@ -21,9 +22,12 @@ const std::vector<const Kernels*>& available_kernels() {
         __builtin_cpu_init();
         const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
         if (avx2) found.push_back(&avx2::kKernels);
-        if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-            found.push_back(&avx512::kKernels);
+        const bool avx512 =
+            avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+        if (avx512) found.push_back(&avx512::kKernels);
+        if (avx512 && __builtin_cpu_supports("avx512vnni"))
+            found.push_back(&avx512vnni::kKernels);
 #endif
         return found;
     }();

@@ -16,6 +16,7 @@ namespace SYNTHKERN_ISA {
 // clang-format off: each builds on the one before.
 #include "gather.inl"
 #include "dot.inl"
+#include "codes.inl"
 #include "select.inl"
 #include "pursuit.inl"
 #include "screen.inl"
@@ -32,7 +33,8 @@ const Kernels kKernels = {SYNTHKERN_NAME(SYNTHKERN_ISA),
                           gather_f64,
                           dot_f32,
                           find_large_f32,
-                          subtract_and_find};
+                          subtract_and_find,
+                          kCoder};
 
 }  // namespace SYNTHKERN_ISA
 }  // namespace synthkern

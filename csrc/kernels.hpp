@@ -53,6 +53,41 @@ class GroupSampler {
     virtual void sample(Key key, uint64_t index, int count, Entries* out) = 0;
 };
 
+// A row of numbers as whole multiples of a step: row = step * codes + rest.
+struct CodedRow {
+    float step;
+    float norm, rest;  // at least the norms of the row and of the rest
+    int32_t offset;    // of an input's products with latents, whose codes are stored above 0
+};
+
+// What bound_keys does, per input and per latent:
+//     key = step * latent's step * (codes . codes) + rest * norm + coded * latent's rest + shift.
+struct InputTerms {
+    float step, rest, coded;
+    int32_t offset;
+};
+struct LatentTerms {
+    const float *step, *norm, *rest, *shift;  // [latents] each
+};
+
+// Products by small integers, with a bound of what they are off.
+struct Coder {
+    int inputs, latents;  // that are multiplied with each other at once
+    // Codes are in [-levels, levels]; 0 where dim is too large. words: [code_words(dim)] a row.
+    int64_t (*code_levels)(int64_t dim);
+    int64_t (*code_words)(int64_t dim);
+    // rows: [count, dim], count <= latents; words: [code_words, latents].
+    void (*code_latents)(const float* rows, int64_t count, int64_t dim, int32_t* words,
+                         CodedRow* coded);
+    // rows: [count, dim]; words: [count, code_words].
+    void (*code_inputs)(const float* rows, int64_t count, int64_t dim, int32_t* words,
+                        CodedRow* coded);
+    // keys: [inputs, latents], `stride` from one row to the next.
+    void (*bound_keys)(const int32_t* latents, const int32_t* inputs, int64_t words,
+                       const LatentTerms& terms, const InputTerms* rows, float* keys,
+                       int64_t stride);
+};
+
 struct Kernels {
     const char* name;
     GroupSampler* (*make_sampler)(const Plan& plan);
@@ -75,6 +110,7 @@ struct Kernels {
     // correlations -= value * row, and the place of the largest of them, the first of equal ones;
     // -1 where none is above 0. correlations, row: [n].
     int64_t (*subtract_and_find)(float* correlations, float value, const float* row, int64_t n);
+    const Coder* coder;  // null where floats are as fast
 };
 
 // Variants that this machine can run, the fastest last.

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "kernels.hpp"
+#include "select_parts.hpp"
 
 namespace synthkern {
 
@@ -27,23 +29,10 @@ int64_t find_large(const double* row, const double* scale, const double* bounds,
 }
 
 template <class T>
-T ordered(T key) {
-    return key == key ? key : std::numeric_limits<T>::infinity();
-}
-
-template <class T>
 T key_of(const Dense<T>& dense, int64_t b, int64_t j) {
     const T value = dense.pre[b * dense.width + j];
     return ordered(dense.scale != nullptr ? value * dense.scale[j] : value);
 }
-
-// Some consecutive samples' share of the result.
-template <class T>
-struct Part {
-    std::vector<int64_t> counts;
-    std::vector<int32_t> indices;
-    std::vector<T> keys;  // where they will be compared
-};
 
 // Calls row(b, part, places) for every sample; places has room for a row's indices.
 template <class T, class Row>
@@ -59,78 +48,13 @@ std::vector<Part<T>> each_sample(const Dense<T>& dense, int threads, const Inter
                 const size_t before = part.indices.size();
                 row(b, part, places.data());
                 part.counts.push_back(int64_t(part.indices.size() - before));
+                for (size_t i = before; i < part.indices.size(); ++i)
+                    part.values.push_back(dense.pre[b * dense.width + part.indices[i]]);
             }
         };
     });
     return parts;
 }
-
-// Joins the parts, without the entries that keep(part, i) refuses, and fetches their values.
-template <class T, class Keep>
-OwnedCsr<T> joined(const Dense<T>& dense, const std::vector<Part<T>>& parts, Keep keep) {
-    OwnedCsr<T> csr;
-    size_t most = 0;
-    for (const Part<T>& part : parts) most += part.indices.size();
-    csr.offsets.reserve(size_t(dense.batch) + 1);
-    csr.indices.reserve(most);
-    csr.values.reserve(most);
-    csr.offsets.push_back(0);
-    int64_t b = 0;
-    for (const Part<T>& part : parts) {
-        size_t i = 0;
-        for (const int64_t count : part.counts) {
-            const T* row = dense.pre + b++ * dense.width;
-            for (const size_t end = i + size_t(count); i < end; ++i) {
-                if (!keep(part, i)) continue;
-                csr.indices.push_back(part.indices[i]);
-                csr.values.push_back(row[part.indices[i]]);
-            }
-            csr.offsets.push_back(int64_t(csr.indices.size()));
-        }
-    }
-    return csr;
-}
-
-// One sample's largest keys so far.
-template <class T>
-class Best {
-  public:
-    Best(int64_t k, bool positive)
-        : k_(size_t(k)), bound_(positive ? T(0) : std::numeric_limits<T>::quiet_NaN()) {}
-
-    // What comes later must exceed this: of equal keys the first stays. Until there are k keys it
-    // is 0 or NaN, which everything exceeds here, minus infinity too.
-    T bound() const { return bound_; }
-
-    void add(T key, int32_t index) { entries_.push_back({key, index}); }
-
-    // Keeps the best k where there are more.
-    void shrink() {
-        if (entries_.size() <= k_) return;
-        const auto last = entries_.begin() + std::ptrdiff_t(k_) - 1;
-        std::nth_element(entries_.begin(), last, entries_.end(),
-                         [](const Entry& a, const Entry& b) {
-                             return a.key != b.key ? a.key > b.key : a.index < b.index;
-                         });
-        bound_ = last->key;
-        entries_.resize(k_);
-    }
-
-    void write(std::vector<int32_t>& indices) {
-        const size_t before = indices.size();
-        for (const Entry& entry : entries_) indices.push_back(entry.index);
-        std::sort(indices.begin() + std::ptrdiff_t(before), indices.end());
-    }
-
-  private:
-    struct Entry {
-        T key;
-        int32_t index;
-    };
-    size_t k_;
-    T bound_;
-    std::vector<Entry> entries_;
-};
 
 // A bound that somewhat more than `count` keys should exceed, by a sample of them; 0 where there
 // are too few to tell.
@@ -145,7 +69,7 @@ T guess_bound(const Dense<T>& dense, int64_t count) {
         for (int64_t at = first; at < std::min(size, first + kRun); ++at)
             keys.push_back(key_of(dense, at / dense.width, at % dense.width));
     const double share = double(count) / double(size) * double(keys.size());
-    const auto rank = int64_t(1.2 * share + 64);
+    const int64_t rank = rank_of_guess(share);
     if (rank >= int64_t(keys.size())) return 0;
     std::nth_element(keys.begin(), keys.begin() + rank, keys.end(), std::greater<T>());
     // At infinity only NaN would exceed it, though the two are equal.
@@ -164,15 +88,6 @@ std::vector<Part<T>> candidates(const Dense<T>& dense, T bound, int threads,
         for (int64_t i = 0; i < found; ++i) part.keys.push_back(key_of(dense, b, places[i]));
     });
 }
-
-template <class T>
-std::vector<T> all_keys(const std::vector<Part<T>>& parts) {
-    std::vector<T> keys;
-    for (const Part<T>& part : parts) keys.insert(keys.end(), part.keys.begin(), part.keys.end());
-    return keys;
-}
-
-constexpr auto kEverything = [](const auto&, size_t) { return true; };
 
 }  // namespace
 
@@ -194,7 +109,7 @@ OwnedCsr<T> select_topk(const Dense<T>& dense, int64_t k, bool positive, int thr
         }
         best.write(part.indices);
     };
-    return joined(dense, each_sample(dense, threads, interrupt, row), kEverything);
+    return joined(each_sample(dense, threads, interrupt, row), kEverything);
 }
 
 template <class T>
@@ -209,15 +124,7 @@ OwnedCsr<T> select_batch_topk(const Dense<T>& dense, int64_t count, bool positiv
         parts = candidates(dense, lowest, threads, interrupt);
         keys = all_keys(parts);
     }
-    if (int64_t(keys.size()) <= count) return joined(dense, parts, kEverything);
-    if (count == 0) return joined(dense, parts, [](const Part<T>&, size_t) { return false; });
-    const auto last = keys.begin() + count - 1;
-    std::nth_element(keys.begin(), last, keys.end(), std::greater<T>());
-    const T least = *last;
-    int64_t ties = std::count(keys.begin(), keys.begin() + count, least);
-    return joined(dense, parts, [&](const Part<T>& part, size_t i) {
-        return part.keys[i] > least || (part.keys[i] == least && ties-- > 0);
-    });
+    return joined_largest(parts, std::move(keys), count);
 }
 
 template <class T>
@@ -228,7 +135,7 @@ OwnedCsr<T> select_above(const Dense<T>& dense, const T* bounds, int threads,
             find_large(dense.pre + b * dense.width, dense.scale, bounds, T(0), dense.width, places);
         part.indices.insert(part.indices.end(), places, places + found);
     };
-    return joined(dense, each_sample(dense, threads, interrupt, row), kEverything);
+    return joined(each_sample(dense, threads, interrupt, row), kEverything);
 }
 
 #define SYNTHKERN_INSTANTIATE(T)                                                                   \
