@@ -6,6 +6,7 @@
 
 #include "bindings.hpp"
 #include "encode.hpp"
+#include "kernels.hpp"
 
 namespace synthkern {
 namespace {
@@ -40,6 +41,7 @@ std::optional<py::tuple> encoded(const Encode& encode) {
 
 void bind_encode(py::module_& m) {
     using namespace py::literals;
+    m.def("has_codes", [] { return kernels().coder != nullptr; });
     m.def(
         "encode_topk",
         [](const Array<float>& inputs, const Array<float>& vectors, const MaybeVector& bias,

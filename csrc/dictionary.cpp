@@ -83,7 +83,7 @@ namespace {
 // The product of each entry's feature vector with its sample's gradient.
 void dot_row(const int32_t* indices, int64_t count, const float* vectors, int64_t dim,
              const float* from, float* out) {
-    kernels().dot_f32(indices, count, vectors, dim, from, out);
+    kernels().dot_f32(indices, nullptr, count, vectors, from, dim, out);
 }
 
 void dot_row(const int32_t* indices, int64_t count, const double* vectors, int64_t dim,

@@ -99,10 +99,11 @@ struct Kernels {
                        const float* bias, float* hidden);
     void (*gather_f64)(const int32_t* indices, const double* values, int64_t count,
                        const double* vectors, int64_t dim, const double* bias, double* hidden);
-    // out[i] = vectors[indices[i]] . from, in sixteen partial sums of every sixteenth term, added
-    // up in the same order by every variant. indices, out: [count]; from: [dim].
-    void (*dot_f32)(const int32_t* indices, int64_t count, const float* vectors, int64_t dim,
-                    const float* from, float* out);
+    // out[i] = vectors[indices[i]] . inputs[rows[i]], in sixteen partial sums of every sixteenth
+    // term, added up in the same order by every variant. indices, rows, out: [count]; without rows
+    // all are of the first of the inputs, which are rows [dim] too.
+    void (*dot_f32)(const int32_t* indices, const int32_t* rows, int64_t count,
+                    const float* vectors, const float* inputs, int64_t dim, float* out);
     // The places in [0, n) where row * scale exceeds bounds + bound, NaN among them, ascending;
     // returns how many. row, scale, bounds: [n]; at most one of scale and bounds is not null.
     int64_t (*find_large_f32)(const float* row, const float* scale, const float* bounds,

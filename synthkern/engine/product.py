@@ -1,15 +1,19 @@
 """The fastest product of large dense float32 matrices on this machine's processor.
 
+An encoder of which few latents are active needs few of its products: which these are is told by
+products of small integers (csrc/encode.cpp), that is "codes". What else is dense is
+"torch" or "onednn":
+
 PyTorch's own product is mostly Intel's MKL on x86, which uses AVX-512 on Intel's processors alone;
 oneDNN, which comes with PyTorch too, uses it on all. Of 1,024 x 768 x 4,096 on two cores of an AMD
 EPYC with AVX-512 (torch 2.13) the first takes 30 ms and the second 14 ms; without AVX-512 (AMD Zen
 3) they are as fast as each other. Measuring at run time could choose the one today and the other
 tomorrow, and their bits differ: so the processor decides, and the environment variable
-``SYNTHKERN_PRODUCT`` forces one by name, "torch" or "onednn".
+``SYNTHKERN_PRODUCT`` forces one by name: "torch" or "onednn", with "+codes" or without.
 
 oneDNN's takes what is large, float32 and plain on the CPU. Everything else is what PyTorch does,
 and so is all of it within autocast, torch.compile, torch.func's transforms, forward-mode gradients
-and tracing. Gradients, of any order, are of the same products.
+and tracing. Gradients, of any order, are of the same products. The codes take what oneDNN's would.
 """
 
 from __future__ import annotations
@@ -20,10 +24,13 @@ from typing import Any
 
 import torch
 
+from synthkern import _core
 from synthkern.engine.processor import cpuinfo
 
+_CODES = "+codes"
+
 #: Names of the products.
-PRODUCTS = ("onednn", "torch")
+PRODUCTS = ("onednn", "torch", f"onednn{_CODES}", f"torch{_CODES}")
 
 #: Multiply-adds from which on a product is worth looking at: smaller ones take 0.1 ms.
 LARGE = 2**22
@@ -45,13 +52,17 @@ def chosen_product() -> str:
         ValueError: for an unknown name, or one that this PyTorch has not.
     """
     own = "onednn" if _is_better_by_onednn() and _has_onednn() else "torch"
-    name = os.environ.get("SYNTHKERN_PRODUCT") or own
+    name = os.environ.get("SYNTHKERN_PRODUCT") or own + (_CODES if _core.has_codes() else "")
     if name not in PRODUCTS:
         raise ValueError(f"SYNTHKERN_PRODUCT must be one of {list(PRODUCTS)}, got {name!r}")
-    if name == "onednn" and not _has_onednn():
+    if name.startswith("onednn") and not _has_onednn():
         raise ValueError(
-            "SYNTHKERN_PRODUCT is 'onednn', which needs a PyTorch that is built with oneDNN and "
+            f"SYNTHKERN_PRODUCT is {name!r}, which needs a PyTorch that is built with oneDNN and "
             "has it enabled (torch.backends.mkldnn)"
+        )
+    if name.endswith(_CODES) and not _core.has_codes():
+        raise ValueError(
+            f"SYNTHKERN_PRODUCT is {name!r}, which needs a processor with AVX2 or AVX-512"
         )
     return name
 
@@ -111,17 +122,34 @@ def _takes_onednn(
 ) -> bool:
     """Whether oneDNN's is chosen for ``a @ b``, or for ``a @ b.T``, and can do it."""
     return (
+        _is_large(a, b, other)
+        and a.shape[1] == b.shape[1 if transposed else 0]
+        and chosen_product().startswith("onednn")
+        and (a.is_contiguous() or torch.get_num_threads() <= _COPY_THREADS)
+    )
+
+
+def takes_codes(inputs: torch.Tensor, vectors: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    """Whether the active ones of ``inputs @ vectors.T + bias`` are found by codes."""
+    return (
+        _is_large(inputs, vectors, bias)
+        and inputs.shape[1] == vectors.shape[1]
+        and (bias is None or bias.shape == vectors.shape[:1])
+        and chosen_product().endswith(_CODES)
+    )
+
+
+def _is_large(a: torch.Tensor, b: torch.Tensor, other: torch.Tensor | None) -> bool:
+    """Whether it is large, plain matrices whose product nothing else has a say in."""
+    return (
         not torch.compiler.is_compiling()
         and torch._C._get_tracing_state() is None
         and a.dim() == b.dim() == 2
         and len(a) * b.numel() >= LARGE
-        and a.shape[1] == b.shape[1 if transposed else 0]
         and all(each is None or _is_plain(each) for each in (a, b, other))
-        and chosen_product() == "onednn"
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
         and torch.autograd.forward_ad._current_level < 0
-        and (a.is_contiguous() or torch.get_num_threads() <= _COPY_THREADS)
     )
 
 

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import torch
 
-from synthkern import engine
 from synthkern.engine import product
 from synthkern.engine.autograd import gather_entries
+from synthkern.engine.pre_activations import PreActivations, partial_pre_activations
 from synthkern.sae.base import TrainingSAE, check_width
 from synthkern.sae.encoder import encoder, encoder_entries
 from synthkern.sae.normalization import check_trained_here
@@ -27,11 +27,11 @@ class Active(Protocol):
     """Numbers of the latents that count: ``values`` are the pre-activations.
 
     Attributes:
-        pre: all pre-activations [B, M], detached.
+        pre: all pre-activations [B, M], without gradients.
         values: those that count, with gradients: [B, M] or [nnz].
     """
 
-    pre: torch.Tensor
+    pre: torch.Tensor | PreActivations
     values: torch.Tensor
 
     def of_latents(self, numbers: torch.Tensor) -> torch.Tensor:
@@ -54,7 +54,7 @@ class DenseActive:
     """All latents."""
 
     def __init__(self, values: torch.Tensor) -> None:
-        self.pre = values.detach()
+        self.pre: torch.Tensor | PreActivations = values.detach()
         self.values = values
 
     def of_latents(self, numbers: torch.Tensor) -> torch.Tensor:
@@ -81,8 +81,8 @@ class DenseActive:
 class SparseActive:
     """The latents of ``entries``; what the others would add to any sum is zero."""
 
-    def __init__(self, pre: torch.Tensor, entries: SparseActivations) -> None:
-        self.pre = pre
+    def __init__(self, pre: PreActivations, entries: SparseActivations) -> None:
+        self.pre: torch.Tensor | PreActivations = pre
         self.values = entries.values
         self._entries = entries
         self._indices = entries.indices.long()
@@ -131,12 +131,18 @@ def active(
     check_trained_here(sae.cfg)
     check_width("x", x, sae.cfg.d_in)
     x = x.to(sae.W_dec.dtype)
-    pre = encoder(x, sae.W_enc, b_enc, sae.input_bias)
     thresholds = thresholds.detach()
-    few = may_be_sparse and float((pre[::_ROWS] > thresholds).float().mean()) < SPARSE_BELOW
-    if not few:
-        return DenseActive(pre)
-    known = pre.detach()
-    chosen = engine.select_above(known, thresholds)
-    entries = encoder_entries(x, sae.W_enc, b_enc, sae.input_bias, chosen)
-    return SparseActive(known, entries)
+    parts = x, sae.W_enc, b_enc, sae.input_bias
+    if not may_be_sparse:
+        return DenseActive(encoder(*parts))
+    values = None
+    with torch.no_grad():
+        centred = x if sae.input_bias is None else x - sae.input_bias
+    pre = partial_pre_activations(centred, sae.W_enc.T, b_enc)
+    if pre is None:
+        values = encoder(*parts)
+        pre = PreActivations(values)
+    if not float((pre.of_every(_ROWS) > thresholds).float().mean()) < SPARSE_BELOW:
+        return DenseActive(encoder(*parts) if values is None else values)
+    entries = encoder_entries(*parts, pre.above(thresholds))
+    return SparseActive(pre, entries)

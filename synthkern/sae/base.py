@@ -15,6 +15,7 @@ from torch import nn
 
 from synthkern._checks import as_dtype, as_float, check_converted, check_tensor
 from synthkern.engine import product
+from synthkern.engine.pre_activations import PreActivations, pre_activations
 from synthkern.sae.config import (
     TrainCoefficientConfig,
     TrainingSAEConfig,
@@ -381,6 +382,13 @@ class TrainingSAE(nn.Module, ABC):
     def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
         """``(x - b_dec) @ W_enc + b_enc``, [..., M] of [..., D]."""
         return product.linear(self.centred(x), self.W_enc.T, self.b_enc)
+
+    def lazy_pre_activations(self, x: torch.Tensor) -> PreActivations:
+        """The same of [B, D], without gradients, made as far as they are asked for."""
+        if getattr(self.pre_activations, "__func__", None) is not TrainingSAE.pre_activations:
+            with torch.no_grad():
+                return PreActivations(self.pre_activations(x))
+        return pre_activations(self.centred(x), self.W_enc.T, self.b_enc)
 
     def process_sae_in(self, sae_in: torch.Tensor) -> torch.Tensor:
         """What the encoder sees of inputs [..., D], in the parameters' dtype: centred."""

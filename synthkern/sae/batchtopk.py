@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from synthkern import engine
 from synthkern._checks import as_float
+from synthkern.engine.pre_activations import PreActivations
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
 from synthkern.sparse import SparseActivations
@@ -88,11 +88,10 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
         return self
 
     def select(
-        self, pre: torch.Tensor, scale: torch.Tensor | None, *, positive: bool = True
+        self, pre: PreActivations, scale: torch.Tensor | None, *, positive: bool = True
     ) -> SparseActivations:
         """Which pre-activations [B, M] are kept: as many as there are, or only those above 0."""
-        count = int(self.cfg.k * pre.shape[0])
-        return engine.select_batch_topk(pre, count, scale=scale, positive=positive)
+        return pre.batch_topk(int(self.cfg.k * len(pre)), scale, positive=positive)
 
     def inference_state(self) -> dict[str, torch.Tensor]:
         """The tensors for inference by name: a JumpReLU's, whose thresholds are the learnt one."""

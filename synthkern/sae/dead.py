@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from synthkern import engine
+from synthkern.engine.pre_activations import PreActivations
 from synthkern.sparse import SparseActivations
 
 
@@ -25,7 +26,7 @@ class DeadEntries(NamedTuple):
 
 
 def largest_dead(
-    pre: torch.Tensor, scale: torch.Tensor | None, mask: torch.Tensor, begin: int, k_aux: int
+    pre: PreActivations, scale: torch.Tensor | None, mask: torch.Tensor, begin: int, k_aux: int
 ) -> DeadEntries | None:
     """The ``k_aux`` largest of each sample, or all where fewer latents are dead; None for none.
 
@@ -40,7 +41,7 @@ def largest_dead(
     if not dead.numel():
         return None
     found = engine.select_topk(
-        pre[:, dead],
+        pre.of_latents(dead),
         min(k_aux, dead.numel()),
         scale=None if scale is None else scale[dead],
         positive=False,
@@ -51,7 +52,7 @@ def largest_dead(
 
 
 def largest_dead_of_room(
-    pre: torch.Tensor,
+    pre: PreActivations,
     scale: torch.Tensor | None,
     mask: torch.Tensor,
     begin: int,
@@ -65,12 +66,13 @@ def largest_dead_of_room(
     room = min(room, k_aux, mask.numel())
     if room == 0:
         return None
-    keys = pre[:, begin : begin + mask.numel()]
+    numbers = pre.dense()
+    keys = numbers[:, begin : begin + mask.numel()]
     if scale is not None:
         keys = keys * scale[begin : begin + mask.numel()]
     found = engine.select_topk(keys.masked_fill(~mask, -torch.inf), room, positive=False)
     indices = found.indices + begin
-    values = pre.gather(1, indices.long().view(len(pre), room)).flatten().to(found.dtype)
+    values = numbers.gather(1, indices.long().view(len(pre), room)).flatten().to(found.dtype)
     entries = SparseActivations(found.offsets, indices, values, pre.shape[1], validate=False)
     # In float64 as Python divides.
     share = (mask.sum().double() / k_aux).clamp(max=1).to(found.dtype)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from synthkern.engine.pre_activations import PreActivations
 from synthkern.sparse import SparseActivations
 
 
@@ -59,7 +60,8 @@ class TrainStepOutput:
             looking at, some may be zeros: gradients flow through the loss alone.
         loss: the sum of the losses; call ``backward`` on this.
         losses: by name.
-        pre: pre-activations [B, M] as the encoder gives them; None where there are none.
+        pre: pre-activations [B, M] as the encoder gives them, perhaps made only where they are
+            asked for; None where there are none.
         scale: [M] that the pre-activations are multiplied by for ``hidden_pre``, or None.
         shift: [M] that is added after that, or None.
         metrics: anything else worth logging.
@@ -79,7 +81,7 @@ class TrainStepOutput:
     latents: torch.Tensor | SparseActivations
     loss: torch.Tensor
     losses: dict[str, torch.Tensor]
-    pre: torch.Tensor | None = None
+    pre: torch.Tensor | PreActivations | None = None
     scale: torch.Tensor | None = None
     shift: torch.Tensor | None = None
     metrics: dict[str, torch.Tensor | float | Callable[[], torch.Tensor | float]] = field(
@@ -103,13 +105,15 @@ class TrainStepOutput:
         """Pre-activations [B, M], scaled and shifted; zeros where the architecture has none.
 
         Raises:
-            RuntimeError: where they were let go.
+            RuntimeError: where they were let go, or are made when they are asked for and the
+                weights or the input were changed in place before that.
         """
         if self._released:
             raise RuntimeError("the step's pre-activations were let go to save memory")
         if self.pre is None:
             return torch.zeros_like(self.feature_acts)
-        scaled = self.pre if self.scale is None else self.pre * self.scale
+        pre = self.pre.dense() if isinstance(self.pre, PreActivations) else self.pre
+        scaled = pre if self.scale is None else pre * self.scale
         return scaled if self.shift is None else scaled + self.shift
 
     @property

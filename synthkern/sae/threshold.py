@@ -7,10 +7,10 @@ from abc import abstractmethod
 import torch
 from torch import nn
 
-from synthkern import engine
 from synthkern.engine.autograd import gather_entries
+from synthkern.engine.pre_activations import pre_activations
 from synthkern.sae.base import TrainingSAE, check_width
-from synthkern.sae.encoder import encoder, encoder_entries
+from synthkern.sae.encoder import encoder_entries
 from synthkern.sparse import SparseActivations
 
 #: The share of active latents below which entries are decoded one by one. Time of that over the
@@ -37,8 +37,9 @@ class ThresholdTrainingSAE(TrainingSAE):
         check_width("x", x, self.cfg.d_in)
         x = self.scaled(x.to(self.W_dec.dtype))
         with torch.no_grad():
-            pre = encoder(x, self.W_enc, self.encoder_bias, self.input_bias)
-            chosen = engine.select_above(pre, self.thresholds)
+            centred = x if self.input_bias is None else x - self.input_bias
+            pre = pre_activations(centred, self.W_enc.T, self.encoder_bias)
+            chosen = pre.above(self.thresholds)
         return encoder_entries(x, self.W_enc, self.encoder_bias, self.input_bias, chosen)
 
     def encode_entries(self, x: torch.Tensor) -> SparseActivations:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 
-from synthkern import engine
 from synthkern._checks import as_bool, as_float, as_int
 from synthkern.engine.autograd import gather_entries
+from synthkern.engine.pre_activations import PreActivations
 from synthkern.sae.base import SparseTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
@@ -73,7 +73,7 @@ class Chosen(NamedTuple):
     """
 
     entries: SparseActivations
-    pre: torch.Tensor
+    pre: PreActivations
     scale: torch.Tensor | None
 
 
@@ -109,10 +109,10 @@ class TopKTrainingSAE(SparseTrainingSAE):
     cfg: TopKTrainingSAEConfig
 
     def select(
-        self, pre: torch.Tensor, scale: torch.Tensor | None, *, positive: bool = True
+        self, pre: PreActivations, scale: torch.Tensor | None, *, positive: bool = True
     ) -> SparseActivations:
         """Which pre-activations [B, M] are kept: as many as there are, or only those above 0."""
-        return engine.select_topk(pre, int(self.cfg.k), scale=scale, positive=positive)
+        return pre.topk(int(self.cfg.k), scale, positive=positive)
 
     def choose(self, x: torch.Tensor, *, static: bool = False) -> Chosen:
         """The latents that inputs [B, D] keep.
@@ -121,7 +121,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
         entries is always the same.
         """
         with torch.no_grad():
-            pre = self.pre_activations(x)
+            pre = self.lazy_pre_activations(x)
             scale = self.decoder_norms
             kept = self.select(pre, scale, positive=not static)
         entries = self._with_gradients(x, kept)

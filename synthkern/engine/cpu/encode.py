@@ -1,0 +1,65 @@
+"""An encoder's active latents without all of its products, with the C++ core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from synthkern import _core
+from synthkern.engine.cpu.arrays import entries, view
+from synthkern.sparse import SparseActivations
+
+
+def encode_topk(
+    inputs: torch.Tensor,
+    vectors: torch.Tensor,
+    bias: torch.Tensor | None,
+    scale: torch.Tensor | None,
+    k: int,
+    positive: bool,
+    /,
+) -> SparseActivations | None:
+    """The k largest of every sample; None where all products are needed."""
+    return _found(_core.encode_topk, inputs, vectors, bias, _maybe(scale), k, positive)
+
+
+def encode_batch_topk(
+    inputs: torch.Tensor,
+    vectors: torch.Tensor,
+    bias: torch.Tensor | None,
+    scale: torch.Tensor | None,
+    count: int,
+    positive: bool,
+    /,
+) -> SparseActivations | None:
+    """The largest of the batch; None where all products are needed."""
+    return _found(_core.encode_batch_topk, inputs, vectors, bias, _maybe(scale), count, positive)
+
+
+def encode_above(
+    inputs: torch.Tensor,
+    vectors: torch.Tensor,
+    bias: torch.Tensor | None,
+    bounds: torch.Tensor,
+    /,
+) -> SparseActivations | None:
+    """All above their latent's bound; None where all products are needed."""
+    return _found(_core.encode_above, inputs, vectors, bias, view(bounds))
+
+
+def _found(
+    function: Callable[..., Any],
+    inputs: torch.Tensor,
+    vectors: torch.Tensor,
+    bias: torch.Tensor | None,
+    *rest: Any,
+) -> SparseActivations | None:
+    threads = torch.get_num_threads()
+    found = function(view(inputs), view(vectors), _maybe(bias), *rest, threads)
+    return None if found is None else entries(found, len(vectors))
+
+
+def _maybe(vector: torch.Tensor | None) -> Any:
+    return None if vector is None else view(vector)
