@@ -15,7 +15,7 @@ namespace synthkern {
 namespace {
 
 constexpr int64_t kRows = 48;  // to a part: their bounds stay in the cache
-constexpr int64_t kSampled = 64;  // inputs that a batch's bound is guessed by
+constexpr int64_t kSampled = 32;  // inputs that a batch's bound is guessed by
 constexpr double kMostFound = 1.0 / 8;  // of all latents, may be above their bounds
 constexpr float kLargest = 1e9f;  // of norms and biases: what is made of them stays finite
 constexpr float kLeast = std::numeric_limits<float>::quiet_NaN();  // what everything exceeds
@@ -226,12 +226,14 @@ std::optional<std::vector<Part<float>>> each_input(const Encoder& encoder, const
     return parts;
 }
 
-// Bounds of some inputs of the batch, each row [width], to judge by how many it will be.
-std::optional<std::vector<float>> sampled_bounds(const Encoder& encoder, const Latents& latents,
-                                                 int64_t sampled, bool within) {
+// Calls look(bounds) for some inputs of the batch, to judge by how many it will be; returns how many
+// were looked at, -1 where one is too large.
+template <class Look>
+int64_t look_at_some(const Encoder& encoder, const Latents& latents, int64_t sampled, bool within,
+                     const Look& look) {
     const int64_t every = parts_of(encoder.batch, sampled);
     Bounds bounds(encoder, latents);
-    std::vector<float> found;
+    int64_t looked = 0;
     for (int64_t b = 0; b < encoder.batch; b += every * kRows) {
         const int64_t rows = std::min(kRows, parts_of(encoder.batch - b, every));
         std::vector<float> some;
@@ -239,23 +241,36 @@ std::optional<std::vector<float>> sampled_bounds(const Encoder& encoder, const L
             const float* input = encoder.inputs + (b + k * every) * encoder.dim;
             some.insert(some.end(), input, input + encoder.dim);
         }
-        if (!bounds.set(some.data(), rows, within)) return std::nullopt;
-        for (int64_t k = 0; k < rows; ++k)
-            found.insert(found.end(), bounds.of(k), bounds.of(k) + encoder.width);
+        if (!bounds.set(some.data(), rows, within)) return -1;
+        for (int64_t k = 0; k < rows; ++k) look(bounds.of(k));
+        looked += rows;
     }
-    return found;
+    return looked;
 }
 
 // A bound that somewhat more than `count` keys of the batch should exceed, by some of its inputs.
 // Infinity where a number is too large, NaN where they are too few to tell.
 float guess_bound(const Encoder& encoder, const Latents& latents, int64_t count) {
-    std::optional<std::vector<float>> keys = sampled_bounds(encoder, latents, kSampled, false);
-    if (!keys) return std::numeric_limits<float>::infinity();
-    const double share = double(count) / double(encoder.batch * encoder.width);
-    const int64_t rank = rank_of_guess(share * double(keys->size()));
-    if (rank >= int64_t(keys->size())) return kLeast;
-    std::nth_element(keys->begin(), keys->begin() + rank, keys->end(), std::greater<float>());
-    return (*keys)[size_t(rank)];
+    const double sampled = double(std::min(encoder.batch, kSampled));
+    const auto rank = size_t(rank_of_guess(double(count) * sampled / double(encoder.batch)));
+    float bound = kLeast;
+    std::vector<float> keys;
+    std::vector<int32_t> places(size_t(encoder.width));
+    const auto shrink = [&] {
+        if (keys.size() <= rank) return;
+        const auto last = keys.begin() + std::ptrdiff_t(rank);
+        std::nth_element(keys.begin(), last, keys.end(), std::greater<float>());
+        bound = *last;
+        keys.resize(rank + 1);
+    };
+    const int64_t looked =
+        look_at_some(encoder, latents, kSampled, false, [&](const float* estimates) {
+            const int64_t found = find_large(estimates, bound, encoder.width, places.data());
+            for (int64_t i = 0; i < found; ++i) keys.push_back(estimates[places[size_t(i)]]);
+            if (keys.size() > 2 * rank) shrink();
+        });
+    shrink();
+    return looked < 0 ? std::numeric_limits<float>::infinity() : bound;
 }
 
 }  // namespace
@@ -345,11 +360,14 @@ std::optional<OwnedCsr<float>> encode_above(const Encoder& encoder, const float*
                                             int threads, const Interrupt& interrupt) {
     const Latents latents(encoder, bounds, threads, interrupt);
     if (!latents.is_fine()) return std::nullopt;
-    const auto sampled = sampled_bounds(encoder, latents, kSampled / 4, true);
-    if (!sampled) return std::nullopt;
-    const auto is_found = [](float over) { return !(over <= 0); };
-    const int64_t likely = std::count_if(sampled->begin(), sampled->end(), is_found);
-    if (double(likely) > kMostFound * double(sampled->size())) return std::nullopt;
+    int64_t likely = 0;
+    std::vector<int32_t> some(size_t(encoder.width));
+    const auto count = [&](const float* over) {
+        likely += find_large(over, 0, encoder.width, some.data());
+    };
+    const int64_t looked = look_at_some(encoder, latents, kSampled / 2, true, count);
+    if (looked < 0) return std::nullopt;
+    if (double(likely) > kMostFound * double(looked * encoder.width)) return std::nullopt;
     const auto find = [&](const float*, const float* over, int32_t* places) {
         return find_large(over, 0, encoder.width, places);
     };
