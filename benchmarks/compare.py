@@ -24,6 +24,7 @@ from harness.timing import Settings
 from sections import (
     beside_load,
     evaluation,
+    floors,
     generation,
     hierarchy,
     memory,
@@ -47,6 +48,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "prefetch": prefetch.run,
     "evaluation": evaluation.run,
     "toys": toys.run,
+    "floors": floors.run,
     "sae_steps": sae_steps.run,
     "training": training.run,
 }
