@@ -25,6 +25,7 @@ def coded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     _core.choose_instruction_set(request.param)
     monkeypatch.setenv("SYNTHKERN_PRODUCT", "torch+codes")
     monkeypatch.setattr(product, "LARGE", 1)
+    monkeypatch.setattr(product, "_CODED_BATCH", 1)
     yield
     _core.choose_instruction_set(before)
 
