@@ -8,9 +8,10 @@ selection from it 41 ms, oneDNN's 34 ms. For what else is dense there are two:
 PyTorch's own product is mostly Intel's MKL on x86, which uses AVX-512 on Intel's processors alone;
 oneDNN, which comes with PyTorch too, uses it on all. Of 1,024 x 768 x 4,096 on two cores of an AMD
 EPYC with AVX-512 (torch 2.13) the first takes 30 ms and the second 14 ms on Zen 5, 37 and 30 ms on
-Zen 4; without AVX-512 (AMD Zen 3) they are as fast as each other. Measuring at run time could choose the one today and the other
-tomorrow, and their bits differ: so the processor decides, and the environment variable
-``SYNTHKERN_PRODUCT`` forces one by name: "torch" or "onednn", with "+codes" or without.
+Zen 4; without AVX-512 (Zen 3) they are as fast as each other. Measuring at run time could choose
+the one today and the other tomorrow, and their bits differ: so the processor decides, and the
+environment variable ``SYNTHKERN_PRODUCT`` forces one by name: "torch" or "onednn", with "+codes" or
+without.
 
 oneDNN's takes what is large, float32 and plain on the CPU. Everything else is what PyTorch does,
 and so is all of it within autocast, torch.compile, torch.func's transforms, forward-mode gradients
