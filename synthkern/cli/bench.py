@@ -10,6 +10,7 @@ from typing import Any
 from synthkern.cli.arguments import add_only, as_count
 from synthkern.storage.paths import as_optional_path, as_path
 from synthkern.suite.plugins import load_architectures
+from synthkern.suite.shards import as_shard
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
 from synthkern.suite.summary import summarize
 from synthkern.suite.supervisor import run_suite
@@ -48,11 +49,18 @@ def add_bench_command(commands: Any) -> None:
     bench.add_argument(
         "--retry-failed", action="store_true", help="try runs again that failed before"
     )
+    bench.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="only the I-th of N parts of the runs, I from 1, for the jobs of an array that share "
+        "one DIR",
+    )
     bench.set_defaults(run=_bench)
 
 
 def _bench(options: argparse.Namespace) -> int:
     out = as_optional_path("--out", options.out)
+    shard = None if options.shard is None else as_shard("--shard", options.shard)
     files = [as_path("--sae", file) for file in options.sae]
     suite = _with_plugins(load_suite(options.suite), files)
     directory = out or Path(f"bench-{suite.name}")
@@ -64,7 +72,11 @@ def _bench(options: argparse.Namespace) -> int:
         device=options.device,
         share_batches=options.share_batches,
         retry_failed=options.retry_failed,
+        shard=shard,
     )
+    if not runs:
+        print(f"The suite has no run for part {options.shard}.")
+        return 0
     print(tables(summarize(runs, suite.published)))
     print(f"\nResults are in {directory}: synthkern report {directory} draws them.")
     states = Counter(run.state for run in runs)

@@ -1,6 +1,7 @@
 """Benchmark suites: many worlds, SAEs, L0s and seeds in one directory of results."""
 
+from synthkern.suite.local import LocalExecutor
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite
 from synthkern.suite.supervisor import run_suite
 
-__all__ = ["Suite", "SuiteSAE", "load_suite", "run_suite"]
+__all__ = ["LocalExecutor", "Suite", "SuiteSAE", "load_suite", "run_suite"]
