@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,8 @@ class TroubledSAE(TopKTrainingSAE):
             os.kill(os.getpid(), signal.SIGKILL)
         if cfg.trouble == "end badly":
             atexit.register(os._exit, 3)
+        if cfg.trouble == "hang":
+            threading.Event().wait()
         if cfg.trouble == "company":
             _wait_for_company(Path(cfg.log))
         return cfg.trouble == "nan"
