@@ -130,10 +130,10 @@ def check_nodes(
     """
     nodes = [node for node in ray_module().nodes() if node["Alive"]]
     useful = [node for node in nodes if all(_has(node, *need) for need in needs.items())]
-    if not useful:
+    answers = _answers(useful, job, token, patience)
+    if not answers:
         wanted = ", ".join(f"{number:g} {name}" for name, number in needs.items())
         raise ValueError(f"a node of the cluster must have {wanted} for a run, but none has")
-    answers = _answers(useful, job, token, patience)
     for name, found in answers.items():
         if found["missing"]:
             raise ImportError(
@@ -180,6 +180,8 @@ def _answers(
             str(token), [str(file) for file in job.files]
         )
         asked[reference] = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+    if not asked:
+        return {}
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=patience)
     if late:
         for reference in late:
@@ -189,7 +191,11 @@ def _answers(
     text = token.read_text(encoding="utf-8")
     found = {}
     for number, reference in enumerate(ready):
-        answer = ray.get(reference)
+        try:
+            answer = ray.get(reference)
+        except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
+            # It had just died, which takes the cluster some seconds to see.
+            continue
         # Several nodes may be of one machine.
         name = asked[reference] if asked[reference] not in found else f"{asked[reference]} {number}"
         found[name] = {**answer, "shared": answer["token"] == text}
