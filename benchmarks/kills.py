@@ -15,6 +15,7 @@ differs.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import signal
 import subprocess
@@ -35,7 +36,7 @@ from synthkern.suite.database import RunDatabase
 from synthkern.suite.suite import SUITE_NAME, suite_names
 
 #: Of the suite's own settings, with another time between checkpoints.
-_SUITE_FILE = """
+SUITE_FILE = """
 from synthkern.suite.suite import Suite, load_suite
 suite = load_suite({source!r})
 training = {{**suite.training, "checkpoint_seconds": 1}}
@@ -69,9 +70,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         root = Path(folder)
         suite = root / "suite.py"
-        suite.write_text(_SUITE_FILE.format(source=args.suite, name=SUITE_NAME))
+        suite.write_text(SUITE_FILE.format(source=args.suite, name=SUITE_NAME))
         peace, peace_seconds = root / "in-peace", time.monotonic()
-        _finish(suite, peace)
+        finish(suite, peace)
         peace_seconds = time.monotonic() - peace_seconds
         expected = outcomes(peace)
         # Some die before they can do anything, and most get on by a part of the suite.
@@ -84,7 +85,7 @@ def main() -> int:
                     suite, directories[-1], draw.uniform(0, longest), expected
                 ):
                     bar.update()
-                _finish(suite, directories[-1].path)
+                finish(suite, directories[-1].path)
                 directories[-1].same = outcomes(directories[-1].path) == expected
     print(table(args.suite, directories, len(expected), peace_seconds))
     return 0 if all(directory.same for directory in directories) else 1
@@ -136,8 +137,15 @@ def _command(suite: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "synthkern", "bench", str(suite), "--out", str(out)]
 
 
-def _finish(suite: Path, out: Path) -> None:
-    done = subprocess.run(_command(suite, out), capture_output=True, text=True, check=False)
+def finish(suite: Path, out: Path, **environment: str) -> None:
+    """Do a suite to its end."""
+    done = subprocess.run(
+        _command(suite, out),
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise RuntimeError(f"the suite ended with status {done.returncode}: {done.stderr[-2000:]}")
 

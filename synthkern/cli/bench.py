@@ -9,7 +9,10 @@ from typing import Any
 
 from synthkern.cli.arguments import add_only, as_count
 from synthkern.storage.paths import as_optional_path, as_path
+from synthkern.suite.executor import Executor
 from synthkern.suite.plugins import load_architectures
+from synthkern.suite.ray_executor import RayExecutor
+from synthkern.suite.shards import as_shard
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
 from synthkern.suite.summary import summarize
 from synthkern.suite.supervisor import run_suite
@@ -48,11 +51,31 @@ def add_bench_command(commands: Any) -> None:
     bench.add_argument(
         "--retry-failed", action="store_true", help="try runs again that failed before"
     )
+    bench.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="only the I-th of N parts of the runs, I from 1, for the jobs of an array that share "
+        "one DIR",
+    )
+    ray = bench.add_argument_group("on a Ray cluster (extra ray)")
+    ray.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="do the runs there: HOST:PORT, or without one as RAY_ADDRESS says, else the cluster "
+        "that runs on this machine, else one that is started for this",
+    )
+    ray.add_argument("--cpus", type=as_count, default=1, help="threads of each run")
+    ray.add_argument(
+        "--gpus", type=float, help="share of a GPU for each run, such as 0.25; 1 with a GPU device"
+    )
     bench.set_defaults(run=_bench)
 
 
 def _bench(options: argparse.Namespace) -> int:
     out = as_optional_path("--out", options.out)
+    shard = None if options.shard is None else as_shard("--shard", options.shard)
     files = [as_path("--sae", file) for file in options.sae]
     suite = _with_plugins(load_suite(options.suite), files)
     directory = out or Path(f"bench-{suite.name}")
@@ -64,13 +87,28 @@ def _bench(options: argparse.Namespace) -> int:
         device=options.device,
         share_batches=options.share_batches,
         retry_failed=options.retry_failed,
+        shard=shard,
+        executor=_executor(options),
     )
+    if not runs:
+        print(f"The suite has no run for part {options.shard}.")
+        return 0
     print(tables(summarize(runs, suite.published)))
     print(f"\nResults are in {directory}: synthkern report {directory} draws them.")
     states = Counter(run.state for run in runs)
     if states["pending"] or states["running"]:
         print(f"{states['pending'] + states['running']} runs are being done by another process.")
     return 1 if states["failed"] else 0
+
+
+def _executor(options: argparse.Namespace) -> Executor | None:
+    """The cluster that was asked for."""
+    if options.ray is not None:
+        return RayExecutor(options.ray or None, cpus=options.cpus, gpus=options.gpus)
+    for name, default in (("cpus", 1), ("gpus", None)):
+        if getattr(options, name) != default:
+            raise ValueError(f"--{name} must be given with --ray only")
+    return None
 
 
 def _with_plugins(suite: Suite, files: list[Path]) -> Suite:

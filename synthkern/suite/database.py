@@ -8,7 +8,8 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,19 @@ from synthkern.storage.files import errors_naming, parse_json
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import check_writable_folder
 from synthkern.suite.disk import database_error
+from synthkern.suite.shards import Shard
 from synthkern.training.history import TrainingHistory, check_rows
 
 DATABASE_FILENAME = "suite.sqlite"
 
+#: Of the databases that job arrays leave, one for each job.
+_OF_SHARDS = "suite.*-of-*.sqlite"
+
 #: What a run can be.
 STATES = ("pending", "running", "done", "failed")
+
+#: The states from the one that says least: of a run in several files the last of these counts.
+_RANKS = {state: rank for rank, state in enumerate(("pending", "running", "failed", "done"))}
 
 #: Columns of a latents table: the numbers of each latent that an evaluation gives.
 LATENT_COLUMNS = ("matched_feature", "cosine", "precision", "recall", "f1_score", "rate")
@@ -148,11 +156,13 @@ class Outcome:
 class RunDatabase:
     """The runs of a directory.
 
-    Any number of processes may use it at once; every change is whole or not there.
+    Any number of processes may use it at once; every change is whole or not there. A job of an
+    array writes a file of its own; what is read is what all files of the directory say together.
 
     Args:
-        directory: where the file is, or will be with ``create``.
-        create: whether it is made where it is missing.
+        directory: where the files are, or will be with ``create``.
+        create: whether the file that is written is made where it is missing.
+        shard: whose file that is; None for the one without a number.
 
     Raises:
         FileNotFoundError: where there is none.
@@ -160,24 +170,35 @@ class RunDatabase:
         ValueError: naming it, where a row is damaged, as all that read do.
     """
 
-    def __init__(self, directory: AnyPath, *, create: bool = False) -> None:
-        self.path = as_path("directory", directory) / DATABASE_FILENAME
+    def __init__(
+        self, directory: AnyPath, *, create: bool = False, shard: Shard | None = None
+    ) -> None:
+        name = DATABASE_FILENAME if shard is None else shard.filename
+        self.path = as_path("directory", directory) / name
+        self._writes = create
         if create:
             check_writable_folder(self.path.parent)
             with self._changes() as connection:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
-        elif not self.path.is_file():
+        elif not self._files():
             raise FileNotFoundError(
                 f"{self.path.parent} must be a directory of 'synthkern bench', but it has no "
                 f"{DATABASE_FILENAME}"
             )
 
-    def add(self, name: str, description: Mapping[str, Any], runs: Sequence[PlannedRun]) -> None:
+    def add(
+        self,
+        name: str,
+        description: Mapping[str, Any],
+        runs: Sequence[PlannedRun],
+        positions: Sequence[int] | None = None,
+    ) -> None:
         """Note a suite and its runs; what is known of these stays.
 
         A run that has the place of another in the suite is there instead of it from then on.
-        Suites that have runs in common share them.
+        Suites that have runs in common share them. The runs' ``positions`` in the suite need to
+        be given where they are not all.
         """
         with self._changes() as connection:
             connection.execute(
@@ -185,7 +206,8 @@ class RunDatabase:
                 "ON CONFLICT (name) DO UPDATE SET description = excluded.description",
                 (name, _json(description)),
             )
-            for position, run in enumerate(runs):
+            places = range(len(runs)) if positions is None else positions
+            for position, run in zip(places, runs, strict=True):
                 place = (run.suite, run.world, run.sae, run.l0, run.seed)
                 connection.execute(
                     "DELETE FROM places WHERE suite = ? AND world = ? AND sae = ? AND l0 IS ? "
@@ -203,13 +225,15 @@ class RunDatabase:
 
     def suites(self) -> dict[str, dict[str, Any]]:
         """The suites' descriptions, by name."""
-        with self._reading() as connection:
-            rows = connection.execute("SELECT name, description FROM suites ORDER BY rowid")
-            with errors_naming(self.path):
-                return {
-                    row["name"]: _object(f"suite {row['name']!r}", row["description"])
-                    for row in rows
-                }
+        found = {}
+        for path in self._files():
+            with self._reading(path) as connection:
+                rows = connection.execute("SELECT name, description FROM suites ORDER BY rowid")
+                with errors_naming(path):
+                    for row in rows:
+                        name = row["name"]
+                        found[name] = _object(f"suite {name!r}", row["description"])
+        return found
 
     def runs(self, suite: str | None = None, *, state: str | None = None) -> list[Run]:
         """The runs that have a place in a suite, in the suites' order.
@@ -218,23 +242,47 @@ class RunDatabase:
             suite: of this one alone.
             state: that are in this state alone.
         """
-        with self._reading() as connection:
+        files = self._files()
+        if len(files) == 1:
+            return [run for _, run in self._placed(files[0], suite, state)]
+        places: dict[tuple[Any, ...], tuple[int, Run]] = {}
+        best: dict[str, Run] = {}
+        for path in files:
+            for position, run in self._placed(path, suite, None):
+                places[run.suite, run.world, run.sae, run.l0, run.seed] = position, run
+                known = best.get(run.key)
+                if known is None or _RANKS[run.state] >= _RANKS[known.state]:
+                    best[run.key] = run
+        found = []
+        for place, (position, run) in places.items():
+            suite_name, world, sae, l0, seed = place
+            merged = replace(
+                best[run.key], suite=suite_name, world=world, sae=sae, l0=l0, seed=seed
+            )
+            found.append((suite_name, position, run.key, merged))
+        found.sort(key=lambda each: each[:3])
+        return [run for *_, run in found if state in (None, run.state)]
+
+    def _placed(self, path: Path, suite: str | None, state: str | None) -> list[tuple[int, Run]]:
+        """Positions and runs of a file, in order."""
+        with self._reading(path) as connection:
             rows = connection.execute(
-                "SELECT suite, world, sae, l0, seed, runs.* FROM places JOIN runs USING (key) "
+                "SELECT suite, world, sae, l0, seed, position, runs.* "
+                "FROM places JOIN runs USING (key) "
                 "WHERE suite = coalesce(?, suite) AND state = coalesce(?, state) "
                 "ORDER BY suite, position, key",
                 (suite, state),
             )
-            with errors_naming(self.path):
+            with errors_naming(path):
                 return [_run(row) for row in rows]
 
     def state(self, key: str) -> str:
-        """What a run is, of :data:`STATES`.
+        """What a run is in the file that is written, of :data:`STATES`.
 
         Raises:
             KeyError: where there is no such run.
         """
-        with self._reading() as connection:
+        with self._reading(self.path) as connection:
             row = connection.execute("SELECT state FROM runs WHERE key = ?", (key,)).fetchone()
         if row is None:
             raise KeyError(key)
@@ -243,8 +291,8 @@ class RunDatabase:
 
     def curves(self, keys: Iterable[str]) -> Iterator[tuple[str, TrainingHistory]]:
         """The training curves of those that have some."""
-        for key, blob in self._blobs("SELECT rows FROM curves WHERE key = ?", keys):
-            with errors_naming(self.path), _naming(f"the curves of run {key!r}"):
+        for path, key, blob in self._blobs("curves", "rows", keys):
+            with errors_naming(path), _naming(f"the curves of run {key!r}"):
                 history = TrainingHistory(check_rows(parse_json(_inflated(blob))))
             yield key, history
 
@@ -252,8 +300,8 @@ class RunDatabase:
         self, keys: Iterable[str], columns: Sequence[str] = LATENT_COLUMNS
     ) -> Iterator[tuple[str, dict[str, npt.NDArray[Any]]]]:
         """Columns [M] of :data:`LATENT_COLUMNS` of those that have some."""
-        for key, blob in self._blobs("SELECT columns FROM latents WHERE key = ?", keys):
-            with errors_naming(self.path), _naming(f"the latents of run {key!r}"):
+        for path, key, blob in self._blobs("latents", "columns", keys):
+            with errors_naming(path), _naming(f"the latents of run {key!r}"):
                 flat = np.frombuffer(_inflated(blob), "<f4")
                 table = flat.reshape(len(LATENT_COLUMNS), len(flat) // len(LATENT_COLUMNS))
             found: dict[str, npt.NDArray[Any]] = dict(zip(LATENT_COLUMNS, table, strict=True))
@@ -308,41 +356,59 @@ class RunDatabase:
         with self._changes() as connection:
             _update(connection, key, state="pending", error=None)
 
+    def _files(self) -> list[Path]:
+        """The databases of the directory: the one that counts most at the end.
+
+        That is the one that is written, else the one changed last.
+        """
+        folder = self.path.parent
+        there = {folder / DATABASE_FILENAME, *folder.glob(_OF_SHARDS)}
+        ages = {path: path.stat().st_mtime_ns for path in there if path.is_file()}
+        return sorted(
+            ages, key=lambda path: (self._writes and path == self.path, ages[path], path.name)
+        )
+
     @contextmanager
     def _changes(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
+        with self._reading(self.path) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
-            yield connection
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self, path: Path) -> Iterator[sqlite3.Connection]:
         """A connection of its own each time, which no other process or thread can come upon."""
         try:
-            connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+            connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
             try:
                 connection.row_factory = sqlite3.Row
-                _check_schema(self.path, connection)
+                _check_schema(path, connection)
                 yield connection
             finally:
                 # What is not committed is rolled back.
                 connection.close()
         except sqlite3.Error as error:
-            raise database_error(self.path, error) from error
+            raise database_error(path, error) from error
         except UnicodeDecodeError as error:  # what SQLite itself says, of a damaged schema
-            raise ValueError(f"{self.path} holds text that is none: {error}") from error
+            raise ValueError(f"{path} holds text that is none: {error}") from error
 
-    def _blobs(self, query: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        with self._reading() as connection:
-            for key in keys:
-                row = connection.execute(query, (key,)).fetchone()
-                if row is not None:
-                    yield key, row[0]
+    def _blobs(
+        self, table: str, column: str, keys: Iterable[str]
+    ) -> Iterator[tuple[Path, str, bytes]]:
+        """The file, the key and the blob of those that have one, in the keys' order."""
+        homes: dict[str, Path] = {}
+        for path in self._files():
+            with self._reading(path) as connection:
+                rows = connection.execute(f"SELECT key FROM {table}")
+                homes.update((row["key"], path) for row in rows)
+        there = (key for key in keys if key in homes)
+        for path, group in groupby(there, homes.__getitem__):
+            with self._reading(path) as connection:
+                query = f"SELECT {column} FROM {table} WHERE key = ?"
+                for key in group:
+                    row = connection.execute(query, (key,)).fetchone()
+                    if row is not None:
+                        yield path, key, row[0]
 
 
 def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
@@ -360,8 +426,10 @@ def _update(connection: sqlite3.Connection, key: str, **values: Any) -> None:
         raise KeyError(key)
 
 
-def _run(row: sqlite3.Row) -> Run:
+def _run(row: sqlite3.Row) -> tuple[int, Run]:
+    """A run and its position in its suite."""
     values = dict(row)
+    position = values.pop("position")
     with _naming(f"run {values['key']!r}"):
         for name in ("config", "hardware", "metrics", "standard_errors"):
             values[name] = _object(name, values[name] or "{}")
@@ -373,10 +441,12 @@ def _run(row: sqlite3.Row) -> Run:
             if not isinstance(values[name], kinds):
                 raise ValueError(f"{name} must not be {values[name]!r}")
         _state(values["key"], values["state"])
+        if not isinstance(position, int):
+            raise ValueError(f"position must not be {position!r}")
         sae = values["config"].get("sae", {})
         if not isinstance(sae, dict) or not isinstance(sae.get("architecture", ""), str):
             raise ValueError(f"sae in config must be an SAE's, got {sae!r}")
-    return Run(**values)
+    return position, Run(**values)
 
 
 #: What the columns of a run may hold: SQLite itself takes anything.

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +30,44 @@ def world_identity(source: dict[str, Any] | str) -> str:
     return json.dumps(source, sort_keys=True)
 
 
-def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> SyntheticModel:
-    """The world of a config or a source, built and saved in a directory, or loaded from there.
+def saved_world(directory: Path, source: dict[str, Any] | str) -> Path:
+    """The folder, in a directory, of the world of a config or a source."""
+    identity = hashlib.sha256(world_identity(source).encode()).hexdigest()[:16]
+    return directory / WORLDS_FOLDER / identity / SYNTHETIC_MODEL_FOLDER
 
-    Processes that want one at once wait for the first to build it: what orthogonalization gives
+
+def is_built(saved: Path) -> bool:
+    """Whether a world's folder holds it."""
+    return has_file(saved, SYNTHETIC_MODEL_CONFIG_FILENAME)
+
+
+def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> SyntheticModel:
+    """The world of a config or a source, built and saved in a directory, or loaded from there."""
+    saved = saved_world(directory, source)
+    keep_world(saved, lambda: _build(source).save(saved))
+    return load_world(saved, source, device)
+
+
+def keep_world(saved: Path, save: Callable[[], None]) -> None:
+    """Let ``save`` fill a world's folder, unless it is filled.
+
+    Processes that want one at once wait for the first to do it: what orthogonalization gives
     depends on the machine and its threads.
     """
-    identity = hashlib.sha256(world_identity(source).encode()).hexdigest()[:16]
-    place = directory / WORLDS_FOLDER / identity
-    place.mkdir(parents=True, exist_ok=True)
-    saved = place / SYNTHETIC_MODEL_FOLDER
-    if not has_file(saved, SYNTHETIC_MODEL_CONFIG_FILENAME):
-        opened = os.open(place, os.O_RDONLY)
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX)
-            if not has_file(saved, SYNTHETIC_MODEL_CONFIG_FILENAME):
-                _build(source).save(saved)
-        finally:
-            os.close(opened)
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    if is_built(saved):
+        return
+    opened = os.open(saved.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        if not is_built(saved):
+            save()
+    finally:
+        os.close(opened)
+
+
+def load_world(saved: Path, source: dict[str, Any] | str, device: str) -> SyntheticModel:
+    """A world from its folder, that goes by the name of its source."""
     model = SyntheticModel.load_from_disk(saved, device)
     if isinstance(source, str):
         model.source = source

@@ -78,6 +78,7 @@ class TrainingRun:
         sae: as all that are not named here, see :func:`train_sae`.
         title: what the bar is called.
         make_bar: gives the bar, as tqdm does.
+        saved_fn: called when a checkpoint has been written.
 
     Attributes:
         source: of the batches.
@@ -99,6 +100,7 @@ class TrainingRun:
         logger: Logger | None = None,
         title: str = "training",
         make_bar: Callable[..., Any] = tqdm,
+        saved_fn: Callable[[], None] | None = None,
     ) -> None:
         cfg = TrainingConfig() if cfg is None else cfg
         if not isinstance(cfg, TrainingConfig):
@@ -133,7 +135,7 @@ class TrainingRun:
         self._trainer = trainer
         self._directory = directory
         self._evaluator, self._snapshot_fn, self._logger = evaluator, snapshot_fn, logger
-        self._title, self._make_bar = title, make_bar
+        self._title, self._make_bar, self._saved_fn = title, make_bar, saved_fn
         progress = {} if saved is None else saved.progress
         self._history = TrainingHistory() if saved is None else saved.history
         self._evaluated_step: int = progress.get("evaluated_step", 0)
@@ -312,6 +314,8 @@ class TrainingRun:
                 Checkpoint(self._fingerprint, trainer.state_dict(), self._history, progress),
             )
             self._saved_step = trainer.steps_done
+            if self._saved_fn is not None:
+                self._saved_fn()
         self._saved_at = time.monotonic()
 
     def _last_good(self) -> str:

@@ -124,7 +124,7 @@ def no_work(patch: pytest.MonkeyPatch) -> None:
 
     for place in (
         "synthkern.model.synthetic_model.SyntheticModel.__init__",
-        "synthkern.suite.supervisor._Supervisor.run",
+        "synthkern.suite.scheduler.Scheduler.run",
         "synthkern.cli.report.write_page",
     ):
         patch.setattr(place, fail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,9 @@ class TroubledSAE(TopKTrainingSAE):
         cfg = self.cfg
         if step != cfg.step or cfg.trouble == "none" or (cfg.mark and Path(cfg.mark).exists()):
             return False
-        if cfg.mark:
+        if cfg.trouble == "wait":
+            _wait_for_interrupt(Path(cfg.mark))
+        elif cfg.mark:
             Path(cfg.mark).touch()
         if cfg.trouble == "raise":
             raise ZeroDivisionError("a bug")
@@ -65,11 +68,20 @@ class TroubledSAE(TopKTrainingSAE):
             os.kill(os.getpid(), signal.SIGKILL)
         if cfg.trouble == "end badly":
             atexit.register(os._exit, 3)
-        if cfg.trouble == "wait":
-            signal.pause()
+        if cfg.trouble == "hang":
+            threading.Event().wait()
         if cfg.trouble == "company":
             _wait_for_company(Path(cfg.log))
         return cfg.trouble == "nan"
+
+
+def _wait_for_interrupt(mark: Path) -> None:
+    """Make the mark and wait for Ctrl-C, which has its effect if it comes before the wait, too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mark.touch()
+    signal.sigwait({signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _wait_for_company(log: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_suites import assert_as_alone, small_suite, troubled
+from small_suites import OWN, assert_as_alone, small_suite, troubled
 
-from synthkern.suite import supervisor
+from synthkern.sae import registry
+from synthkern.suite import local, scheduler
+from synthkern.suite.scheduler import Scheduler
 from synthkern.suite.supervisor import run_suite
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,7 +43,7 @@ def test_only_the_run_that_kills_its_process_fails(share_batches: bool, tmp_path
 def test_workers_that_die_before_they_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "_PROGRAM", "raise SystemExit(3)")
+    monkeypatch.setattr(local, "_PROGRAM", "raise SystemExit(3)")
     with pytest.raises(ChildProcessError, match="ended with status 3 before it could begin a run"):
         run_suite(small_suite(), tmp_path)
 
@@ -47,7 +51,7 @@ def test_workers_that_die_before_they_begin(
 def test_a_worker_that_dies_when_all_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "_DEATHS", 1)
+    monkeypatch.setattr(scheduler, "_DEATHS", 1)
     suite = small_suite(seeds=[0], saes={"A": troubled("end badly")})
     assert_as_alone(tmp_path, run_suite(suite, tmp_path))
 
@@ -55,11 +59,25 @@ def test_a_worker_that_dies_when_all_is_done(
 def test_an_error_that_ends_all_comes_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "runs").write_text("no folder")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "runs").write_text("no folder")
     with pytest.raises(NotADirectoryError, match="runs"):
-        run_suite(small_suite(), tmp_path)
-    # In the workers, too.
-    monkeypatch.setattr("synthkern.suite.supervisor.check_writable_folder", lambda _: None)
-    with pytest.raises(FileExistsError) as found:
-        run_suite(small_suite(), tmp_path)
-    assert found.value.filename == str(tmp_path / "runs")
+        run_suite(small_suite(), out)
+    (out / "runs").unlink()
+    # In the workers, too: what they cannot load is there only until the runs are planned.
+    monkeypatch.setattr(registry, "_REGISTRY", copy.copy(registry._REGISTRY))
+    own = tmp_path / "own.py"
+    own.write_text(Path(OWN).read_text().replace('"troubled"', '"short_lived"'))
+    suite = small_suite(saes={"A": {"architecture": "short_lived", "file": str(own)}})
+    monkeypatch.setattr(Scheduler, "_submit", without(own, Scheduler._submit))
+    with pytest.raises(FileNotFoundError, match=r"own.py must be a Python file, but there is none"):
+        run_suite(suite, out)
+
+
+def without(file: Path, method: Callable[[Scheduler], None]) -> Callable[[Scheduler], None]:
+    def changed(self: Scheduler) -> None:
+        file.unlink(missing_ok=True)
+        method(self)
+
+    return changed
