@@ -8,7 +8,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ CREATE TABLE IF NOT EXISTS places (
     l0 REAL,
     seed INTEGER NOT NULL,
     position INTEGER NOT NULL,
-    key TEXT NOT NULL REFERENCES runs
+    key TEXT NOT NULL REFERENCES runs,
+    axes TEXT NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS places_by_name ON places (suite, world, sae, l0, seed);
 CREATE TABLE IF NOT EXISTS runs (
@@ -82,6 +83,10 @@ class PlannedRun:
         l0: the L0 that is asked for, or None.
         seed: of the weights and the samples.
         config: of a :class:`SyntheticSAERunnerConfig`, as JSON types.
+        axes: where the suite varies fields, what those of this run are, by the suite's names for
+            them, and under "world" and "sae" the names without them: of the SAE
+            "TopK, lr=0.1" on "toy, hidden_dim=8" it is {"world": "toy", "sae": "TopK",
+            "hidden_dim": 8, "lr": 0.1}. Empty for other suites.
     """
 
     key: str
@@ -91,6 +96,7 @@ class PlannedRun:
     l0: float | None
     seed: int
     config: dict[str, Any]
+    axes: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,10 @@ class RunDatabase:
             with self._changes() as connection:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
+                if not _has_axes(connection):
+                    connection.execute(
+                        "ALTER TABLE places ADD COLUMN axes TEXT NOT NULL DEFAULT '{}'"
+                    )
         elif not self.path.is_file():
             raise FileNotFoundError(
                 f"{self.path.parent} must be a directory of 'synthkern bench', but it has no "
@@ -193,7 +203,9 @@ class RunDatabase:
                     place,
                 )
                 connection.execute(
-                    "INSERT INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, position, run.key)
+                    "INSERT INTO places (suite, world, sae, l0, seed, position, key, axes) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*place, position, run.key, _json(run.axes)),
                 )
                 connection.execute(
                     "INSERT INTO runs (key, config) VALUES (?, ?) "
@@ -219,8 +231,10 @@ class RunDatabase:
             state: that are in this state alone.
         """
         with self._reading() as connection:
+            axes = "axes" if _has_axes(connection) else "'{}' AS axes"
             rows = connection.execute(
-                "SELECT suite, world, sae, l0, seed, runs.* FROM places JOIN runs USING (key) "
+                f"SELECT suite, world, sae, l0, seed, {axes}, runs.* "
+                "FROM places JOIN runs USING (key) "
                 "WHERE suite = coalesce(?, suite) AND state = coalesce(?, state) "
                 "ORDER BY suite, position, key",
                 (suite, state),
@@ -345,6 +359,11 @@ class RunDatabase:
                     yield key, row[0]
 
 
+def _has_axes(connection: sqlite3.Connection) -> bool:
+    """Whether places have their axes: files of before there were any have not."""
+    return any(row["name"] == "axes" for row in connection.execute("PRAGMA table_info(places)"))
+
+
 def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
     """Raise where a file has more than tables: views and triggers are programs, of any length."""
     rows = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')")
@@ -363,7 +382,7 @@ def _update(connection: sqlite3.Connection, key: str, **values: Any) -> None:
 def _run(row: sqlite3.Row) -> Run:
     values = dict(row)
     with _naming(f"run {values['key']!r}"):
-        for name in ("config", "hardware", "metrics", "standard_errors"):
+        for name in ("axes", "config", "hardware", "metrics", "standard_errors"):
             values[name] = _object(name, values[name] or "{}")
         for name in ("metrics", "standard_errors"):
             for figure, value in values[name].items():
