@@ -221,7 +221,15 @@ class Suite:
 
 def suite_names() -> list[str]:
     """The suites that come with the package, from the shortest on."""
-    return ["quick", "laptop", "synth-sae-bench-16k"]
+    return [
+        "quick",
+        "laptop-sweep-l0",
+        "laptop-sweep-superposition",
+        "laptop",
+        "synth-sae-bench-16k",
+        "sweep-l0",
+        "sweep-superposition",
+    ]
 
 
 def load_suite(source: AnyPath) -> Suite:
