@@ -175,7 +175,7 @@ class SAETrainer(TrainerNames):
         self.optimizer.zero_grad()
         fired = firings(output, self.sae.cfg.d_sae)
         self.firing.add(fired)
-        # In a warm-up the L0 is not yet what the coefficient makes it: the controller would undo it.
+        # In a warm-up the L0 is above what it will be: the controller would undo the warm-up.
         if self.controller is not None and self.steps_done >= self._warm_up_steps:
             self.controller.update(float(fired.sum()) / len(sae_in))
         return output
