@@ -15,8 +15,9 @@ from typing import Any
 
 from synthkern.suite.database import PlannedRun
 
-#: Seconds that measuring may take, once the process has begun.
-_PATIENCE = 30.0
+#: Seconds after which no other kind of runs is measured, and after how many times these the
+#: process is ended.
+_PATIENCE, _LIMIT = 20.0, 10
 
 #: Fields of an SAE that say nothing of how long a step takes.
 _NO_MATTER = {"metadata", "l1_warm_up_steps", "l0_warm_up_steps", "device"}
@@ -65,7 +66,7 @@ def estimate(
         files: of Python, that define architectures.
         device: of worlds and SAEs.
         threads: of the CPU, of a run.
-        patience: seconds after which no other kind of runs is begun.
+        patience: seconds after which no other kind of runs is begun; the first one may take longer.
     """
     kinds: dict[str, list[PlannedRun]] = {}
     for run in runs:
@@ -78,6 +79,7 @@ def estimate(
             "files": [str(file.resolve()) for file in files],
             "device": device,
             "threads": threads,
+            "patience": patience,
         },
         patience,
     )
@@ -135,11 +137,10 @@ def _ask(request: Mapping[str, Any], patience: float) -> list[dict[str, Any]]:
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        timer = threading.Timer(patience, process.kill)
+        timer = threading.Timer(_LIMIT * patience, process.kill)
         try:
             with process.stdin:
                 process.stdin.write(json.dumps(request) + "\n")
-            process.stdout.readline()  # "ready": importing PyTorch does not count
             timer.start()
             for line in process.stdout:
                 answers.append(json.loads(line))

@@ -34,18 +34,20 @@ _BATCHES = 4
 
 
 def main() -> None:
-    """Measure what a line of JSON on standard input asks for: a line of JSON that says "ready",
-    and one for each run.
+    """Measure what a line of JSON on standard input asks for: a line of JSON for each run, until
+    it has no more patience.
     """
     request = json.loads(sys.stdin.readline())
     # Of processors without bfloat16 arithmetic, and whatever else the runs themselves will say.
     warnings.simplefilter("ignore")
     torch.set_num_threads(request["threads"])
-    print(json.dumps("ready"), flush=True)
     for file in request["files"]:
         load_architectures(Path(file))
+    began = time.monotonic()
     for line in _answers(request["configs"], request["device"]):
         print(json.dumps(line), flush=True)
+        if time.monotonic() - began > request["patience"]:
+            break
 
 
 def _answers(configs: list[dict[str, Any]], device: str) -> Any:
