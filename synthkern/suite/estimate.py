@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -139,17 +140,26 @@ def _ask(request: Mapping[str, Any], patience: float) -> list[dict[str, Any]]:
         assert process.stdout is not None
         timer = threading.Timer(_LIMIT * patience, process.kill)
         try:
+            timer.start()
             with process.stdin:
                 process.stdin.write(json.dumps(request) + "\n")
-            timer.start()
             for line in process.stdout:
                 answers.append(json.loads(line))
+            if process.wait() != 0:
+                answers.append({"error": f"the process that tried it {_end(process.returncode)}"})
         except (BrokenPipeError, ValueError):  # it has ended, or its last line is cut off
             pass
         finally:
             timer.cancel()
             process.kill()
     return answers
+
+
+def _end(status: int) -> str:
+    """How a process ended that should have gone on, in words."""
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
 
 
 def _reckoned(kinds: Sequence[list[PlannedRun]], answers: Sequence[Mapping[str, Any]]) -> Estimate:

@@ -99,15 +99,15 @@ def _estimated(estimate: Estimate, jobs: int) -> Iterator[str]:
         total = sum(estimate.seconds.values()) / jobs
         # The longest run is not divided.
         total = max(total, *estimate.seconds.values())
-        of = _counted(jobs, "worker process", "es")
-        memory = f"{_bytes(estimate.memory)} of memory"
+        yield f"estimated: about {duration(total)} with {_counted(jobs, 'worker process', 'es')}"
+        memory = f"memory of each: {_bytes(estimate.memory)}"
         if estimate.device_memory is not None:
-            memory += f" and {_bytes(estimate.device_memory)} of the GPU's"
-        yield f"estimated: about {duration(total)} with {of}; {memory} each"
+            memory += f", and {_bytes(estimate.device_memory)} of the GPU's"
+        yield memory
+        others = "; the others by their size" if estimate.measured < estimate.shapes else ""
         yield (
-            f"from a few steps of {estimate.measured:,} of {_counted(estimate.shapes, 'shape')}"
-            f"{', the others by their size' * (estimate.measured < estimate.shapes)}, as fast as "
-            "this machine was just now"
+            f"measured just now: a few steps of {estimate.measured:,} of "
+            f"{_counted(estimate.shapes, 'shape')}{others}"
         )
     else:
         yield "estimated: nothing, as no run could be measured"
