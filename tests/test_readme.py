@@ -16,7 +16,9 @@ from places import ROOT
 
 from synthkern.cli import bench as bench_command, main
 from synthkern.sae import registry
+from synthkern.suite.plan import plan_runs
 from synthkern.suite.suite import Suite, load_suite
+from synthkern.suite.yaml_file import parse_yaml
 from synthkern.world.presets import PRESETS
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -94,6 +96,13 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ran += 1
     assert ran > 8
     assert (tmp_path / "bench-quick" / "report.html").is_file()
+
+
+def test_the_suite_can_be_planned() -> None:
+    (source,) = blocks("yaml")
+    runs = plan_runs(Suite.from_dict(parse_yaml(source)))
+    # Dimensions, points, seeds, and of the second SAE two coefficients.
+    assert len(runs) == 3 * 20 * 2 * (1 + 2)
 
 
 def test_what_commands_name_is_there() -> None:

@@ -7,16 +7,26 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from synthkern.cli.arguments import add_only, as_count
 from synthkern.storage.paths import as_optional_path, as_path
+from synthkern.suite.database import RunDatabase
+from synthkern.suite.estimate import estimate, work
 from synthkern.suite.executor import Executor
+from synthkern.suite.plan import plan_runs
+from synthkern.suite.plan_text import plan_text
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.ray_executor import RayExecutor
-from synthkern.suite.shards import as_shard
+from synthkern.suite.shards import Shard, as_shard
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
 from synthkern.suite.summary import summarize
-from synthkern.suite.supervisor import run_suite
+from synthkern.suite.supervisor import choose_runs, run_suite
 from synthkern.suite.tables import tables
+
+#: Multiplications (:func:`work`) that take a minute or more on two cores: less is not measured
+#: before it is done.
+_WORTH_MEASURING = 5e11
 
 
 def add_bench_command(commands: Any) -> None:
@@ -52,6 +62,12 @@ def add_bench_command(commands: Any) -> None:
         "--retry-failed", action="store_true", help="try runs again that failed before"
     )
     bench.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be done, with the time and memory that a short measurement suggests, "
+        "and end",
+    )
+    bench.add_argument(
         "--shard",
         metavar="I/N",
         help="only the I-th of N parts of the runs, I from 1, for the jobs of an array that share "
@@ -79,6 +95,10 @@ def _bench(options: argparse.Namespace) -> int:
     files = [as_path("--sae", file) for file in options.sae]
     suite = _with_plugins(load_suite(options.suite), files)
     directory = out or Path(f"bench-{suite.name}")
+    print(_plan(suite, directory, shard, options), flush=True)
+    if options.dry_run:
+        return 0
+    print(flush=True)
     runs = run_suite(
         suite,
         directory,
@@ -109,6 +129,26 @@ def _executor(options: argparse.Namespace) -> Executor | None:
         if getattr(options, name) != default:
             raise ValueError(f"--{name} must be given with --ray only")
     return None
+
+
+def _plan(suite: Suite, directory: Path, shard: Shard | None, options: argparse.Namespace) -> str:
+    """The plan in words; measured where it is worth it, or asked for."""
+    chosen = choose_runs(plan_runs(suite), options.only, shard, share_batches=options.share_batches)
+    try:
+        states = {run.key: run.state for run in RunDatabase(directory).runs(suite.name)}
+    except FileNotFoundError:
+        states = {}
+    over = ("done",) if options.retry_failed else ("done", "failed")
+    todo = [run for run in chosen if states.get(run.key) not in over]
+    found = None
+    if todo and (options.dry_run or sum(map(work, todo)) > _WORTH_MEASURING):
+        found = estimate(
+            todo,
+            files=[sae.file for sae in suite.saes.values() if sae.file is not None],
+            device=options.device,
+            threads=max(1, torch.get_num_threads() // options.jobs),
+        )
+    return plan_text(chosen, todo, found, jobs=options.jobs, parts=options.dry_run)
 
 
 def _with_plugins(suite: Suite, files: list[Path]) -> Suite:

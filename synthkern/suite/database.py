@@ -8,7 +8,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ CREATE TABLE IF NOT EXISTS places (
     l0 REAL,
     seed INTEGER NOT NULL,
     position INTEGER NOT NULL,
-    key TEXT NOT NULL REFERENCES runs
+    key TEXT NOT NULL REFERENCES runs,
+    axes TEXT NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS places_by_name ON places (suite, world, sae, l0, seed);
 CREATE TABLE IF NOT EXISTS runs (
@@ -90,6 +91,10 @@ class PlannedRun:
         l0: the L0 that is asked for, or None.
         seed: of the weights and the samples.
         config: of a :class:`SyntheticSAERunnerConfig`, as JSON types.
+        axes: where the suite varies fields, what those of this run are, by the suite's names for
+            them, and under "world" and "sae" the names without them: of the SAE
+            "TopK, lr=0.1" on "toy, hidden_dim=8" it is {"world": "toy", "sae": "TopK",
+            "hidden_dim": 8, "lr": 0.1}. Empty for other suites.
     """
 
     key: str
@@ -99,6 +104,7 @@ class PlannedRun:
     l0: float | None
     seed: int
     config: dict[str, Any]
+    axes: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -181,6 +187,10 @@ class RunDatabase:
             with self._changes() as connection:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
+                if not _has_axes(connection):
+                    connection.execute(
+                        "ALTER TABLE places ADD COLUMN axes TEXT NOT NULL DEFAULT '{}'"
+                    )
         elif not self._files():
             raise FileNotFoundError(
                 f"{self.path.parent} must be a directory of 'synthkern bench', but it has no "
@@ -215,7 +225,9 @@ class RunDatabase:
                     place,
                 )
                 connection.execute(
-                    "INSERT INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, position, run.key)
+                    "INSERT INTO places (suite, world, sae, l0, seed, position, key, axes) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*place, position, run.key, _json(run.axes)),
                 )
                 connection.execute(
                     "INSERT INTO runs (key, config) VALUES (?, ?) "
@@ -256,9 +268,8 @@ class RunDatabase:
         found = []
         for place, (position, run) in places.items():
             suite_name, world, sae, l0, seed = place
-            merged = replace(
-                best[run.key], suite=suite_name, world=world, sae=sae, l0=l0, seed=seed
-            )
+            own = {"suite": suite_name, "world": world, "sae": sae, "l0": l0, "seed": seed}
+            merged = replace(best[run.key], **own, axes=run.axes)
             found.append((suite_name, position, run.key, merged))
         found.sort(key=lambda each: each[:3])
         return [run for *_, run in found if state in (None, run.state)]
@@ -266,8 +277,9 @@ class RunDatabase:
     def _placed(self, path: Path, suite: str | None, state: str | None) -> list[tuple[int, Run]]:
         """Positions and runs of a file, in order."""
         with self._reading(path) as connection:
+            axes = "axes" if _has_axes(connection) else "'{}' AS axes"
             rows = connection.execute(
-                "SELECT suite, world, sae, l0, seed, position, runs.* "
+                f"SELECT suite, world, sae, l0, seed, position, {axes}, runs.* "
                 "FROM places JOIN runs USING (key) "
                 "WHERE suite = coalesce(?, suite) AND state = coalesce(?, state) "
                 "ORDER BY suite, position, key",
@@ -411,6 +423,11 @@ class RunDatabase:
                         yield path, key, row[0]
 
 
+def _has_axes(connection: sqlite3.Connection) -> bool:
+    """Whether places have their axes: files of before there were any have not."""
+    return any(row["name"] == "axes" for row in connection.execute("PRAGMA table_info(places)"))
+
+
 def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
     """Raise where a file has more than tables: views and triggers are programs, of any length."""
     rows = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')")
@@ -431,7 +448,7 @@ def _run(row: sqlite3.Row) -> tuple[int, Run]:
     values = dict(row)
     position = values.pop("position")
     with _naming(f"run {values['key']!r}"):
-        for name in ("config", "hardware", "metrics", "standard_errors"):
+        for name in ("axes", "config", "hardware", "metrics", "standard_errors"):
             values[name] = _object(name, values[name] or "{}")
         for name in ("metrics", "standard_errors"):
             for figure, value in values[name].items():

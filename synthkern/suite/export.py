@@ -20,8 +20,9 @@ _LAST = ("error", "key", "config")
 def write_csv(path: Path, runs: Sequence[Run]) -> None:
     """Write a table of runs, a line each under a line of headings.
 
-    Columns: ``suite``, ``world``, ``sae``, ``architecture``, ``l0``, ``seed``, ``state``; every
-    figure that some run has, by its name in a log; their standard errors as
+    Columns: ``suite``, ``world``, ``sae``, ``architecture``, ``l0``, ``seed``, ``state``; where
+    fields are varied ``axes/<name>``, and ``axes/world`` and ``axes/sae``, the names without these;
+    every figure that some run has, by its name in a log; their standard errors as
     ``standard_errors/<name>``; ``seconds``, ``training_seconds``, ``samples_per_second``,
     ``code_version``, ``stream_version``; ``hardware/<name>``; ``error`` (the last line of the
     traceback), ``key``, and ``config`` as JSON. What a run does not have, or is not finite, is
@@ -33,6 +34,7 @@ def write_csv(path: Path, runs: Sequence[Run]) -> None:
     rows = [_row(run) for run in runs]
     columns = [
         *_FIRST,
+        *(f"axes/{name}" for name in _names(run.axes for run in runs)),
         *_names(run.metrics for run in runs),
         *(f"standard_errors/{name}" for name in _names(run.standard_errors for run in runs)),
         *_MIDDLE,
@@ -76,6 +78,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(run).items() if name in (*_FIRST, *_MIDDLE, "key")},
         "architecture": run.config.get("sae", {}).get("architecture"),
+        **{f"axes/{name}": _cell(value) for name, value in run.axes.items()},
         **run.metrics,
         **{f"standard_errors/{name}": value for name, value in run.standard_errors.items()},
         **dict(_flat("hardware", run.hardware)),
@@ -90,7 +93,12 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         for inner, each in value.items():
             yield from _flat(f"{name}/{inner}", each)
     else:
-        yield name, _json(value) if isinstance(value, list) else value
+        yield name, _cell(value)
+
+
+def _cell(value: Any) -> Any:
+    """What a cell of a table holds: of a list or a mapping its JSON."""
+    return _json(value) if isinstance(value, list | dict) else value
 
 
 def _names(mappings: Iterator[Mapping[str, Any]]) -> list[str]:

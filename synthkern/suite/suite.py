@@ -12,6 +12,7 @@ from synthkern._checks import as_float, as_int, check_keys
 from synthkern.model.synthetic_model import local_folder
 from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.paths import AnyPath, as_optional_path, as_path
+from synthkern.suite.axes import axis_names, read_random, read_vary
 from synthkern.suite.plugins import load_python_file
 from synthkern.suite.published import Published, read_published
 from synthkern.suite.yaml_file import parse_yaml, read_yaml
@@ -21,8 +22,21 @@ from synthkern.world.presets import PRESETS
 #: A Python file with a suite has it under this name, as a Suite or what YAML would hold.
 SUITE_NAME = "SUITE"
 
-_KEYS = {"name", "about", "worlds", "saes", "l0", "seeds", "training", "sae", "published"}
-_SAE_KEYS = {"architecture", "file", "sae", "training"}
+_KEYS = {
+    "name",
+    "about",
+    "worlds",
+    "saes",
+    "l0",
+    "seeds",
+    "world",
+    "training",
+    "sae",
+    "vary",
+    "random",
+    "published",
+}
+_SAE_KEYS = {"architecture", "file", "sae", "training", "vary"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class SuiteSAE:
         file: of Python, that defines it, or None.
         sae: fields of its config, over the suite's.
         training: fields of :class:`SyntheticSAERunnerConfig`, over the suite's.
+        vary: lists of values by the field of the SAE or its training, over the suite's.
 
     Example:
         >>> import synthkern as synthetic
@@ -46,6 +61,7 @@ class SuiteSAE:
     file: Path | None = None
     sae: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    vary: dict[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "file", as_optional_path("file", self.file))
@@ -53,11 +69,22 @@ class SuiteSAE:
 
 @dataclass(frozen=True)
 class Suite:
-    """Worlds x SAEs x L0s x seeds.
+    """Worlds x SAEs x axes x L0s x seeds.
 
     A run asks for its L0 by what its architecture's config says in ``l0_setting``: most often a
     field of that config, or a target for the training. An architecture that has none there is
     trained once in a world and for a seed, with no L0 asked for.
+
+    **Axes.** Any field of a world, an SAE or the training may vary: over lists in ``vary``, of
+    which every combination is a run, and over points drawn in ``random``. A field is named as its
+    config has it, one of a part with a dot ("hierarchy.max_depth"), and with "world.", "sae." or
+    "training." before it where several have it. An SAE takes the axes on fields that its
+    architecture has and that it does not set itself; what differs in others is one run to it.
+
+    **Expressions.** Where a field takes numbers, a text is arithmetic over others of the run:
+    numbers, names of fields, ``+ - * / // ** %``, parentheses, ``min``, ``max``, ``round``,
+    ``floor``, ``ceil``, ``sqrt`` and ``log``. ``training_steps``, ``l0`` and ``d_in`` may be named
+    too. A field of whole numbers takes the nearest one, and 2e6 where a number is given.
 
     Attributes:
         name: of the suite.
@@ -70,6 +97,12 @@ class Suite:
         training: fields of :class:`SyntheticSAERunnerConfig` that all runs share.
         sae: fields of the SAEs' configs that all runs share.
         published: values that results are put beside.
+        world: fields of :class:`SyntheticModelConfig` that all worlds get, over their own.
+        vary: lists of values by field. ``l0`` may be one, where the suite has none besides.
+        random: ``count`` points, drawn by ``seed`` (0 where it is not said), and for each field a
+            mapping of ``uniform``, ``log_uniform`` or ``integers`` to [low, high], or of
+            ``choices`` to a list. Numbers have six digits. More points leave those that there
+            were as they are.
 
     Example:
         >>> import synthkern as synthetic
@@ -85,6 +118,24 @@ class Suite:
         ... )
         >>> suite.saes["TopK"].architecture, suite.l0
         ('topk', [2, 4])
+
+        A sweep over the superposition, with more samples where there is less of it:
+
+        >>> sweep = synthetic.Suite.from_dict(
+        ...     {
+        ...         "name": "sweep",
+        ...         "worlds": {"toy": {"num_features": 16, "hidden_dim": 8, "seed": 0}},
+        ...         "saes": {"TopK": "topk"},
+        ...         "l0": [2],
+        ...         "seeds": [0],
+        ...         "sae": {"d_sae": "2 * hidden_dim"},
+        ...         "training": {"training_samples": "1e6 * (hidden_dim / 8) ** 0.6"},
+        ...         "vary": {"hidden_dim": [4, 8, 12]},
+        ...         "random": {"count": 10, "lr": {"log_uniform": [1e-4, 1e-2]}},
+        ...     }
+        ... )
+        >>> sweep.vary
+        {'hidden_dim': [4, 8, 12]}
     """
 
     name: str
@@ -96,6 +147,9 @@ class Suite:
     training: dict[str, Any] = field(default_factory=dict)
     sae: dict[str, Any] = field(default_factory=dict)
     published: list[Published] = field(default_factory=list)
+    world: dict[str, Any] = field(default_factory=dict)
+    vary: dict[str, list[Any]] = field(default_factory=dict)
+    random: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -113,9 +167,9 @@ class Suite:
         Args:
             data: ``name``; ``worlds``, a list of presets and paths, or a mapping of names to
                 these or to configs; ``saes``, a mapping of names to architectures or to mappings
-                of ``architecture``, ``file``, ``sae`` and ``training``; ``seeds``; and, if
-                wanted, ``about``, ``l0``, ``training``, ``sae`` and ``published`` (see
-                :func:`read_published`).
+                of ``architecture``, ``file``, ``sae``, ``training`` and ``vary``; ``seeds``; and,
+                if wanted, ``about``, ``l0``, ``world``, ``training``, ``sae``, ``vary``,
+                ``random`` and ``published`` (see :func:`read_published`).
             folder: that relative paths start from; None is the working directory.
 
         Raises:
@@ -140,6 +194,9 @@ class Suite:
             training=_mapping("training", data.get("training", {})),
             sae=_mapping("sae", data.get("sae", {})),
             published=read_published(data.get("published", [])),
+            world=_mapping("world", data.get("world", {})),
+            vary=read_vary("vary", data.get("vary", {})),
+            random=_random(data.get("random", {})),
         )
 
     def with_saes(self, saes: Mapping[str, SuiteSAE]) -> Suite:
@@ -148,7 +205,7 @@ class Suite:
 
     def to_dict(self) -> dict[str, Any]:
         """What is told of the suite beside its results, as JSON types."""
-        return {
+        found = {
             "name": self.name,
             "about": self.about,
             "worlds": list(self.worlds),
@@ -157,11 +214,22 @@ class Suite:
             "seeds": self.seeds,
             "published": [value.to_dict() for value in self.published],
         }
+        axes = axis_names(self.vary, self.random, *(sae.vary for sae in self.saes.values()))
+        # Suites without any are told of as they were before there were any.
+        return {**found, "axes": axes} if axes else found
 
 
 def suite_names() -> list[str]:
     """The suites that come with the package, from the shortest on."""
-    return ["quick", "laptop", "synth-sae-bench-16k"]
+    return [
+        "quick",
+        "laptop-sweep-l0",
+        "laptop-sweep-superposition",
+        "laptop",
+        "synth-sae-bench-16k",
+        "sweep-l0",
+        "sweep-superposition",
+    ]
 
 
 def load_suite(source: AnyPath) -> Suite:
@@ -247,7 +315,14 @@ def _sae(name: str, data: Any, folder: Path) -> SuiteSAE:
         None if file is None else folder / as_path(f"{name}.file", file),
         _mapping(f"{name}.sae", data.get("sae", {})),
         _mapping(f"{name}.training", data.get("training", {})),
+        read_vary(f"{name}.vary", data.get("vary", {})),
     )
+
+
+def _random(data: Any) -> dict[str, Any]:
+    """The section as it is, once it is one that can be read."""
+    read_random("random", data)
+    return {str(name): value for name, value in data.items()}
 
 
 def _seed(value: Any) -> int:

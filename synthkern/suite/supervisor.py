@@ -87,10 +87,8 @@ def run_suite(
     as_bool("retry_failed", retry_failed)
     part = None if shard is None else as_shard("shard", shard)
     planned = plan_runs(suite)
-    chosen = select_runs(planned, only)
+    chosen = choose_runs(planned, only, part, share_batches=share_batches)
     positions = {run.key: position for position, run in enumerate(planned)}
-    if part is not None:
-        chosen = [run for unit in part.of(_units(chosen, share_batches)) for run in unit]
     noted = planned if part is None else chosen
     database = RunDatabase(folder, create=True, shard=part)
     database.add(suite.name, suite.to_dict(), noted, [positions[run.key] for run in noted])
@@ -112,6 +110,16 @@ def run_suite(
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
             Scheduler(executor, job, units, database, bars).run()
     return [run for run in database.runs(suite.name) if run.key in keys]
+
+
+def choose_runs(
+    planned: Sequence[PlannedRun], only: str | None, shard: Shard | None, *, share_batches: bool
+) -> list[PlannedRun]:
+    """The planned runs that words choose, or a shard's part of these."""
+    chosen = select_runs(planned, only)
+    if shard is None:
+        return chosen
+    return [run for unit in shard.of(_units(chosen, share_batches)) for run in unit]
 
 
 def _units(runs: Sequence[PlannedRun], share_batches: bool) -> list[list[PlannedRun]]:

@@ -58,7 +58,7 @@ class TrainingConfig:
             of this package's TopK, BatchTopK or Matryoshka BatchTopK. What is not a tensor, its
             config above all, is then looked at in the first steps alone.
         target_l0: the mean number of active latents that the sparsity coefficient is adjusted to
-            meet, where the SAE has one; None leaves it as it is.
+            meet, from the end of its warm-up on, where the SAE has one; None leaves it as it is.
         dead_feature_window: steps without firing after which a latent counts as dead.
         feature_sampling_window: steps that the rates of latents are counted over.
         n_batches_for_norm_estimate: which the mean norm of the inputs is estimated on, where the

@@ -7,7 +7,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
 from synthkern._checks import as_bool, as_device, as_int, check_keys, plain_fields
@@ -250,7 +250,7 @@ class SyntheticSAERunnerConfig(Generic[T_TRAINING_SAE_CONFIG]):
         world, sae = self.synthetic_model, self.sae
         found["synthetic_model"] = world if isinstance(world, str) else world.to_dict()
         found["sae"] = sae.to_dict()  # type: ignore[attr-defined]
-        found["logger"] = asdict(self.logging)
+        found["logger"] = vars(self.logging).copy()
         for name in ("checkpoint_path", "output_path"):
             found[name] = None if found[name] is None else str(found[name])
         return found

@@ -103,6 +103,7 @@ class SAETrainer(TrainerNames):
         self._last_rate = cfg.lr
         self._coefficients = _with_warm_up(sae.get_coefficients())
         self.controller = _controller(cfg.target_l0, self._coefficients)
+        self._warm_up_steps = max((steps for _, steps in self._coefficients.values()), default=0)
         self.firing = FiringRecord(sae.cfg.d_sae, self.device)
         self._first_batch_size = cfg.batch_size
         self._batches = BatchRecord()
@@ -174,7 +175,8 @@ class SAETrainer(TrainerNames):
         self.optimizer.zero_grad()
         fired = firings(output, self.sae.cfg.d_sae)
         self.firing.add(fired)
-        if self.controller is not None:
+        # In a warm-up the L0 is above what it will be: the controller would undo the warm-up.
+        if self.controller is not None and self.steps_done >= self._warm_up_steps:
             self.controller.update(float(fired.sum()) / len(sae_in))
         return output
 

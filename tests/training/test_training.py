@@ -240,6 +240,17 @@ def test_the_controller_meets_a_target_l0(world: synthetic.SyntheticModel) -> No
         assert sum(l0) / len(l0) == pytest.approx(2.5, rel=0.12)
 
 
+def test_the_controller_begins_where_the_warm_up_ends(world: synthetic.SyntheticModel) -> None:
+    sae = small_sae("standard", l1_coefficient=0.4, l1_warm_up_steps=10)
+    trainer = synthetic.SAETrainer(sae, settings(target_l0=2.5))
+    found = []
+    for step in range(14):
+        found.append(trainer.get_coefficients()["l1"])
+        trainer.step(world.sample(BATCH, seed=5, start=step * BATCH))
+    assert found[:11] == pytest.approx([0.04 * step for step in range(11)])
+    assert len(set(found[10:])) == 4
+
+
 def test_inputs_are_scaled_to_a_mean_norm_and_the_scale_is_folded_in(
     world: synthetic.SyntheticModel,
 ) -> None:
