@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from synthkern.cli.arguments import add_only, as_count
+from synthkern.cli.arguments import add_cache, add_only, as_count, cache_of
 from synthkern.storage.paths import as_optional_path, as_path
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
@@ -48,6 +48,7 @@ def add_bench_command(commands: Any) -> None:
     bench.add_argument(
         "--retry-failed", action="store_true", help="try runs again that failed before"
     )
+    add_cache(bench)
     bench.set_defaults(run=_bench)
 
 
@@ -64,6 +65,7 @@ def _bench(options: argparse.Namespace) -> int:
         device=options.device,
         share_batches=options.share_batches,
         retry_failed=options.retry_failed,
+        cache=cache_of(options),
     )
     print(tables(summarize(runs, suite.published)))
     print(f"\nResults are in {directory}: synthkern report {directory} draws them.")

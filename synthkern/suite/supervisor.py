@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from synthkern._checks import as_bool, as_device, as_int
+from synthkern.model.world_cache import WorldCache
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import check_writable_folder
 from synthkern.suite.bars import Bars
@@ -54,6 +55,7 @@ def run_suite(
     device: str = "cpu",
     share_batches: bool = False,
     retry_failed: bool = False,
+    cache: WorldCache | None = None,
 ) -> list[Run]:
     """Do the runs of a suite that are not done yet; results are in the directory's database.
 
@@ -70,6 +72,8 @@ def run_suite(
         share_batches: whether SAEs that have world, seed and batch size in common are trained side
             by side on the same batches: the same results, and batches are sampled once.
         retry_failed: whether runs that failed before are tried again, from their checkpoints.
+        cache: where worlds may be had from; see :meth:`SyntheticModel.load_from_source`. The
+            directory keeps those of its own in any case.
 
     Returns:
         the chosen runs as they are then, failed ones among them.
@@ -124,7 +128,7 @@ def run_suite(
         files = sorted({sae.file.resolve() for sae in suite.saes.values() if sae.file is not None})
         # However few runs are left: with other threads sums are rounded in another way.
         threads = max(1, torch.get_num_threads() // jobs)
-        job = Job(folder.resolve(), files, str(device), threads)
+        job = Job(folder.resolve(), files, str(device), threads, cache)
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
             _Supervisor(job, units, jobs, database, bars).run()
     return [run for run in database.runs(suite.name) if run.key in keys]

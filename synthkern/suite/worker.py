@@ -24,6 +24,7 @@ import torch
 
 from synthkern._version import __version__
 from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.model.world_cache import WorldCache
 from synthkern.stream import STREAM_VERSION
 from synthkern.suite.claims import claim, release
 from synthkern.suite.database import LATENT_COLUMNS, Outcome, PlannedRun, RunDatabase
@@ -57,12 +58,14 @@ class Job:
         files: of Python, that define architectures.
         device: of worlds and SAEs.
         threads: of the CPU.
+        cache: where worlds may be had from, or None.
     """
 
     directory: Path
     files: list[Path]
     device: str
     threads: int
+    cache: WorldCache | None = None
 
 
 def run_folder(directory: Path, key: str) -> Path:
@@ -230,7 +233,8 @@ class Worker:
         if self._world is None or self._world[0] != name:
             self._world = None
             self._reports.send("world", run.world)
-            self._world = name, built_world(self._job.directory, source, self._job.device)
+            job = self._job
+            self._world = name, built_world(job.directory, source, job.device, job.cache)
         return self._world[1]
 
     def _train(self, trainings: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from synthkern.model.files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
 from synthkern.model.synthetic_model import SyntheticModel, local_folder
+from synthkern.model.world_cache import WorldCache
 from synthkern.storage.files import file_hash
 from synthkern.storage.saved_folder import has_file
 from synthkern.training.runner import SYNTHETIC_MODEL_FOLDER
@@ -29,8 +30,12 @@ def world_identity(source: dict[str, Any] | str) -> str:
     return json.dumps(source, sort_keys=True)
 
 
-def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> SyntheticModel:
+def built_world(
+    directory: Path, source: dict[str, Any] | str, device: str, cache: WorldCache | None = None
+) -> SyntheticModel:
     """The world of a config or a source, built and saved in a directory, or loaded from there.
+
+    It stays there whatever becomes of a cache that it was had from.
 
     Processes that want one at once wait for the first to build it: what orthogonalization gives
     depends on the machine and its threads.
@@ -44,7 +49,7 @@ def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> S
         try:
             fcntl.flock(opened, fcntl.LOCK_EX)
             if not has_file(saved, SYNTHETIC_MODEL_CONFIG_FILENAME):
-                _build(source).save(saved)
+                _build(source, cache).save(saved)
         finally:
             os.close(opened)
     model = SyntheticModel.load_from_disk(saved, device)
@@ -53,7 +58,6 @@ def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> S
     return model
 
 
-def _build(source: dict[str, Any] | str) -> SyntheticModel:
-    return SyntheticModel.load_from_source(
-        source if isinstance(source, str) else SyntheticModelConfig.from_dict(source)
-    )
+def _build(source: dict[str, Any] | str, cache: WorldCache | None) -> SyntheticModel:
+    given = source if isinstance(source, str) else SyntheticModelConfig.from_dict(source)
+    return SyntheticModel.load_from_source(given, cache=cache)
