@@ -49,7 +49,8 @@ def _list(options: argparse.Namespace) -> int:
     if worlds:
         print("\n".join(text_table([_TITLES, *(_cells(world, now) for world in worlds)], "<<")))
     total = size_text(sum(world.size for world in worlds))
-    print(f"{len(worlds)} worlds, {total} of {size_text(cache.max_size)}, in {cache.folder}")
+    count = "1 world" if len(worlds) == 1 else f"{len(worlds)} worlds"
+    print(f"{count}, {total} of {size_text(cache.max_size)}, in {cache.folder}")
     return 0
 
 

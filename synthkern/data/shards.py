@@ -225,8 +225,10 @@ def _take_digests(manifest: Any) -> dict[str, str]:
 
 def _model(folder: Path, cfg: SyntheticModelConfig, cache: WorldCache | None) -> SyntheticModel:
     if not has_file(folder, SYNTHETIC_MODEL_CONFIG_FILENAME):
-        SyntheticModel.load_from_source(cfg, cache=cache).save(folder)
-    # Always as loaded, so that a first run and one that continues sample the same model.
+        model = SyntheticModel.load_from_source(cfg, cache=cache)
+        model.save(folder)
+        # What a run that continues loads samples the same bits.
+        return model
     model = SyntheticModel.load_from_disk(folder)
     if model.cfg.to_dict() != json.loads(json.dumps(cfg.to_dict())):
         raise ValueError(f"{folder} must hold the job's model, but its config is another one")

@@ -40,4 +40,5 @@ def size_text(size: int) -> str:
         number /= 1024
         if number < 999.5:
             return f"{number:.3g} {unit}"
-    return f"{number / 1024:,.3g} TiB"
+    number /= 1024
+    return f"{number:.3g} TiB" if number < 999.5 else f"{number:,.0f} TiB"

@@ -123,10 +123,10 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
             a warning.
         override_synthetic_model: a model in place of the config's, ours or SAELens'. One without
             seeds is sampled one batch after the other, and its run cannot be continued.
-        cache: where the config's model may be had from; see
-            :meth:`SyntheticModel.load_from_source`.
         override_sae: an SAE in place of one made from the config: any module with the field's
             training interface.
+        cache: where the config's model may be had from; see
+            :meth:`SyntheticModel.load_from_source`.
 
     Raises:
         ValueError: for a config whose SAE is neither of this package nor of SAELens, without
