@@ -60,6 +60,21 @@ class CachedWorld:
         config: its recipe as JSON types; None where the files are not whole, or of another format.
         build_seconds: how long its building took, likewise.
         version: of the package that built it, likewise.
+
+    Example:
+        >>> import tempfile
+        >>> import synthkern as synthetic
+        >>> apart = synthetic.OrthogonalizationConfig(num_steps=20)
+        >>> cfg = synthetic.SyntheticModelConfig(16, 4, orthogonalization=apart, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     cache = synthetic.WorldCache(folder)
+        ...     model = synthetic.SyntheticModel.load_from_source(cfg, cache=cache)
+        ...     (world,) = cache.worlds()
+        ...     same = synthetic.SyntheticModel.load_from_disk(world.folder)
+        ...     cache.remove(world), cache.worlds()
+        (True, [])
+        >>> bool((model.sample(5, seed=1) == same.sample(5, seed=1)).all())
+        True
     """
 
     key: str
