@@ -9,6 +9,7 @@ from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
 from synthkern.model.hierarchy_modifier import HierarchyModifier
 from synthkern.model.rates import *
+from synthkern.model.world_cache import CachedWorld, WorldCache
 from synthkern.plots import *
 from synthkern.sae import *
 from synthkern.sparse import SparseActivations
@@ -31,6 +32,7 @@ from synthkern.training import (
 __all__ = [
     "STREAM_VERSION",
     "ActivationScaler",
+    "CachedWorld",
     "ExplainedVarianceCalculator",
     "HierarchyModifier",
     "Logger",
@@ -45,6 +47,7 @@ __all__ = [
     "TrainingHistory",
     "TrainingResult",
     "WandbLogger",
+    "WorldCache",
     "WorldDescription",
     "__version__",
     "describe_world",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,22 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.choose_instruction_set(request.param)
     yield request.param
     _core.choose_instruction_set(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing is read from or written to the user's cache, by the fixtures of many tests either."""
+    folder = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYNTHKERN_CACHE", str(folder / "shared"))
+        patch.delenv("SYNTHKERN_CACHE_SIZE", raising=False)
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has a cache of its own, which is not there yet."""
+    monkeypatch.setenv("SYNTHKERN_CACHE", str(_caches / uuid.uuid4().hex))
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from decimal import Decimal, InvalidOperation
 
+from synthkern._warnings import warn
+from synthkern.model.world_cache import SIZE_VARIABLE, WorldCache
 from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.paths import as_path
+from synthkern.storage.sizes import as_size
 from synthkern.suite.plan import parse_filter
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import PRESETS
@@ -26,6 +29,36 @@ def add_only(command: argparse.ArgumentParser) -> None:
         help="runs of these worlds, SAEs and architectures, and of L0s and seeds such as l0=25 "
         "and seed=3, separated by commas",
     )
+
+
+def add_cache(command: argparse.ArgumentParser) -> None:
+    """The options that say whether, and how much, built worlds are kept."""
+    command.add_argument(
+        "--no-cache",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="build the world, and keep nothing (see 'synthkern cache')",
+    )
+    command.add_argument(
+        "--cache-size",
+        type=_as_bytes,
+        metavar="SIZE",
+        default=argparse.SUPPRESS,
+        help="how much built worlds may take on the disk, such as 10GiB, in place of "
+        f"${SIZE_VARIABLE}",
+    )
+
+
+def cache_of(options: argparse.Namespace) -> WorldCache | None:
+    """Where built worlds are kept; None where they are not to be, or there is no place."""
+    given = vars(options)
+    if "no_cache" in given:
+        return None
+    try:
+        return WorldCache(max_size=given.get("cache_size"))
+    except FileNotFoundError as error:
+        warn(f"worlds are built without a cache: {error}")
+        return None
 
 
 def load_world(name: str) -> SyntheticModelConfig:
@@ -57,6 +90,14 @@ def as_count(text: str) -> int:
             f"must be a whole number below 1e{_DIGITS + 1}, got {text!r}"
         )
     return int(number)
+
+
+def _as_bytes(text: str) -> int:
+    """A size such as 10GiB."""
+    try:
+        return as_size("SIZE", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def as_number(text: str) -> float | int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from synthkern.cli.arguments import add_only, as_count
+from synthkern.cli.arguments import add_cache, add_only, as_count, cache_of
 from synthkern.storage.paths import as_optional_path, as_path
 from synthkern.suite.database import RunDatabase
 from synthkern.suite.estimate import estimate, work
@@ -73,6 +73,7 @@ def add_bench_command(commands: Any) -> None:
         help="only the I-th of N parts of the runs, I from 1, for the jobs of an array that share "
         "one DIR",
     )
+    add_cache(bench)
     ray = bench.add_argument_group("on a Ray cluster (extra ray)")
     ray.add_argument(
         "--ray",
@@ -109,6 +110,7 @@ def _bench(options: argparse.Namespace) -> int:
         retry_failed=options.retry_failed,
         shard=shard,
         executor=_executor(options),
+        cache=cache_of(options),
     )
     if not runs:
         print(f"The suite has no run for part {options.shard}.")

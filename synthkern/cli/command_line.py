@@ -9,6 +9,7 @@ from io import TextIOWrapper
 
 from synthkern._version import __version__
 from synthkern.cli.bench import add_bench_command
+from synthkern.cli.cache import add_cache_command
 from synthkern.cli.compare import add_compare_command
 from synthkern.cli.describe import add_world_commands
 from synthkern.cli.evaluate import add_eval_command
@@ -59,5 +60,6 @@ def _parser(architecture: str | None) -> argparse.ArgumentParser:
     add_bench_command(commands)
     add_compare_command(commands)
     add_report_command(commands)
+    add_cache_command(commands)
     add_info_command(commands)
     return parser

@@ -6,9 +6,10 @@ import argparse
 from typing import Any
 
 from synthkern._table import text_table
-from synthkern.cli.arguments import world_or_source
+from synthkern.cli.arguments import add_cache, cache_of, world_or_source
 from synthkern.model.description import describe_world
 from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.model.world_key import is_calibrated
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import ABOUT, PRESETS
 
@@ -26,6 +27,7 @@ def add_world_commands(commands: Any) -> None:
         metavar="WORLD",
         help="a preset, a config's JSON file, a saved model's directory or REPO[:SUBFOLDER]",
     )
+    add_cache(describe)
     describe.set_defaults(run=_describe)
 
     presets = commands.add_parser("presets", help="list the worlds that have a name")
@@ -33,9 +35,10 @@ def add_world_commands(commands: Any) -> None:
 
 
 def _describe(options: argparse.Namespace) -> int:
-    world = world_or_source(options.world)
-    if isinstance(world, str):
-        print(SyntheticModel.load_from_source(world).describe())
+    world, cache = world_or_source(options.world), cache_of(options)
+    # Of a config the vectors are not needed; what is left is quick, unless rates are calibrated.
+    if isinstance(world, str) or (cache is not None and is_calibrated(world)):
+        print(SyntheticModel.load_from_source(world, cache=cache).describe())
     else:
         print(describe_world(world))
     return 0

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from synthkern._table import text_table
-from synthkern.cli.arguments import as_count, world_or_source
+from synthkern.cli.arguments import add_cache, as_count, cache_of, world_or_source
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
 from synthkern.model.files import SYNTHETIC_MODEL_CONFIG_FILENAME
 from synthkern.model.synthetic_model import SyntheticModel, local_folder
+from synthkern.model.world_cache import WorldCache
 from synthkern.sae.saelens import load_sae
 from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.paths import as_path
@@ -41,6 +42,7 @@ def add_eval_command(commands: Any) -> None:
     evaluate.add_argument(
         "--autocast", action="store_true", help="run the SAE under autocast to bfloat16"
     )
+    add_cache(evaluate)
     evaluate.set_defaults(run=_eval)
 
 
@@ -48,7 +50,7 @@ def _eval(options: argparse.Namespace) -> int:
     directory = as_path("DIR", options.directory)
     sae = load_sae(directory, options.device)
     check_writable_folder(directory, EVALUATION_FILENAMES)
-    model = world_of(directory, options.world, options.device)
+    model = world_of(directory, options.world, options.device, cache_of(options))
     result = eval_sae_on_synthetic_data(
         sae,
         model.feature_dict,
@@ -64,13 +66,15 @@ def _eval(options: argparse.Namespace) -> int:
     return 0
 
 
-def world_of(directory: Path, name: str | None, device: str) -> SyntheticModel:
+def world_of(
+    directory: Path, name: str | None, device: str, cache: WorldCache | None = None
+) -> SyntheticModel:
     """The world that an SAE was trained on, or another.
 
     That is the one that the run saved beside the SAE; else what its config names.
     """
     if name is not None:
-        return SyntheticModel.load_from_source(world_or_source(name), device)
+        return SyntheticModel.load_from_source(world_or_source(name), device, cache=cache)
     saved = directory / SYNTHETIC_MODEL_FOLDER
     if has_file(saved, SYNTHETIC_MODEL_CONFIG_FILENAME):
         return SyntheticModel.load_from_disk(saved, device)
@@ -95,7 +99,9 @@ def world_of(directory: Path, name: str | None, device: str) -> SyntheticModel:
                     "without, it would be another one than the SAE was trained on"
                 )
     return SyntheticModel.load_from_source(
-        world if isinstance(source, dict) else source_beside(directory, source), device
+        world if isinstance(source, dict) else source_beside(directory, source),
+        device,
+        cache=cache,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from synthkern.cli.arguments import add_cache, cache_of
 from synthkern.cli.evaluate import world_of
 from synthkern.evaluation.files import EVAL_STATS_FILENAME, read_evaluation
 from synthkern.plots import plot_precision_recall, plot_sae_feature_similarity, plot_training_curves
@@ -27,6 +28,7 @@ def add_plot_command(commands: Any) -> None:
     )
     plot.add_argument("directory", metavar="DIR", help="of the SAE")
     plot.add_argument("--format", default="html", choices=PICTURE_ENDINGS)
+    add_cache(plot)
     plot.set_defaults(run=_plot)
 
 
@@ -49,7 +51,7 @@ def _plot(options: argparse.Namespace) -> int:
         result = read_evaluation(folder)
         if result.per_latent is not None:  # SAELens' has none
             plot_precision_recall(result, **place("precision_recall"))
-    dictionary = world_of(folder, None, "cpu").feature_dict
+    dictionary = world_of(folder, None, "cpu", cache_of(options)).feature_dict
     plot_sae_feature_similarity(
         sae, dictionary, reorder_features=True, dtick=None, **place("similarity")
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from synthkern.cli.arguments import as_count, load_world
+from synthkern.cli.arguments import add_cache, as_count, cache_of, load_world
 from synthkern.data.shards import WHAT, SampleJob, write_samples
 from synthkern.storage.paths import as_path
 from synthkern.world.presets import PRESETS
@@ -29,6 +29,7 @@ def add_sample_command(commands: Any) -> None:
     sample.add_argument("--batch-size", type=as_count, default=16384, help="samples in a shard")
     sample.add_argument("--what", choices=WHAT, default="hidden", help="what a shard holds")
     sample.add_argument("--start", type=as_count, default=0, help="index of the first sample")
+    add_cache(sample)
     sample.set_defaults(run=_sample)
 
 
@@ -42,6 +43,6 @@ def _sample(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         what=options.what,
     )
-    written = write_samples(job, out)
+    written = write_samples(job, out, cache=cache_of(options))
     print(f"{written:,} samples written to {out}, {job.samples - written:,} were there")
     return 0

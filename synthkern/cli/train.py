@@ -12,7 +12,14 @@ from typing import Any
 
 import torch
 
-from synthkern.cli.arguments import as_count, as_counts, as_number, world_or_source
+from synthkern.cli.arguments import (
+    add_cache,
+    as_count,
+    as_counts,
+    as_number,
+    cache_of,
+    world_or_source,
+)
 from synthkern.cli.evaluate import source_beside, table
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae.registry import architecture_names, get_architecture
@@ -66,6 +73,7 @@ def add_train_command(commands: Any, architecture: str | None) -> None:
     _add_train_options(train)
     if architecture in architecture_names():
         _add_sae_options(train, architecture)
+    add_cache(train)
     train.set_defaults(run=_train)
 
 
@@ -132,7 +140,7 @@ def _train(options: argparse.Namespace) -> int:
     assert cfg.seed is not None
     check_output_folder(cfg)
     torch.manual_seed(cfg.seed)
-    result = SyntheticSAERunner(cfg, model).run()
+    result = SyntheticSAERunner(cfg, model, cache=cache_of(options)).run()
     print(f"{cfg.sae.architecture()} of {cfg.sae.d_sae:,} latents, written to {options.out}")
     if result.final_eval is not None:
         print(table(result.final_eval))

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from synthkern._checks import as_int, as_seed, plain_fields
 from synthkern.model.files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
 from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.model.world_cache import WorldCache
 from synthkern.storage.files import (
     errors_naming,
     file_hash,
@@ -98,7 +99,13 @@ class SampleJob:
         }
 
 
-def write_samples(job: SampleJob, directory: AnyPath, *, show_progress: bool = True) -> int:
+def write_samples(
+    job: SampleJob,
+    directory: AnyPath,
+    *,
+    show_progress: bool = True,
+    cache: WorldCache | None = None,
+) -> int:
     """Write a job's shards to a directory, or those that are still missing there.
 
     The directory gets a manifest, the model (``model/``, as :meth:`SyntheticModel.save` writes
@@ -112,6 +119,7 @@ def write_samples(job: SampleJob, directory: AnyPath, *, show_progress: bool = T
         job: what to write.
         directory: made where it does not exist.
         show_progress: whether to show a bar with samples/s.
+        cache: where the world may be had from; see :meth:`SyntheticModel.load_from_source`.
 
     Returns:
         The number of samples that were still missing.
@@ -134,7 +142,7 @@ def write_samples(job: SampleJob, directory: AnyPath, *, show_progress: bool = T
     check_writable_folder(folder, [MANIFEST_FILENAME, *(name for name, _, _ in missing)])
     if not has_file(folder / MODEL_DIRECTORY, SYNTHETIC_MODEL_CONFIG_FILENAME):
         check_writable_folder(folder / MODEL_DIRECTORY, MODEL_FILENAMES)
-    model = _model(folder / MODEL_DIRECTORY, job.cfg)
+    model = _model(folder / MODEL_DIRECTORY, job.cfg, cache)
     with tqdm(
         total=job.samples,
         initial=job.samples - count,
@@ -215,10 +223,12 @@ def _take_digests(manifest: Any) -> dict[str, str]:
     return found
 
 
-def _model(folder: Path, cfg: SyntheticModelConfig) -> SyntheticModel:
+def _model(folder: Path, cfg: SyntheticModelConfig, cache: WorldCache | None) -> SyntheticModel:
     if not has_file(folder, SYNTHETIC_MODEL_CONFIG_FILENAME):
-        SyntheticModel(cfg).save(folder)
-    # Always as loaded, so that a first run and one that continues sample the same model.
+        model = SyntheticModel.load_from_source(cfg, cache=cache)
+        model.save(folder)
+        # What a run that continues loads samples the same bits.
+        return model
     model = SyntheticModel.load_from_disk(folder)
     if model.cfg.to_dict() != json.loads(json.dumps(cfg.to_dict())):
         raise ValueError(f"{folder} must hold the job's model, but its config is another one")

@@ -14,6 +14,10 @@ from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix, draw_low_rank
 from synthkern.world.magnitudes import generate_magnitudes
 
+#: Of the numbers that a config gives; another whenever a change here, or in what is called here,
+#: gives others, so that worlds that were kept are built again.
+BUILD_VERSION = 1
+
 
 def build_hierarchy(cfg: SyntheticModelConfig) -> Hierarchy | None:
     """The forest that a config asks for, or None."""

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -79,6 +80,12 @@ def write_model(directory: AnyPath, parts: ModelParts) -> None:
     """Write a model's files; see :meth:`synthkern.SyntheticModel.save`."""
     target = as_path("path", directory)
     check_parts(parts)
+    with saved_folder(target, MODEL_FILENAMES) as folder:
+        write_parts(folder, parts)
+
+
+def write_parts(folder: Path, parts: ModelParts) -> None:
+    """Write a model's files to a folder that is there."""
     generator, hierarchy = parts.activation_generator, parts.hierarchy
     # The dtype of samples follows Module.to, the config's does not; and a part that was given may
     # lack what the config would have built.
@@ -90,23 +97,23 @@ def write_model(directory: AnyPath, parts: ModelParts) -> None:
         # Of a correlation that was given, too.
         rank = generator.correlation.correlation_factor.shape[1]
         config["correlation"] = {**config["correlation"], "rank": rank}
-    with saved_folder(target, MODEL_FILENAMES) as folder:
-        write_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME, config)
-        weights = folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME
-        write_weights(weights, parts.feature_dict, generator)
-        if hierarchy is not None:
-            # In one line: half the size for a million nodes, and a tenth of the time.
-            trees = folder / SYNTHETIC_MODEL_HIERARCHY_FILENAME
-            with _paused_collector():
-                write_json(trees, hierarchy.to_dict(), indent=None)
+    write_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME, config)
+    weights = folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME
+    write_weights(weights, parts.feature_dict, generator)
+    if hierarchy is not None:
+        # In one line: half the size for a million nodes, and a tenth of the time.
+        trees = folder / SYNTHETIC_MODEL_HIERARCHY_FILENAME
+        with _paused_collector():
+            write_json(trees, hierarchy.to_dict(), indent=None)
 
 
 def read_model(directory: AnyPath) -> ModelParts:
     """Read a model's files; see :meth:`synthkern.SyntheticModel.load_from_disk`."""
-    return read_folder(as_path("path", directory), MODEL_FILENAMES, _read)
+    return read_folder(as_path("path", directory), MODEL_FILENAMES, read_parts)
 
 
-def _read(files: SavedFiles) -> ModelParts:
+def read_parts(files: SavedFiles) -> ModelParts:
+    """Read a model's files, wherever they are."""
     recipe = files.path(SYNTHETIC_MODEL_CONFIG_FILENAME)
     weights = files.path(SYNTHETIC_MODEL_WEIGHTS_FILENAME)
     data = read_json(recipe)

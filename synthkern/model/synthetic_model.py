@@ -36,6 +36,7 @@ from synthkern.model.files import (
 from synthkern.model.hierarchy import Hierarchy, as_hierarchy
 from synthkern.model.hub import as_folder, as_repo_id, as_revision, download_files
 from synthkern.model.ownership import draw_from, has_positions, own, runs_own, sampler_of
+from synthkern.model.world_cache import WorldCache
 from synthkern.sparse import SparseActivations
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.world.config import SyntheticModelConfig, as_model_config
@@ -344,7 +345,7 @@ class SyntheticModel(nn.Module):
             raise ValueError(
                 f"feature_dict must be a FeatureDictionary to be saved, got {dictionary!r}"
             )
-        parts = ModelParts(self.cfg, dictionary, generator, self.hierarchy)
+        parts = self._parts()
         check_parts(parts)
         for name, is_own in (
             ("activation_generator", runs_own(generator, "sample", "forward")),
@@ -358,6 +359,9 @@ class SyntheticModel(nn.Module):
                     stacklevel=stacklevel,
                 )
         return parts
+
+    def _parts(self) -> ModelParts:
+        return ModelParts(self.cfg, self.feature_dict, self.activation_generator, self.hierarchy)
 
     @classmethod
     def load_from_disk(cls, path: AnyPath, device: torch.device | str = "cpu") -> SyntheticModel:
@@ -429,7 +433,11 @@ class SyntheticModel(nn.Module):
 
     @classmethod
     def load_from_source(
-        cls, source: SyntheticModelConfig | AnyPath, device: torch.device | str = "cpu"
+        cls,
+        source: SyntheticModelConfig | AnyPath,
+        device: torch.device | str = "cpu",
+        *,
+        cache: WorldCache | None = None,
     ) -> SyntheticModel:
         """A model built from a config, loaded from a directory or from the Hugging Face Hub.
 
@@ -438,12 +446,24 @@ class SyntheticModel(nn.Module):
                 that name, or it starts with "/", "./", "../" or "~"; else "repo_id" or
                 "repo_id:model_path" (see :meth:`from_pretrained`).
             device: where samples are made.
+            cache: where a config's world is looked up, and kept once it is built; None builds it
+                and writes nothing. What a subclass builds is not kept.
 
         Raises:
             FileNotFoundError: where the directory is missing; else as the methods it calls.
         """
         if isinstance(source, SyntheticModelConfig) or is_foreign(source, SyntheticModelConfig):
-            return cls(as_model_config("source", source), device=device)
+            cfg = as_model_config("source", source)
+            if cache is None or cls is not SyntheticModel:
+                return cls(cfg, device=device)
+            parts = cache.parts(cfg, lambda: cls(cfg)._parts())
+            return cls(
+                cfg,
+                parts.feature_dict,
+                parts.activation_generator,
+                parts.hierarchy,
+                device=device,
+            )
         folder = local_folder("source", source)
         if folder is not None:
             return cls.load_from_disk(folder, device)

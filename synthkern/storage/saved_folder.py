@@ -92,7 +92,7 @@ def saved_folder(path: Path, names: Collection[str]) -> Iterator[Path]:
     made = make_folder(target)
     try:
         _refuse_misplaced(target, names)
-        with _locked(target):
+        with locked(target / _LOCK):
             _finish(target)
             staged = target / _STAGED
             try:
@@ -174,6 +174,30 @@ def has_file(folder: Path, name: str) -> bool:
     return folder.is_dir() and _look(folder, [name]).has(name)
 
 
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Within the block no other process has this lock; gives whether this one has it.
+
+    The system lets go of it where the process dies.
+
+    Args:
+        path: of a file that is made for it, and removed at the end.
+        wait: whether to wait while another process, or thread, has it.
+
+    Raises:
+        OSError: naming its folder, where the file cannot be made.
+    """
+    opened = _lock_file(path, wait=wait)
+    try:
+        yield opened is not None
+    finally:
+        if opened is not None:
+            # Before it is let go: who waits for it finds that it is gone, and makes another.
+            with suppress(OSError):
+                path.unlink()
+            unlock(opened)
+
+
 def lock(descriptor: int, *, wait: bool = False) -> bool | None:
     """Lock an open file: whether it is now; None where the file system has no locks."""
     try:
@@ -214,31 +238,16 @@ def _refuse_misplaced(target: Path, names: Collection[str]) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target / name))
 
 
-@contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """Keep other writers of a folder out, once they are done."""
-    opened = _lock_file(target, wait=True)
-    assert opened is not None
-    try:
-        yield
-    finally:
-        # Before it is let go: who waits for it finds that it is gone, and makes another.
-        with suppress(OSError):
-            (target / _LOCK).unlink()
-        unlock(opened)
-
-
-def _lock_file(target: Path, *, wait: bool) -> int | None:
-    """A descriptor that holds a folder's lock; None where another process does."""
-    path = target / _LOCK
+def _lock_file(path: Path, *, wait: bool) -> int | None:
+    """A descriptor that holds a lock; None where another process does."""
     while True:
         try:
             opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            error.filename = str(target)  # what cannot be written
+            error.filename = str(path.parent)  # what cannot be written
             raise
-        locked = lock(opened, wait=wait)
-        if locked is False:
+        has = lock(opened, wait=wait)
+        if has is False:
             os.close(opened)
             return None
         if _is_at(path, opened):
@@ -313,17 +322,9 @@ def _finish_if_allowed(folder: Path) -> None:
     """Finish a save that was killed, where this process may write and nobody else does it."""
     if not os.path.exists(folder / _STAGED / _JOURNAL) or not os.access(folder, os.W_OK):
         return
-    with suppress(OSError):
-        opened = _lock_file(folder, wait=False)
-        if opened is None:
-            return
-        try:
-            if _read_journal(folder / _STAGED) is not None:
-                _finish(folder)
-        finally:
-            with suppress(OSError):
-                (folder / _LOCK).unlink()
-            unlock(opened)
+    with suppress(OSError), locked(folder / _LOCK, wait=False) as held:
+        if held and _read_journal(folder / _STAGED) is not None:
+            _finish(folder)
 
 
 def _look(folder: Path, names: Collection[str]) -> SavedFiles:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scipy import special
-
 from synthkern.suite.database import Run
 from synthkern.suite.summary import TABLE_METRICS, finite_metrics, place_name
 
@@ -139,6 +137,9 @@ def difference(values: Sequence[float], partners: Sequence[float]) -> Difference
     error = math.sqrt(variance / pairs)
     if error <= rounding:
         return Difference(pairs, mean)
+    # Here, as it takes every command 0.2 s of its start elsewhere.
+    from scipy import special
+
     freedom = pairs - 1
     half = error * float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
     p_value = 2 * float(special.stdtr(freedom, -abs(mean) / error))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from synthkern.model.world_cache import WorldCache
 from synthkern.suite.database import PlannedRun
 
 
@@ -21,6 +22,7 @@ class Job:
         device: of worlds and SAEs.
         threads: of the CPU, for each task.
         logs: whether runs write event files for TensorBoard in their folders.
+        cache: where worlds may be had from, or None.
     """
 
     directory: Path
@@ -28,6 +30,7 @@ class Job:
     device: str
     threads: int
     logs: bool = False
+    cache: WorldCache | None = None
 
 
 class Report(NamedTuple):

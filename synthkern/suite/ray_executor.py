@@ -240,7 +240,7 @@ class RayExecutor(Executor):
                 return
             try:
                 # What goes by a name or a path is this machine's to look up.
-                built_world(job.directory, task.source, "cpu")
+                built_world(job.directory, task.source, "cpu", job.cache)
             except Exception as error:
                 self._give_up(number, error)
                 return

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from synthkern._checks import as_bool
+from synthkern.model.world_cache import WorldCache
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import check_writable_folder
 from synthkern.suite.bars import Bars
@@ -31,6 +32,7 @@ def run_suite(
     retry_failed: bool = False,
     executor: Executor | None = None,
     shard: Shard | tuple[int, int] | str | None = None,
+    cache: WorldCache | None = None,
 ) -> list[Run]:
     """Do the runs of a suite that are not done yet; results are in the directory's database.
 
@@ -50,6 +52,8 @@ def run_suite(
         shard: I and N, or "I/N": only the I-th of N parts of the chosen runs, for job arrays
             whose jobs share the directory; each writes a database of its own there.
         executor: of the runs; None for a :class:`LocalExecutor` of so many ``jobs``.
+        cache: where worlds may be had from; see :meth:`SyntheticModel.load_from_source`. The
+            directory keeps those of its own in any case.
 
     Returns:
         the chosen runs, or the shard's, as they are then, failed ones among them.
@@ -106,14 +110,14 @@ def run_suite(
         units = _units(todo, share_batches)
         files = sorted({sae.file.resolve() for sae in suite.saes.values() if sae.file is not None})
         logs = any(run.config["logger"].get("log_to_tensorboard") for run in todo)
-        job = Job(folder.resolve(), tuple(files), str(device), executor.threads, logs)
+        job = Job(folder.resolve(), tuple(files), str(device), executor.threads, logs, cache)
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
             Scheduler(executor, job, units, database, bars).run()
     return [run for run in database.runs(suite.name) if run.key in keys]
 
 
 def choose_runs(
-    planned: Sequence[PlannedRun], only: str | None, shard: Shard | None, *, share_batches: bool
+    planned: Sequence[PlannedRun], only: Iterable[str], shard: Shard | None, *, share_batches: bool
 ) -> list[PlannedRun]:
     """The planned runs that words choose, or a shard's part of these."""
     chosen = select_runs(planned, only)

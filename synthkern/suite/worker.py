@@ -64,7 +64,7 @@ class Worker:
             load_architectures(file)
         self._job = job
         self._report = report
-        self._build = build or partial(built_world, job.directory)
+        self._build = build or partial(built_world, job.directory, cache=job.cache)
         self._keep = keep
         self._hardware = hardware(job.device)
         self._world: tuple[str, SyntheticModel] | None = None

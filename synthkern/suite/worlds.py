@@ -12,6 +12,7 @@ from typing import Any
 
 from synthkern.model.files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
 from synthkern.model.synthetic_model import SyntheticModel, local_folder
+from synthkern.model.world_cache import WorldCache
 from synthkern.storage.files import file_hash
 from synthkern.storage.saved_folder import has_file
 from synthkern.training.runner import SYNTHETIC_MODEL_FOLDER
@@ -41,10 +42,15 @@ def is_built(saved: Path) -> bool:
     return has_file(saved, SYNTHETIC_MODEL_CONFIG_FILENAME)
 
 
-def built_world(directory: Path, source: dict[str, Any] | str, device: str) -> SyntheticModel:
-    """The world of a config or a source, built and saved in a directory, or loaded from there."""
+def built_world(
+    directory: Path, source: dict[str, Any] | str, device: str, cache: WorldCache | None = None
+) -> SyntheticModel:
+    """The world of a config or a source, built and saved in a directory, or loaded from there.
+
+    It stays there whatever becomes of a cache that it was had from.
+    """
     saved = saved_world(directory, source)
-    keep_world(saved, lambda: _build(source).save(saved))
+    keep_world(saved, lambda: _build(source, cache).save(saved))
     return load_world(saved, source, device)
 
 
@@ -74,7 +80,6 @@ def load_world(saved: Path, source: dict[str, Any] | str, device: str) -> Synthe
     return model
 
 
-def _build(source: dict[str, Any] | str) -> SyntheticModel:
-    return SyntheticModel.load_from_source(
-        source if isinstance(source, str) else SyntheticModelConfig.from_dict(source)
-    )
+def _build(source: dict[str, Any] | str, cache: WorldCache | None) -> SyntheticModel:
+    given = source if isinstance(source, str) else SyntheticModelConfig.from_dict(source)
+    return SyntheticModel.load_from_source(given, cache=cache)

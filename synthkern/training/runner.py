@@ -21,6 +21,7 @@ from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
 from synthkern.model.files import MODEL_FILENAMES
 from synthkern.model.ownership import runs_own
 from synthkern.model.synthetic_model import SyntheticModel, as_model, local_folder
+from synthkern.model.world_cache import WorldCache
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.module_modes import evaluating
 from synthkern.sae.saelens import sae_of
@@ -124,6 +125,8 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
             seeds is sampled one batch after the other, and its run cannot be continued.
         override_sae: an SAE in place of one made from the config: any module with the field's
             training interface.
+        cache: where the config's model may be had from; see
+            :meth:`SyntheticModel.load_from_source`.
 
     Raises:
         ValueError: for a config whose SAE is neither of this package nor of SAELens, without
@@ -150,12 +153,14 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
         cfg: SyntheticSAERunnerConfig[T_TRAINING_SAE_CONFIG],
         override_synthetic_model: Any = None,
         override_sae: Any = None,
+        *,
+        cache: WorldCache | None = None,
     ) -> None:
         if not isinstance(cfg, SyntheticSAERunnerConfig):
             raise TypeError(f"cfg must be a SyntheticSAERunnerConfig, got {cfg!r}")
         self.cfg = cfg
         self.synthetic_model: Any = (
-            SyntheticModel.load_from_source(cfg.synthetic_model, cfg.device)
+            SyntheticModel.load_from_source(cfg.synthetic_model, cfg.device, cache=cache)
             if override_synthetic_model is None
             else override_synthetic_model
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from tqdm.auto import tqdm
 
 from synthkern._checks import as_bool, as_seed, as_vector
+from synthkern._warnings import warn
 from synthkern.model.hierarchy import Hierarchy
 from synthkern.model.rates.copula import chance_above_zero, draw_factors
 from synthkern.model.rates.effective import EffectiveFiringProbabilities, ForestRates, rates_of
@@ -233,7 +233,7 @@ def _warn(calibration: Calibration) -> None:
     reached, requested = calibration.reached.probabilities, calibration.requested
     deviation = torch.where(missed, (reached / requested.clamp(min=_TINY)).log().abs(), -1.0)
     worst = int(deviation.argmax())
-    warnings.warn(
+    warn(
         f'compensate_probabilities = "exact" cannot give {int(missed.sum())} of {missed.numel()} '
         "features the requested rates (a feature is rarer than its parent, and exclusive "
         "siblings together are); they get the nearest that can be had. The worst is feature "

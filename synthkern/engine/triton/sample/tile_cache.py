@@ -1,19 +1,18 @@
 """Tiles that were measured, kept in a file for every device and shape of work.
 
-The file is ``tiles.json`` in ``$SYNTHKERN_CACHE``, else in ``$XDG_CACHE_HOME/synthkern``, else in
-``~/.cache/synthkern``. It is read once a process; one that cannot be used is ignored with a
-warning.
+The file is ``tiles.json`` in the user's cache folder (see
+:func:`synthkern.storage.cache_folder.cache_folder`). It is read once a process; one that cannot be
+used is ignored with a warning.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
+from synthkern.storage.cache_folder import cache_folder
 from synthkern.storage.files import make_folder, read_json, write_json
-from synthkern.storage.paths import as_path
 
 #: Of what the file says; another format is not read.
 _FORMAT = 1
@@ -25,11 +24,7 @@ _entries: dict[str, Numbers] | None = None
 
 def path() -> Path:
     """Where the file is, or would be."""
-    folder = os.environ.get("SYNTHKERN_CACHE")
-    if folder:
-        return as_path("SYNTHKERN_CACHE", folder) / "tiles.json"
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "synthkern" / "tiles.json"
+    return cache_folder() / "tiles.json"
 
 
 def entries() -> dict[str, Numbers]:
