@@ -71,8 +71,8 @@ static CodedRow code_row(const float* row, int64_t dim, int64_t levels, int32_t 
         const float x = row[d] < 0 ? -row[d] : row[d];
         largest = x > largest ? x : largest;
     }
-    // Of what is so small that its inverse is not finite all codes are 0.
-    const bool tiny = !(largest > 1e-30f);
+    // Of what is so small that its rest would be subnormal all codes are 0, and all is rest.
+    const bool tiny = !(largest > 1e-27f);
     const float per = tiny ? 0 : float(levels) / largest, step = tiny ? 0 : largest / float(levels);
     Wide squares = {}, rests = {};
     Codes sum = {};
@@ -86,8 +86,10 @@ static CodedRow code_row(const float* row, int64_t dim, int64_t levels, int32_t 
         const Wide rounded = fma(x, spread(per), round);
         const Codes codes = (Codes)rounded - (Codes)round;
         const Wide rest = fma(spread(-step), rounded - round, x);
-        squares = fma(x, x, squares);
-        rests = fma(rest, rest, rests);
+        // In steps, as squares of small numbers would vanish and the bound with them.
+        const Wide steps = x * spread(per), rest_steps = rest * spread(per);
+        squares = fma(steps, steps, squares);
+        rests = fma(rest_steps, rest_steps, rests);
         sum += codes;
         int32_t word[kWords];
         store(word, __builtin_convertvector(codes + offset, Narrow));
@@ -99,8 +101,13 @@ static CodedRow code_row(const float* row, int64_t dim, int64_t levels, int32_t 
     for (int lane = 0; lane < kWide; ++lane) total += sum[lane];
     // Rounding makes sums of squares smaller by at most this share.
     const float above = 1 + float(dim / kWide + 64) * 0x1p-23f;
-    return {step, __builtin_sqrtf(sum_of(squares)) * above, __builtin_sqrtf(sum_of(rests)) * above,
-            total * kOffset};
+    const float norm = __builtin_sqrtf(sum_of(squares)) * above;
+    if (tiny) {
+        // The first is 0, or NaN where one of the row is.
+        const float most_norm = norm + __builtin_sqrtf(float(dim)) * largest * above;
+        return {step, most_norm, most_norm, total * kOffset};
+    }
+    return {step, norm * step, __builtin_sqrtf(sum_of(rests)) * above * step, total * kOffset};
 }
 
 // Sums of products of codes, up to levels * (levels + kOffset) each, must fit into 32 bits.

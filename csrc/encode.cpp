@@ -69,8 +69,10 @@ class Latents {
         step_[i] = row.step * scale;
         norm_[i] = row.norm * scale;
         rest_[i] = row.rest * scale;
-        // Rounding of the sums that biases and bounds are in; the last, of what underflows.
-        const float rounding = 0x1p-20f * (std::abs(bias) * scale + std::abs(bound)) + 1e-30f;
+        // Rounding of the sums that biases and bounds are in; the last, of what underflows: a step
+        // times a scale is off by 2**-126 at most, of which there are up to 1e17 (1e9 of an input's
+        // norm, 32767 levels, the root of dim).
+        const float rounding = 0x1p-20f * (std::abs(bias) * scale + std::abs(bound)) + 1e-21f;
         // Everything is above minus infinity or NaN, and nothing above infinity.
         constexpr float kInfinity = std::numeric_limits<float>::infinity();
         shift_[i] = !(bound > -kLargest) ? kInfinity

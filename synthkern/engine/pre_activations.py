@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from synthkern import engine
@@ -68,9 +70,12 @@ class _Partial(PreActivations):
         self._known = None
         self._inputs, self._vectors = inputs.detach(), vectors.detach()
         self._bias = None if bias is None else bias.detach()
-        self._versions = self._present_versions()
+        self._versions, self._probes = self._present_versions(), self._present_probes()
 
-    @torch.no_grad()
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies hold the numbers: theirs of the parts would count from 0."""
+        return PreActivations, (self.dense(),)
+
     def dense(self) -> torch.Tensor:
         """All of them.
 
@@ -78,12 +83,18 @@ class _Partial(PreActivations):
             RuntimeError: where what they are made of was changed in place since.
         """
         if self._known is None:
-            if self._present_versions() != self._versions:
+            if not self._is_unchanged():
                 raise RuntimeError(
                     "the step's pre-activations can be had no longer, as the encoder's weights or "
                     "its input have changed since: ask for hidden_pre before the optimizer's step"
                 )
-            self._known = product.linear(self._inputs, self._vectors, self._bias)
+            # Whatever is in force where they are asked for: they are what the step had.
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+                torch.autocast("cpu", enabled=False),
+            ):
+                self._known = product.linear(self._inputs, self._vectors, self._bias)
         return self._known
 
     @torch.no_grad()
@@ -125,9 +136,25 @@ class _Partial(PreActivations):
     def _parts(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         return self._inputs, self._vectors, self._bias
 
+    def _is_unchanged(self) -> bool:
+        now = zip(self._present_probes(), self._probes, strict=True)
+        return self._present_versions() == self._versions and all(torch.equal(*two) for two in now)
+
     def _present_versions(self) -> list[int]:
         """How often the parts were written to, as far as that is known."""
         return [t._version for t in self._parts if t is not None and not t.is_inference()]
+
+    @torch.no_grad()
+    def _present_probes(self) -> list[torch.Tensor]:
+        """Bits of the parts, of every row and of every column some.
+
+        Fused optimizers, ``.data`` and NumPy write to a tensor without its version's changing.
+        """
+        matrices = self._inputs, self._vectors
+        found = [t[:, t.shape[1] // 2] for t in matrices] + [t[len(t) // 2] for t in matrices]
+        if self._bias is not None:
+            found.append(self._bias)
+        return [t.clone(memory_format=torch.contiguous_format).view(torch.int32) for t in found]
 
 
 @torch.no_grad()

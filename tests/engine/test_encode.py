@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,11 +124,15 @@ def awkward(name: str) -> tuple[torch.Tensor, torch.Tensor]:
         vectors[::2] = 0
     elif name == "subnormal":
         inputs *= 1e-39
+    elif name == "tiny beside huge":  # the squares of one are subnormal, the products are not
+        inputs *= 1e6
+        vectors *= 1e-24
     return inputs, vectors
 
 
 @pytest.mark.parametrize(
-    "name", ["outliers", "all sizes", "nearly equal", "zeros", "subnormal", "plain"]
+    "name",
+    ["outliers", "all sizes", "nearly equal", "zeros", "subnormal", "tiny beside huge", "plain"],
 )
 def test_nothing_that_counts_is_passed_over(name: str) -> None:
     inputs, vectors = awkward(name)
@@ -171,6 +177,17 @@ def test_what_is_not_finite_or_huge_needs_all_products(place: int, value: float)
     assert encode.encode_batch_topk(inputs, vectors, bias, scale, 100, True) is None
     if place < 3:
         assert encode.encode_above(inputs, vectors, bias, torch.full((90,), 30.0)) is None
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("column", [0, 19])
+def test_nan_beside_nothing_but_zeros_needs_all_products(place: int, column: int) -> None:
+    parts = whole_numbers(60, 20, 90)
+    parts[place][3] = 0
+    parts[place][3, column] = torch.nan
+    inputs, vectors, bias, scale = parts
+    assert encode.encode_topk(inputs, vectors, bias, scale, 3, True) is None
+    assert encode.encode_above(inputs, vectors, bias, torch.full((90,), 30.0)) is None
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -230,6 +247,53 @@ def test_hidden_pre_is_what_it_was_or_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"ask for hidden_pre before the optimizer's step"):
         _ = output.hidden_pre
     assert not torch.equal(each.training_forward_pass(sae.TrainStepInput(x)).hidden_pre, before)
+
+
+def _fused(each: Any, x: torch.Tensor) -> None:
+    torch.optim.Adam(each.parameters(), fused=True).step()
+
+
+def _by_data(each: Any, x: torch.Tensor) -> None:
+    each.W_enc.data[:, 7] = 0
+
+
+def _bias_by_data(each: Any, x: torch.Tensor) -> None:
+    each.b_enc.data[7] = 1
+
+
+def _by_numpy(each: Any, x: torch.Tensor) -> None:
+    x.numpy()[3] *= 2
+
+
+@pytest.mark.parametrize("change", [_fused, _by_data, _bias_by_data, _by_numpy])
+def test_changes_that_no_version_counts_are_seen(change: Any) -> None:
+    cfg = sae.TopKTrainingSAEConfig(d_in=48, d_sae=300, k=4, apply_b_dec_to_input=False)
+    each, x = sae.make_sae(cfg), torch.randn(128, 48)
+    output = each.training_forward_pass(sae.TrainStepInput(x))
+    output.loss.backward()
+    change(each, x)
+    with pytest.raises(RuntimeError, match="have changed since"):
+        _ = output.hidden_pre
+
+
+def test_hidden_pre_is_the_steps_wherever_it_is_asked_for() -> None:
+    cfg = sae.TopKTrainingSAEConfig(d_in=48, d_sae=300, k=4, rescale_acts_by_decoder_norm=False)
+    each, x = sae.make_sae(cfg), torch.randn(128, 48)
+    with torch.no_grad():
+        each.W_enc.mul_(2)
+
+    def asked_for() -> Any:
+        return each.training_forward_pass(sae.TrainStepInput(x))
+
+    wanted = asked_for().hidden_pre
+    output = asked_for()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(output.hidden_pre, wanted)
+    output = asked_for()
+    with torch.inference_mode():
+        assert not output.hidden_pre.is_inference()
+    assert torch.equal(copy.deepcopy(asked_for().pre).dense(), wanted)
+    assert torch.equal(pickle.loads(pickle.dumps(asked_for().pre)).dense(), wanted)
 
 
 def test_an_encoder_of_a_users_own_is_asked() -> None:
