@@ -10,7 +10,7 @@ from setuptools import setup
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     AVX2 = ["-mavx2", "-mfma"]
-    # 256-bit vectors but for the gather and the codes: the sampler's lanes are eight words wide.
+    # Vectors of 512 bits where the source asks for them; the compiler's own stay at 256.
     AVX512 = AVX2 + [f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")]
     INSTRUCTION_SETS |= {"avx2": AVX2, "avx512": AVX512, "avx512vnni": [*AVX512, "-mavx512vnni"]}
 # The stream is defined without contraction; a fused multiply-add is written where it is meant.

@@ -17,6 +17,7 @@ constexpr int kGroup = 4;
 struct Entries {
     int32_t* feature = nullptr;
     float* value = nullptr;
+    float* share = nullptr;   // the value over the feature's mean
     int32_t* node = nullptr;  // in the first forest, -1 outside
     uint64_t* priority = nullptr;
     int64_t size = 0;

@@ -1,24 +1,47 @@
-// Eight lanes of 32 bits, in GCC's vector extensions, so that one source serves every instruction
-// set; intrinsics only where the compiler does not find the instruction by itself. Everything has
-// internal linkage: the same header is compiled with different flags, and the variants must never
-// be merged by the linker.
+// Lanes of 32 bits, sixteen with AVX-512 and eight otherwise, in GCC's vector extensions, so that
+// one source serves every instruction set; intrinsics only where the compiler does not find the
+// instruction by itself. Everything has internal linkage: the same header is compiled with
+// different flags, and the variants must never be merged by the linker.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
 #if defined(__AVX2__)
+// GCC 12 takes what its own AVX-512 header leaves undefined for a mistake (its bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 
 #include "stream.hpp"
 
 namespace synthkern {
+namespace SYNTHKERN_ISA {
 
-typedef uint32_t U32x8 __attribute__((vector_size(32)));
-typedef int32_t I32x8 __attribute__((vector_size(32)));
-typedef uint64_t U64x8 __attribute__((vector_size(64)));
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+#define SYNTHKERN_AVX512
+#endif
+
+#if defined(SYNTHKERN_AVX512)
+constexpr int kVector = 16;
+#else
+constexpr int kVector = 8;
+#endif
+
+typedef uint32_t U32 __attribute__((vector_size(4 * kVector)));
+typedef int32_t I32 __attribute__((vector_size(4 * kVector)));
+typedef uint64_t U64 __attribute__((vector_size(4 * kVector)));
+typedef float F32 __attribute__((vector_size(4 * kVector)));
 typedef float F32x8 __attribute__((vector_size(32)));
+
+#if defined(SYNTHKERN_AVX512)
+constexpr U32 kNumbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#else
+constexpr U32 kNumbers = {0, 1, 2, 3, 4, 5, 6, 7};
+#endif
 
 template <class V, class T>
 static inline V load(const T* from) {
@@ -32,53 +55,76 @@ static inline void store(T* to, V v) {
     std::memcpy(to, &v, sizeof(V));
 }
 
-static inline U32x8 splat(uint32_t x) { return U32x8{x, x, x, x, x, x, x, x}; }
-static inline F32x8 splat(float x) { return F32x8{x, x, x, x, x, x, x, x}; }
+static inline U32 splat(uint32_t x) { return x + U32{}; }
+static inline F32 splat(float x) { return x - F32{}; }
+static inline U64 wide(uint32_t x) { return x + U64{}; }
 
 // One bit per lane of a comparison's result.
-static inline uint32_t bits_of(I32x8 condition) {
-#if defined(__AVX2__)
+static inline uint32_t bits_of(I32 condition) {
+#if defined(SYNTHKERN_AVX512)
+    return _mm512_movepi32_mask((__m512i)condition);
+#elif defined(__AVX2__)
     return uint32_t(_mm256_movemask_ps((__m256)condition));
 #else
     uint32_t bits = 0;
-    for (int lane = 0; lane < kLanes; ++lane) bits |= uint32_t(condition[lane] != 0) << lane;
+    for (int lane = 0; lane < kVector; ++lane) bits |= uint32_t(condition[lane] != 0) << lane;
     return bits;
 #endif
 }
 
-// Eight bytes, one per lane.
-static inline U32x8 widen(const uint8_t* bytes) {
-#if defined(__AVX2__)
-    return (U32x8)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
+// Bytes, one per lane.
+static inline U32 widen(const uint8_t* bytes) {
+#if defined(SYNTHKERN_AVX512)
+    return (U32)_mm512_cvtepu8_epi32(load<__m128i>(bytes));
+#elif defined(__AVX2__)
+    return (U32)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
 #else
-    uint32_t lanes[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = bytes[lane];
-    return load<U32x8>(lanes);
+    uint32_t lanes[kVector];
+    for (int lane = 0; lane < kVector; ++lane) lanes[lane] = bytes[lane];
+    return load<U32>(lanes);
 #endif
 }
 
-// Eight rows of four words of a table, transposed. table: [rows][4]; out: [4], by column.
-static inline void load_rows(const uint32_t (*table)[4], U32x8 row, U32x8* out) {
-    uint32_t rows[kLanes];
+#if defined(SYNTHKERN_AVX512)
+typedef __m512i Int;
+#define SYNTHKERN_MM(name) _mm512_##name
+#elif defined(__AVX2__)
+typedef __m256i Int;
+#define SYNTHKERN_MM(name) _mm256_##name
+#endif
+
+// A row of four words of a table for each lane, transposed. table: [rows][4]; out: [4], by column.
+static inline void load_rows(const uint32_t (*table)[4], U32 row, U32* out) {
+    uint32_t rows[kVector];
     store(rows, row);
 #if defined(__AVX2__)
-    __m256i pair[4];
-    for (int k = 0; k < 4; ++k)
-        pair[k] = _mm256_inserti128_si256(_mm256_castsi128_si256(load<__m128i>(table[rows[k]])),
-                                          load<__m128i>(table[rows[k + 4]]), 1);
-    const __m256i a = _mm256_unpacklo_epi32(pair[0], pair[1]);
-    const __m256i b = _mm256_unpackhi_epi32(pair[0], pair[1]);
-    const __m256i c = _mm256_unpacklo_epi32(pair[2], pair[3]);
-    const __m256i d = _mm256_unpackhi_epi32(pair[2], pair[3]);
-    out[0] = (U32x8)_mm256_unpacklo_epi64(a, c);
-    out[1] = (U32x8)_mm256_unpackhi_epi64(a, c);
-    out[2] = (U32x8)_mm256_unpacklo_epi64(b, d);
-    out[3] = (U32x8)_mm256_unpackhi_epi64(b, d);
+    Int four[4];
+    for (int k = 0; k < 4; ++k) {
+        const __m256i low =
+            _mm256_inserti128_si256(_mm256_castsi128_si256(load<__m128i>(table[rows[k]])),
+                                    load<__m128i>(table[rows[k + 4]]), 1);
+#if defined(SYNTHKERN_AVX512)
+        const __m256i high =
+            _mm256_inserti128_si256(_mm256_castsi128_si256(load<__m128i>(table[rows[k + 8]])),
+                                    load<__m128i>(table[rows[k + 12]]), 1);
+        four[k] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 #else
-    uint32_t lanes[kLanes];
+        four[k] = low;
+#endif
+    }
+    const Int a = SYNTHKERN_MM(unpacklo_epi32)(four[0], four[1]);
+    const Int b = SYNTHKERN_MM(unpackhi_epi32)(four[0], four[1]);
+    const Int c = SYNTHKERN_MM(unpacklo_epi32)(four[2], four[3]);
+    const Int d = SYNTHKERN_MM(unpackhi_epi32)(four[2], four[3]);
+    out[0] = (U32)SYNTHKERN_MM(unpacklo_epi64)(a, c);
+    out[1] = (U32)SYNTHKERN_MM(unpackhi_epi64)(a, c);
+    out[2] = (U32)SYNTHKERN_MM(unpacklo_epi64)(b, d);
+    out[3] = (U32)SYNTHKERN_MM(unpackhi_epi64)(b, d);
+#else
+    uint32_t lanes[kVector];
     for (int column = 0; column < 4; ++column) {
-        for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = table[rows[lane]][column];
-        out[column] = load<U32x8>(lanes);
+        for (int lane = 0; lane < kVector; ++lane) lanes[lane] = table[rows[lane]][column];
+        out[column] = load<U32>(lanes);
     }
 #endif
 }
@@ -105,64 +151,76 @@ static inline F32x8 add_up(const F32x8* s) {
 #endif
 }
 
-struct Words8 {
-    U32x8 w[4];
+// The four words of a block of the stream for each lane.
+struct Blocks {
+    U32 w[4];
 };
 
-static inline void multiply(U32x8 a, uint32_t multiplier, U32x8* high, U32x8* low) {
+// The low halves times a number of 32 bits.
+static inline U64 multiply(U64 a, uint32_t multiplier) {
 #if defined(__AVX2__)
-    const __m256i x = (__m256i)a, m = _mm256_set1_epi32(int(multiplier));
-    const __m256i even = _mm256_mul_epu32(x, m);
-    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), m);
-    *low = (U32x8)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
-    *high = (U32x8)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+    return (U64)SYNTHKERN_MM(mul_epu32)((Int)a, SYNTHKERN_MM(set1_epi32)(int(multiplier)));
 #else
-    const U64x8 product = __builtin_convertvector(a, U64x8) * uint64_t{multiplier};
-    *low = __builtin_convertvector(product, U32x8);
-    *high = __builtin_convertvector(product >> 32, U32x8);
+    return (a & 0xFFFFFFFFu) * uint64_t{multiplier};
 #endif
 }
 
-// The counters of eight blocks of the stream of one sample.
-static inline Words8 counters(uint32_t purpose, U32x8 element, uint64_t index) {
-    return {{element, splat(purpose), splat(uint32_t(index)), splat(uint32_t(index >> 32))}};
-}
-
-// Counters to words in place, n times eight of them. A round waits for the one before it, so two
-// at a time take little longer than one.
+// Blocks of the stream: n vectors of elements, each of one sample. A round waits for the one before
+// it, so several vectors at a time take little longer than one. Numbers are held in the low halves
+// of 64 bits, those of even and of odd lanes apart, and the high halves may hold anything: what a
+// product leaves needs no sorting then. Of the first two rounds half of the products are numbers of
+// the sample alone.
 template <int n>
-static inline void philox(Words8* blocks, Key key) {
-#pragma GCC unroll 10
-    for (int round = 0; round < kPhiloxRounds; ++round) {
-        const U32x8 low_key = splat(key.low), high_key = splat(key.high);
-#pragma GCC unroll 2
-        for (int k = 0; k < n; ++k) {
-            U32x8* c = blocks[k].w;
-            U32x8 high0, low0, high1, low1;
-            multiply(c[0], kPhiloxMultiplier0, &high0, &low0);
-            multiply(c[2], kPhiloxMultiplier1, &high1, &low1);
-            c[0] = high1 ^ c[1] ^ low_key;
-            c[2] = high0 ^ c[3] ^ high_key;
-            c[1] = low1;
-            c[3] = low0;
-        }
+static inline void draw(uint32_t purpose, const U32* element, const uint64_t* index, Key key,
+                        Blocks* blocks) {
+    U64 c[2 * n][4];
+    const Key second{key.low + kPhiloxWeyl0, key.high + kPhiloxWeyl1};
+#pragma GCC unroll 8
+    for (int k = 0; k < 2 * n; ++k) {
+        const uint32_t low = uint32_t(index[k / 2]), high = uint32_t(index[k / 2] >> 32);
+        const uint64_t p = uint64_t{kPhiloxMultiplier1} * low;
+        const uint64_t q = uint64_t{kPhiloxMultiplier0} * (uint32_t(p >> 32) ^ purpose ^ key.low);
+        const U64 from = (U64)element[k / 2] >> (k % 2 * 32);
+        const U64 first = multiply(from, kPhiloxMultiplier0);
+        const U64 next = multiply((first >> 32) ^ wide(high ^ key.high), kPhiloxMultiplier1);
+        c[k][0] = (next >> 32) ^ wide(uint32_t(p) ^ second.low);
+        c[k][1] = next;
+        c[k][2] = first ^ wide(uint32_t(q >> 32) ^ second.high);
+        c[k][3] = wide(uint32_t(q));
+    }
+    key = second;
+#pragma GCC unroll 8
+    for (int round = 2; round < kPhiloxRounds; ++round) {
         key.low += kPhiloxWeyl0;
         key.high += kPhiloxWeyl1;
+#pragma GCC unroll 8
+        for (int k = 0; k < 2 * n; ++k) {
+            const U64 first = multiply(c[k][0], kPhiloxMultiplier0);
+            const U64 next = multiply(c[k][2], kPhiloxMultiplier1);
+            c[k][0] = (next >> 32) ^ c[k][1] ^ wide(key.low);
+            c[k][2] = (first >> 32) ^ c[k][3] ^ wide(key.high);
+            c[k][1] = next;
+            c[k][3] = first;
+        }
     }
+#pragma GCC unroll 8
+    for (int k = 0; k < n; ++k)
+        for (int w = 0; w < 4; ++w)
+            blocks[k].w[w] = (U32)((c[2 * k][w] & 0xFFFFFFFFu) | c[2 * k + 1][w] << 32);
 }
 
-// Eight standard normals of eight words.
-static inline F32x8 normals(U32x8 word) {
-    const U32x8 negative = (U32x8)(word < splat(0x80000000u));
-    const U32x8 distance = word ^ ~negative;
-    const F32x8 place = __builtin_convertvector((I32x8)distance, F32x8) + splat(0.5f);
-    const U32x8 bits = (U32x8)place;
-    const U32x8 segment = (bits - splat(0x3F000000u)) >> 19;
-    const F32x8 z = (F32x8)((bits & splat(0x7FFFFu)) | splat(0x3F800000u)) - splat(1.0f);
-    U32x8 c[4];
+// Standard normals of words.
+static inline F32 normals(U32 word) {
+    const U32 distance = word ^ (U32)((I32)word >> 31);
+    const F32 place = __builtin_convertvector((I32)distance, F32) + splat(0.5f);
+    const U32 bits = (U32)place;
+    const U32 segment = (bits - splat(0x3F000000u)) >> 19;
+    const F32 z = (F32)((bits & splat(0x7FFFFu)) | splat(0x3F800000u)) - splat(1.0f);
+    U32 c[4];
     load_rows(kNormalTable, segment, c);
-    const F32x8 x = (((F32x8)c[3] * z + (F32x8)c[2]) * z + (F32x8)c[1]) * z + (F32x8)c[0];
-    return (F32x8)((U32x8)x ^ (negative & splat(0x80000000u)));
+    const F32 x = (((F32)c[3] * z + (F32)c[2]) * z + (F32)c[1]) * z + (F32)c[0];
+    return (F32)((U32)x ^ (~word & splat(0x80000000u)));
 }
 
+}  // namespace SYNTHKERN_ISA
 }  // namespace synthkern

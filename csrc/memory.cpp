@@ -21,6 +21,7 @@ void grow(T*& data, int64_t capacity) {
 Entries::~Entries() {
     std::free(feature);
     std::free(value);
+    std::free(share);
     std::free(node);
     std::free(priority);
 }
@@ -30,6 +31,7 @@ void Entries::reserve(int64_t count) {
     const int64_t capacity = count + count / 2 + 64;
     grow(feature, capacity);
     grow(value, capacity);
+    grow(share, capacity);
     grow(node, capacity);
     grow(priority, capacity);
     capacity_ = capacity;

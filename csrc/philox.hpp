@@ -1,5 +1,5 @@
 // Philox4x32-10, one counter at a time. Salmon et al., "Parallel random numbers: as easy as
-// 1, 2, 3", SC 2011. Eight counters at once: lanes.hpp.
+// 1, 2, 3", SC 2011. Vectors of counters: lanes.hpp.
 #pragma once
 
 #include <cstdint>

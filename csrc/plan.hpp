@@ -30,14 +30,16 @@ constexpr int kNibbleUnit = 47;  // of the screen's bound on a normal: 2.66 sigm
 
 // A conservative first look at the features that nothing gates, sixteen at a time: integers only,
 // so that every instruction set keeps the same survivors. See build_screen in screen.cpp. Blocks
-// are padded to a multiple of eight with empty ones.
+// are padded to a multiple of sixteen with empty ones.
 struct Screen {
     int64_t num_blocks = 0;
     const uint32_t* block = nullptr;     // [num_blocks] which sixteen features
     const uint16_t* mask = nullptr;      // [num_blocks] which of them are looked at
     const uint8_t* last_byte = nullptr;  // [num_blocks, 16] independent: largest byte that may fire
-    int pairs = 0;                       // copula: pairs of factors
-    const uint8_t* loading = nullptr;    // [num_blocks, pairs, 16, 2] copula: 64 + loading * a
+    int quads = 0;                       // copula: factors, four at a time
+    // [num_blocks, quads, 16, 4] copula: 64 + loading * a, of the features 0 ... 3, 8 ... 11,
+    // 4 ... 7, 12 ... 15 of a block, which sums of neighbours put in order.
+    const uint8_t* loading = nullptr;
     const int16_t* threshold = nullptr;  // [num_blocks, 16] copula: in units of 1 / (a * b)
     const int16_t* noise = nullptr;      // [num_blocks, 16] copula: per nibble unit
     float loading_units = 0;             // a

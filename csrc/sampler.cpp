@@ -52,22 +52,37 @@ class Worker {
     }
 
   private:
-    // Features ascending: a handful of ascending runs come from the kernel, so that sorting keys
-    // of 64 bits is cheap.
+    // Features ascending.
     void append(const Entries& entries, uint64_t index, CsrChunk& to) {
-        order_.resize(size_t(entries.size));
-        for (int64_t k = 0; k < entries.size; ++k)
-            order_[size_t(k)] = uint64_t(uint32_t(entries.feature[k])) << 32 | uint64_t(k);
-        if (!std::is_sorted(order_.begin(), order_.end())) std::sort(order_.begin(), order_.end());
-        const size_t first = to.indices.size(), size = order_.size();
+        const size_t first = to.indices.size(), size = size_t(entries.size);
         to.indices.resize(first + size);
         to.values.resize(first + size);
+        find_places(entries.feature, size);
         for (size_t k = 0; k < size; ++k) {
-            to.indices[first + k] = int32_t(order_[k] >> 32);
-            to.values[first + k] = entries.value[uint32_t(order_[k])];
+            to.indices[first + size_t(place_[k])] = entries.feature[k];
+            to.values[first + size_t(place_[k])] = entries.value[k];
         }
         if (!walkers_.empty()) apply_later(index, first, to);
         to.counts.push_back(int64_t(to.indices.size() - first));
+    }
+
+    // The place of each of `size` features, which differ, in their ascending order.
+    void find_places(const int32_t* feature, size_t size) {
+        place_.assign(size, 0);
+        // Comparing each with each takes vectors and no branch: of the 35 of the standard workload
+        // half as long as sorting them.
+        if (size <= 128) {
+            int32_t* place = place_.data();
+            for (size_t j = 0; j < size; ++j) {
+                const int32_t other = feature[j];
+                for (size_t k = 0; k < size; ++k) place[k] += feature[k] > other;
+            }
+            return;
+        }
+        order_.resize(size);
+        for (size_t k = 0; k < size; ++k) order_[k] = uint64_t(uint32_t(feature[k])) << 32 | k;
+        if (!std::is_sorted(order_.begin(), order_.end())) std::sort(order_.begin(), order_.end());
+        for (size_t k = 0; k < size; ++k) place_[uint32_t(order_[k])] = int32_t(k);
     }
 
     // The later forests, on the entries from `first` on.
@@ -110,6 +125,7 @@ class Worker {
     std::vector<Walker<float>> walkers_;
     Entries entries_[kGroup];
     CsrChunk own_;
+    std::vector<int32_t> place_;
     std::vector<uint64_t> order_;
 };
 

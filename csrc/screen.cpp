@@ -58,8 +58,8 @@ void list_blocks(const Plan& plan, ScreenTables& tables) {
         tables.block.push_back(uint32_t(first / kBlock));
         tables.mask.push_back(mask);
     }
-    // The kernels take eight blocks at a time; the padding looks at nothing.
-    tables.block.resize((tables.block.size() + 7) / 8 * 8, 0);
+    // The kernels take up to sixteen blocks at a time; the padding looks at nothing.
+    tables.block.resize((tables.block.size() + 15) / 16 * 16, 0);
     tables.mask.resize(tables.block.size(), 0);
 }
 
@@ -91,10 +91,11 @@ void quantise_rows(const Plan& plan, ScreenTables& tables, Screen& screen) {
     const float a = screen.loading_units;
     const double units = double(a) * screen.factor_units;
     const size_t blocks = tables.mask.size();
-    screen.pairs = int((plan.rank + 1) / 2);
-    tables.loading.assign(blocks * size_t(screen.pairs) * 2 * kBlock, 64);
+    screen.quads = int((plan.rank + 3) / 4);
+    tables.loading.assign(blocks * size_t(screen.quads) * 4 * kBlock, 64);
     tables.threshold.assign(blocks * kBlock, 32766);
     tables.noise.assign(blocks * kBlock, 0);
+    constexpr int place_of[4] = {0, 2, 1, 3};
     std::vector<float> kept(size_t(plan.rank)), error(size_t(plan.rank));
     each_screened(tables, [&](int64_t j, size_t b, int lane) {
         const float* row = plan.factor + j * plan.padded_rank;
@@ -102,8 +103,9 @@ void quantise_rows(const Plan& plan, ScreenTables& tables, Screen& screen) {
             const int q = int(std::lround(row[k] * a));
             kept[size_t(k)] = float(q) / a;
             error[size_t(k)] = row[k] - kept[size_t(k)];
-            const size_t pair = b * size_t(screen.pairs) + size_t(k / 2);
-            tables.loading[(pair * kBlock + size_t(lane)) * 2 + size_t(k % 2)] = uint8_t(64 + q);
+            const size_t quad = b * size_t(screen.quads) + size_t(k / 4);
+            const size_t at = quad * kBlock + size_t(place_of[lane / 4] * 4 + lane % 4);
+            tables.loading[at * 4 + size_t(k % 4)] = uint8_t(64 + q);
         }
         screen.loading_norm =
             std::max({screen.loading_norm, norm(row, plan.rank), norm(kept.data(), plan.rank)});

@@ -5,22 +5,22 @@
 template <bool scaled, bool bounded>
 static inline int64_t find_large(const float* row, const float* scale, const float* bounds,
                                  float bound, int64_t n, int32_t* places) {
-    constexpr int kStep = 4 * kLanes;  // almost none is large, so that a test serves a cache line
+    constexpr int kStep = 4 * kVector;  // almost none is large, so that a test serves a cache line
     int64_t count = 0, j = 0;
     for (; j + kStep <= n; j += kStep) {
-        I32x8 large[4];
+        I32 large[4];
 #pragma GCC unroll 4
         for (int c = 0; c < 4; ++c) {
-            const int64_t at = j + c * kLanes;
-            F32x8 key = load<F32x8>(row + at), least = splat(bound);
-            if (scaled) key = key * load<F32x8>(scale + at);
-            if (bounded) least = load<F32x8>(bounds + at) + least;
-            large[c] = ~(I32x8)(key <= least);
+            const int64_t at = j + c * kVector;
+            F32 key = load<F32>(row + at), least = splat(bound);
+            if (scaled) key = key * load<F32>(scale + at);
+            if (bounded) least = load<F32>(bounds + at) + least;
+            large[c] = ~(I32)(key <= least);
         }
         if (bits_of((large[0] | large[1]) | (large[2] | large[3])) == 0) continue;
         for (int c = 0; c < 4; ++c)
             for (uint32_t bits = bits_of(large[c]); bits != 0; bits &= bits - 1)
-                places[count++] = int32_t(j) + c * kLanes + __builtin_ctz(bits);
+                places[count++] = int32_t(j) + c * kVector + __builtin_ctz(bits);
     }
     for (; j < n; ++j) {
         const float key = scaled ? row[j] * scale[j] : row[j];
