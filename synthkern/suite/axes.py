@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from synthkern._checks import as_float, as_int, is_number
+from synthkern._checks import as_float, as_int, is_number, plain_number
 
 #: Runs that a suite may have; more is a slip of the hand.
 MOST_RUNS = 1_000_000
@@ -176,7 +176,8 @@ def _values(where: str, data: Any) -> list[Any]:
         raise ValueError(f"{where} must be a list of values, got {data!r}")
     if not data:
         raise ValueError(f"{where} must not be empty")
-    values = list(data)
+    # NumPy's numbers, of a suite in Python, are written as Python's.
+    values = [plain_number(value) for value in data]
     seen = set()
     for value in values:
         # To Python, 1 is equal to True as well as to 1.0.

@@ -20,6 +20,9 @@ from synthkern.suite.database import PlannedRun
 #: process is ended.
 _PATIENCE, _LIMIT = 20.0, 10
 
+#: Kinds of runs that are tried at most, those with most work: more would not be in time.
+_MOST_KINDS = 200
+
 #: Fields of an SAE that say nothing of how long a step takes.
 _NO_MATTER = {"metadata", "l1_warm_up_steps", "l0_warm_up_steps", "device"}
 
@@ -69,11 +72,13 @@ def estimate(
         threads: of the CPU, of a run.
         patience: seconds after which no other kind of runs is begun; the first one may take longer.
     """
+    worlds = _WorldTexts()
     kinds: dict[str, list[PlannedRun]] = {}
     for run in runs:
-        kinds.setdefault(_kind(run), []).append(run)
+        kinds.setdefault(_kind(run, worlds), []).append(run)
     ordered = sorted(kinds.values(), key=lambda alike: -sum(map(work, alike)))
-    configs = [alike[0].config for alike in _next_to_each_other(ordered)]
+    ordered = [*_next_to_each_other(ordered[:_MOST_KINDS], worlds), *ordered[_MOST_KINDS:]]
+    configs = [alike[0].config for alike in ordered[:_MOST_KINDS]]
     answers = _ask(
         {
             "configs": configs,
@@ -84,7 +89,7 @@ def estimate(
         },
         patience,
     )
-    return _reckoned(_next_to_each_other(ordered), answers)
+    return _reckoned(ordered, answers, worlds)
 
 
 def work(run: PlannedRun) -> float:
@@ -100,7 +105,18 @@ def _width(run: PlannedRun) -> int:
     return width
 
 
-def _kind(run: PlannedRun) -> str:
+class _WorldTexts(dict[int, str]):
+    """Texts of worlds, by where they are in memory: runs in one world have the same object."""
+
+    def of(self, run: PlannedRun) -> str:
+        """The text of a run's world."""
+        source = run.config["synthetic_model"]
+        if id(source) not in self:
+            self[id(source)] = json.dumps(source, sort_keys=True)
+        return self[id(source)]
+
+
+def _kind(run: PlannedRun, worlds: _WorldTexts) -> str:
     """A text that runs have in common whose steps take as long."""
     config = run.config
     sae = {
@@ -108,20 +124,18 @@ def _kind(run: PlannedRun) -> str:
         for name, value in config["sae"].items()
         if name not in _NO_MATTER and (name == "k" or not isinstance(value, float))
     }
-    world = config["synthetic_model"]
-    if isinstance(world, dict):
-        world = {name: value for name, value in world.items() if name != "seed"}
     rest = [config[name] for name in ("batch_size", "autocast_sae")]
-    return json.dumps([sae, world, run.l0, rest], sort_keys=True)
+    return json.dumps([sae, worlds.of(run), run.l0, rest], sort_keys=True)
 
 
-def _next_to_each_other(kinds: Sequence[list[PlannedRun]]) -> list[list[PlannedRun]]:
+def _next_to_each_other(
+    kinds: Sequence[list[PlannedRun]], worlds: _WorldTexts
+) -> list[list[PlannedRun]]:
     """The same with those of one world together, which is then built once."""
-    worlds: dict[str, list[list[PlannedRun]]] = {}
+    found: dict[str, list[list[PlannedRun]]] = {}
     for alike in kinds:
-        world = json.dumps(alike[0].config["synthetic_model"], sort_keys=True)
-        worlds.setdefault(world, []).append(alike)
-    return [alike for together in worlds.values() for alike in together]
+        found.setdefault(worlds.of(alike[0]), []).append(alike)
+    return [alike for together in found.values() for alike in together]
 
 
 def _ask(request: Mapping[str, Any], patience: float) -> list[dict[str, Any]]:
@@ -162,7 +176,9 @@ def _end(status: int) -> str:
     return f"ended with status {status}"
 
 
-def _reckoned(kinds: Sequence[list[PlannedRun]], answers: Sequence[Mapping[str, Any]]) -> Estimate:
+def _reckoned(
+    kinds: Sequence[list[PlannedRun]], answers: Sequence[Mapping[str, Any]], worlds: _WorldTexts
+) -> Estimate:
     known: list[tuple[PlannedRun, Mapping[str, Any]]] = []
     problems: list[str] = []
     for alike, answer in zip(kinds, answers, strict=False):
@@ -185,7 +201,7 @@ def _reckoned(kinds: Sequence[list[PlannedRun]], answers: Sequence[Mapping[str, 
             ratio = _width(alike[0]) * alike[0].config["batch_size"]
             ratio /= _width(nearest) * nearest.config["batch_size"]
         for run in alike:
-            world = json.dumps(run.config["synthetic_model"], sort_keys=True)
+            world = worlds.of(run)
             seconds[run.key] = _seconds(run, answer, ratio)
             if world not in built:
                 built.add(world)

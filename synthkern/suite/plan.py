@@ -37,6 +37,10 @@ _NOT_IN_KEY = {
 }
 
 
+#: Words that are named where one is none of them.
+_SHOWN = 100
+
+
 def plan_runs(suite: Suite) -> list[PlannedRun]:
     """All runs of a suite, in order: by world, axes, L0, seed and SAE.
 
@@ -86,7 +90,9 @@ def select_runs(runs: Sequence[PlannedRun], words: Iterable[str]) -> list[Planne
         things = {thing for each in known for thing, names in each.items() if word in names}
         if not things:
             every = sorted({name for each in known for names in each.values() for name in names})
-            raise ValueError(f"--only must name some of {', '.join(every)}; got {word!r}")
+            more = f" and {len(every) - _SHOWN:,} more" if len(every) > _SHOWN else ""
+            shown = ", ".join(every[:_SHOWN])
+            raise ValueError(f"--only must name some of {shown}{more}; got {word!r}")
         for thing in things:
             wanted.setdefault(thing, set()).add(word)
     return [

@@ -123,7 +123,8 @@ def _samples(runs: Iterable[PlannedRun]) -> str:
     count = sum(run.config["training_samples"] for run in runs)
     for size, word in ((1e9, "billion"), (1e6, "million")):
         if count >= size:
-            return f"{count / size:,.3g} {word}"
+            shown = count / size
+            return f"{shown:,.0f} {word}" if shown >= 100 else f"{shown:.3g} {word}"
     return f"{count:,}"
 
 

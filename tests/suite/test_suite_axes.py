@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from small_suites import small_suite, suite_data, write_suite
 from small_training import small_world
@@ -49,6 +50,12 @@ def test_lists_make_a_grid_with_worlds_first() -> None:
     # As in a suite that says it of the world itself, and has no axes.
     (same,) = plan(worlds={"w": {**WORLD, "hidden_dim": 6}}, **training(max_grad_norm=1.0))
     assert (same.key, same.axes) == (runs[1].key, {})
+
+
+def test_numbers_of_numpy_are_pythons() -> None:
+    runs = plan(vary={"hidden_dim": list(np.arange(6, 8)), "lr_end": list(np.linspace(0, 1, 2))})
+    assert [run.axes["hidden_dim"] for run in runs] == [6, 6, 7, 7]
+    assert json.loads(json.dumps(runs[0].axes)) == runs[0].axes
 
 
 def test_parts_and_whole_parts_are_fields() -> None:

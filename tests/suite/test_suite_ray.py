@@ -102,7 +102,7 @@ def kill_the_node_of(process: int, nodes: list[Any], cluster: Any) -> None:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_node_and_then_the_driver_are_killed(shared: bool, cluster: Any, tmp_path: Path) -> None:
-    nodes = [cluster.add_node(num_cpus=2, resources={"doomed": 1}) for _ in range(2)]
+    nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
     out, log = tmp_path / "out", tmp_path / "log"
     marks = [tmp_path / str(number) for number in range(2)]
     saes = {mark.name: troubled("hang", mark=str(mark), log=str(log)) for mark in marks}
@@ -133,8 +133,11 @@ def test_a_node_and_then_the_driver_are_killed(shared: bool, cluster: Any, tmp_p
     assert process.returncode == 0, texts
     runs = RunDatabase(out).runs()
     assert_as_alone(out, runs)
-    steps = [line.split()[1] for line in log.read_text().splitlines()]
-    assert steps == ["0", "10", "0", "10"]
+    # Nothing but what came after the last checkpoint was lost: of those that are sent, the last
+    # may have been on its way.
+    steps = [int(line.split()[1]) for line in log.read_text().splitlines()]
+    assert steps[:2] == [0, 0]
+    assert all(step == 10 if shared else 0 < step <= 10 for step in steps[2:])
     for node in nodes:
         cluster.remove_node(node)
 
@@ -155,8 +158,12 @@ def test_ctrl_c_writes_checkpoints(cluster: Any, two_more: list[Any], tmp_path: 
 
 
 @pytest.fixture
-def odd_node(cluster: Any, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
+def odd_node(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Any]]:
     """Adds a node whose workers find another package under this one's name."""
+    # Ray lets workers look into the driver's working directory first.
+    monkeypatch.chdir(tmp_path)
     added = []
 
     def add(text: str) -> None:
