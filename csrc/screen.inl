@@ -130,18 +130,25 @@ static inline uint32_t may_fire(Sums first, Sums second, const int16_t* threshol
 
 #else
 
-typedef I32 Half;  // of sixteen features; baseline vectors are of eight
+typedef uint16_t U16 __attribute__((vector_size(32)));
+typedef int16_t I16 __attribute__((vector_size(32)));
+
+// Modulo 2**16, a feature's sum in two neighbours.
 struct Sums {
-    Half half[2];
+    U16 half[2];
 };
 
-static inline Sums start_from(int32_t start) { return {{Half{} + start, Half{} + start}}; }
+static inline Sums start_from(int32_t start) {
+    const U16 half = (U16)splat(uint32_t(start & 0xFFFF));
+    return {{half, half}};
+}
 
 static inline Sums add_quad(Sums sum, const uint8_t* loading, int32_t quad) {
+    const U16 four = (U16)splat(uint32_t(quad));
+    const U16 first = (U16)((I16)(four << 8) >> 8), second = (U16)((I16)four >> 8);
     for (int h = 0; h < 2; ++h) {
-        const U32 four = load<U32>(loading + 32 * h);
-        for (int k = 0; k < 4; ++k)
-            sum.half[h] += (I32)(four >> (8 * k) & 255) * int32_t(int8_t(quad >> (8 * k)));
+        const U16 both = load<U16>(loading + 32 * h);
+        sum.half[h] += (both & 255) * first + (both >> 8) * second;
     }
     return sum;
 }
@@ -154,9 +161,9 @@ static inline uint32_t may_fire(const Sums& first, const Sums& second, const int
     for (int lane = 0; lane < kTwoBlocks; ++lane) {
         const int byte = bytes[lane], quarter = lane % kBlock / 4;
         const int bound = byte < 240 ? kHighNibble[byte >> 4] : kLowNibble[byte & 15];
-        const Half* half = lane < kBlock ? first.half : second.half;
-        const int sum = half[quarter % 2][quarter / 2 * 4 + lane % 4];
-        const int most = saturate(saturate(sum) + int16_t(bound * noise[lane]));
+        const U16 half = (lane < kBlock ? first : second).half[quarter % 2];
+        const int at = quarter / 2 * 8 + lane % 4 * 2, sum = int16_t(half[at] + half[at + 1]);
+        const int most = saturate(sum + int16_t(bound * noise[lane]));
         mask |= uint32_t(most > threshold[lane] || byte == 255) << lane;
     }
     return mask;
