@@ -26,7 +26,7 @@ def add_only(command: argparse.ArgumentParser) -> None:
         type=parse_filter,
         default=[],
         metavar="WORDS",
-        help="runs of these worlds, SAEs and architectures, and of L0s, seeds and varied fields such "
+        help="runs of these worlds, SAEs and architectures, and of L0s, seeds and fields such "
         "as l0=25, seed=3 and hidden_dim=256, separated by commas",
     )
 
