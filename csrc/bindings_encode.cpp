@@ -13,16 +13,22 @@ namespace {
 
 using MaybeVector = std::optional<Array<float>>;
 
-Encoder encoder_of(const Array<float>& inputs, const Array<float>& vectors,
-                   const MaybeVector& bias, const MaybeVector& scale) {
+Encoder encoder_of(const Array<float>& inputs, const Array<float>& vectors, const MaybeVector& bias,
+                   const MaybeVector& scale) {
     const int64_t batch = rows_of(inputs, "inputs"), width = rows_of(vectors, "vectors");
     const int64_t dim = inputs.shape(1);
-    check_at_least_0(std::numeric_limits<int32_t>::max() - width, "2**31 - 1 - the rows of vectors");
+    check_at_least_0(std::numeric_limits<int32_t>::max() - width,
+                     "2**31 - 1 - the rows of vectors");
     const auto maybe = [&](const MaybeVector& vector, const char* name) {
         return vector ? check(*vector, name, {width}) : nullptr;
     };
-    return {check(inputs, "inputs", {batch, dim}), check(vectors, "vectors", {width, dim}),
-            maybe(bias, "bias"),  maybe(scale, "scale"), batch, width, dim};
+    return {check(inputs, "inputs", {batch, dim}),
+            check(vectors, "vectors", {width, dim}),
+            maybe(bias, "bias"),
+            maybe(scale, "scale"),
+            batch,
+            width,
+            dim};
 }
 
 // Calls encode() without the GIL.

@@ -26,8 +26,7 @@ const std::vector<const Kernels*>& available_kernels() {
             avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
         if (avx512) found.push_back(&avx512::kKernels);
-        if (avx512 && __builtin_cpu_supports("avx512vnni"))
-            found.push_back(&avx512vnni::kKernels);
+        if (avx512 && __builtin_cpu_supports("avx512vnni")) found.push_back(&avx512vnni::kKernels);
 #endif
         return found;
     }();

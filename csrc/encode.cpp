@@ -14,10 +14,11 @@ namespace synthkern {
 
 namespace {
 
-constexpr int64_t kRows = 48;  // to a part: their bounds stay in the cache
-constexpr int64_t kSampled = 32;  // inputs that a batch's bound is guessed by
-constexpr double kMostFound = 1.0 / 8;  // of all latents, may be above their bounds
-constexpr float kLargest = 1e9f;  // of norms and biases: what is made of them stays finite
+constexpr int64_t kRows = 48;           // to a part: their bounds stay in the cache
+constexpr int64_t kSampled = 32;        // inputs that a batch's bound is guessed by
+constexpr int64_t kJudged = 16;         // inputs that tell whether codes say enough
+constexpr double kMostFound = 1.0 / 8;  // of all latents, may be candidates
+constexpr float kLargest = 1e9f;        // of norms and biases: what is made of them stays finite
 constexpr float kLeast = std::numeric_limits<float>::quiet_NaN();  // what everything exceeds
 
 int64_t parts_of(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
@@ -117,8 +118,7 @@ class Bounds {
             for (int64_t b = 0; b < count; b += coder.inputs)
                 coder.bound_keys(latents_.codes(first), codes_.data() + b * latents_.words(),
                                  latents_.words(), latents_.terms(first), &terms_[size_t(b)],
-                                 bounds_.data() + b * latents_.padded() + first,
-                                 latents_.padded());
+                                 bounds_.data() + b * latents_.padded() + first, latents_.padded());
         return true;
     }
 
@@ -186,13 +186,45 @@ int64_t inputs_to_part(const Encoder& encoder, int threads) {
     return std::max(parts_of(parts_of(encoder.batch, rounds * threads), 12) * 12, kRows);
 }
 
+// Calls look(input, bounds) for some inputs of the batch, to judge it by; returns how many were
+// looked at, -1 where one is too large.
+template <class Look>
+int64_t look_at_some(const Encoder& encoder, const Latents& latents, int64_t sampled, bool within,
+                     const Look& look) {
+    const int64_t every = parts_of(encoder.batch, sampled);
+    Bounds bounds(encoder, latents);
+    int64_t looked = 0;
+    for (int64_t b = 0; b < encoder.batch; b += every * kRows) {
+        const int64_t rows = std::min(kRows, parts_of(encoder.batch - b, every));
+        std::vector<float> some;
+        for (int64_t k = 0; k < rows; ++k) {
+            const float* input = encoder.inputs + (b + k * every) * encoder.dim;
+            some.insert(some.end(), input, input + encoder.dim);
+        }
+        if (!bounds.set(some.data(), rows, within)) return -1;
+        for (int64_t k = 0; k < rows; ++k)
+            look(encoder.inputs + (b + k * every) * encoder.dim, bounds.of(k));
+        looked += rows;
+    }
+    return looked;
+}
+
 // For every input, find(input, bounds, places) writes the latents that may be chosen and returns
 // how many; then choose(latents, values, count, part) adds those that are. None where an input is
-// too large.
+// too large, or so many may be chosen that all products take less time: beside one huge dimension
+// all others have few levels.
 template <class Find, class Choose>
 std::optional<std::vector<Part<float>>> each_input(const Encoder& encoder, const Latents& latents,
                                                    int threads, const Interrupt& interrupt,
                                                    const Find& find, const Choose& choose) {
+    int64_t likely = 0;
+    std::vector<int32_t> some(size_t(encoder.width));
+    const int64_t looked =
+        look_at_some(encoder, latents, kJudged, true, [&](const float* input, const float* bounds) {
+            likely += find(input, bounds, some.data());
+        });
+    if (looked < 0 || double(likely) > kMostFound * double(looked * encoder.width))
+        return std::nullopt;
     const int64_t inputs = inputs_to_part(encoder, threads);
     std::vector<Part<float>> parts(size_t(parts_of(encoder.batch, inputs)));
     std::atomic<bool> fine{true};
@@ -218,36 +250,14 @@ std::optional<std::vector<Part<float>>> each_input(const Encoder& encoder, const
             for (size_t b = 0; b + 1 < candidates.offsets.size(); ++b) {
                 const int64_t from = candidates.offsets[b], to = candidates.offsets[b + 1];
                 const size_t before = part.indices.size();
-                choose(candidates.latents.data() + from, candidates.values.data() + from,
-                       to - from, part);
+                choose(candidates.latents.data() + from, candidates.values.data() + from, to - from,
+                       part);
                 part.counts.push_back(int64_t(part.indices.size() - before));
             }
         };
     });
     if (!fine) return std::nullopt;
     return parts;
-}
-
-// Calls look(bounds) for some inputs of the batch, to judge by how many it will be; returns how many
-// were looked at, -1 where one is too large.
-template <class Look>
-int64_t look_at_some(const Encoder& encoder, const Latents& latents, int64_t sampled, bool within,
-                     const Look& look) {
-    const int64_t every = parts_of(encoder.batch, sampled);
-    Bounds bounds(encoder, latents);
-    int64_t looked = 0;
-    for (int64_t b = 0; b < encoder.batch; b += every * kRows) {
-        const int64_t rows = std::min(kRows, parts_of(encoder.batch - b, every));
-        std::vector<float> some;
-        for (int64_t k = 0; k < rows; ++k) {
-            const float* input = encoder.inputs + (b + k * every) * encoder.dim;
-            some.insert(some.end(), input, input + encoder.dim);
-        }
-        if (!bounds.set(some.data(), rows, within)) return -1;
-        for (int64_t k = 0; k < rows; ++k) look(bounds.of(k));
-        looked += rows;
-    }
-    return looked;
 }
 
 // A bound that somewhat more than `count` keys of the batch should exceed, by some of its inputs.
@@ -266,7 +276,7 @@ float guess_bound(const Encoder& encoder, const Latents& latents, int64_t count)
         keys.resize(rank + 1);
     };
     const int64_t looked =
-        look_at_some(encoder, latents, kSampled, false, [&](const float* estimates) {
+        look_at_some(encoder, latents, kSampled, false, [&](const float*, const float* estimates) {
             const int64_t found = find_large(estimates, bound, encoder.width, places.data());
             for (int64_t i = 0; i < found; ++i) keys.push_back(estimates[places[size_t(i)]]);
             if (keys.size() > 2 * rank) shrink();
@@ -333,7 +343,7 @@ std::optional<OwnedCsr<float>> encode_batch_topk(const Encoder& encoder, int64_t
                                                  bool positive, int threads,
                                                  const Interrupt& interrupt) {
     const Latents latents(encoder, nullptr, threads, interrupt);
-    if (!latents.is_fine()) return std::nullopt;
+    if (!latents.is_fine() || encoder.batch == 0) return std::nullopt;
     float bound = guess_bound(encoder, latents, count);
     if (!(bound < std::numeric_limits<float>::infinity())) return std::nullopt;
     if (positive) bound = std::max(bound, 0.0f);
@@ -362,14 +372,6 @@ std::optional<OwnedCsr<float>> encode_above(const Encoder& encoder, const float*
                                             int threads, const Interrupt& interrupt) {
     const Latents latents(encoder, bounds, threads, interrupt);
     if (!latents.is_fine()) return std::nullopt;
-    int64_t likely = 0;
-    std::vector<int32_t> some(size_t(encoder.width));
-    const auto count = [&](const float* over) {
-        likely += find_large(over, 0, encoder.width, some.data());
-    };
-    const int64_t looked = look_at_some(encoder, latents, kSampled / 2, true, count);
-    if (looked < 0) return std::nullopt;
-    if (double(likely) > kMostFound * double(looked * encoder.width)) return std::nullopt;
     const auto find = [&](const float*, const float* over, int32_t* places) {
         return find_large(over, 0, encoder.width, places);
     };
