@@ -20,6 +20,9 @@ from synthkern.suite.executor import Job
 #: Of the processes that do the runs: the bars are drawn elsewhere, and idle threads sleep soon.
 _ENVIRONMENT = {"TQDM_DISABLE": "1", "GOMP_SPINCOUNT": "1000"}
 
+#: Seconds to connect within at most: Ray ends the whole process after 60.
+_CONNECTING = 45.0
+
 #: Before the name of the file that tells whether a node has the same folder.
 _TOKEN = ".synthkern.token."
 
@@ -41,7 +44,7 @@ def connect(address: str | None, patience: float) -> bool:
     """Connect to a cluster, unless this process is; whether it was done here.
 
     Raises:
-        ConnectionError: where nothing answers within ``patience`` seconds.
+        ConnectionError: where nothing answers within ``patience`` seconds, 45 at most.
     """
     ray = ray_module()
     if ray.is_initialized():
@@ -64,10 +67,14 @@ def connect(address: str | None, patience: float) -> bool:
     # in the main thread Ray would take SIGTERM for itself, and end without a checkpoint.
     connecting = threading.Thread(target=init, daemon=True)
     connecting.start()
-    connecting.join(patience)
+    limit = min(patience, _CONNECTING)
+    connecting.join(limit)
     where = "a Ray cluster" if address is None else f"the Ray cluster at {address}"
     if connecting.is_alive():
-        raise ConnectionError(f"{where} must answer within {patience:g} seconds, but it did not")
+        raise ConnectionError(
+            f"{where} must answer within {limit:g} seconds, but it did not; 'ray stop' clears away "
+            "what a dead one has left on this machine"
+        )
     for error in errors:
         raise ConnectionError(f"{where} could not be used: {error}") from error
     return True
