@@ -40,17 +40,18 @@ def ray_module() -> Any:
     return ray
 
 
-def connect(address: str | None, patience: float) -> bool:
-    """Connect to a cluster, unless this process is; whether it was done here.
+def connect(address: str | None, patience: float) -> Callable[[], None]:
+    """Connect to a cluster, unless this process is; gives what ends that again.
 
     Raises:
         ConnectionError: where nothing answers within ``patience`` seconds, 45 at most.
     """
     ray = ray_module()
     if ray.is_initialized():
-        return False
+        return lambda: None
     _check_answers(address, patience)
     errors: list[BaseException] = []
+    came, done = threading.Event(), threading.Event()
 
     def init() -> None:
         try:
@@ -62,22 +63,30 @@ def connect(address: str | None, patience: float) -> bool:
             )
         except BaseException as error:
             errors.append(error)
+        came.set()
+        # The processes of a cluster that was started for this end with the thread that did it.
+        done.wait()
+
+    def close() -> None:
+        ray.shutdown()
+        done.set()
 
     # What listens at the address may be something else, for which Ray would wait for minutes; and
     # in the main thread Ray would take SIGTERM for itself, and end without a checkpoint.
     connecting = threading.Thread(target=init, daemon=True)
     connecting.start()
     limit = min(patience, _CONNECTING)
-    connecting.join(limit)
+    has_come = came.wait(limit)
     where = "a Ray cluster" if address is None else f"the Ray cluster at {address}"
-    if connecting.is_alive():
+    if not has_come:
         raise ConnectionError(
             f"{where} must answer within {limit:g} seconds, but it did not; 'ray stop' clears away "
             "what a dead one has left on this machine"
         )
     for error in errors:
+        done.set()
         raise ConnectionError(f"{where} could not be used: {error}") from error
-    return True
+    return close
 
 
 def _check_answers(address: str | None, patience: float) -> None:
