@@ -20,6 +20,9 @@ from synthkern.suite.executor import Job
 #: Of the processes that do the runs: the bars are drawn elsewhere, and idle threads sleep soon.
 _ENVIRONMENT = {"TQDM_DISABLE": "1", "GOMP_SPINCOUNT": "1000"}
 
+#: Seconds to connect within at most: Ray ends the whole process after 60.
+_CONNECTING = 45.0
+
 #: Before the name of the file that tells whether a node has the same folder.
 _TOKEN = ".synthkern.token."
 
@@ -37,17 +40,18 @@ def ray_module() -> Any:
     return ray
 
 
-def connect(address: str | None, patience: float) -> bool:
-    """Connect to a cluster, unless this process is; whether it was done here.
+def connect(address: str | None, patience: float) -> Callable[[], None]:
+    """Connect to a cluster, unless this process is; gives what ends that again.
 
     Raises:
-        ConnectionError: where nothing answers within ``patience`` seconds.
+        ConnectionError: where nothing answers within ``patience`` seconds, 45 at most.
     """
     ray = ray_module()
     if ray.is_initialized():
-        return False
+        return lambda: None
     _check_answers(address, patience)
     errors: list[BaseException] = []
+    came, done = threading.Event(), threading.Event()
 
     def init() -> None:
         try:
@@ -59,18 +63,30 @@ def connect(address: str | None, patience: float) -> bool:
             )
         except BaseException as error:
             errors.append(error)
+        came.set()
+        # The processes of a cluster that was started for this end with the thread that did it.
+        done.wait()
+
+    def close() -> None:
+        ray.shutdown()
+        done.set()
 
     # What listens at the address may be something else, for which Ray would wait for minutes; and
     # in the main thread Ray would take SIGTERM for itself, and end without a checkpoint.
     connecting = threading.Thread(target=init, daemon=True)
     connecting.start()
-    connecting.join(patience)
+    limit = min(patience, _CONNECTING)
+    has_come = came.wait(limit)
     where = "a Ray cluster" if address is None else f"the Ray cluster at {address}"
-    if connecting.is_alive():
-        raise ConnectionError(f"{where} must answer within {patience:g} seconds, but it did not")
+    if not has_come:
+        raise ConnectionError(
+            f"{where} must answer within {limit:g} seconds, but it did not; 'ray stop' clears away "
+            "what a dead one has left on this machine"
+        )
     for error in errors:
+        done.set()
         raise ConnectionError(f"{where} could not be used: {error}") from error
-    return True
+    return close
 
 
 def _check_answers(address: str | None, patience: float) -> None:

@@ -149,8 +149,7 @@ class RayExecutor(Executor):
                 "shared must not be False where runs write event files for TensorBoard, which are "
                 "not sent"
             )
-        if connect(self._address, self._patience):
-            self._open.callback(ray_module().shutdown)
+        self._open.callback(connect(self._address, self._patience))
         token = self._open.enter_context(token_in(job.directory))
         must = self._shared is True
         is_shared = check_nodes(job, token, self._needs(), self._patience, must)
