@@ -14,7 +14,7 @@ namespace {
 using MaybeVector = std::optional<Array<float>>;
 
 Encoder encoder_of(const Array<float>& inputs, const Array<float>& vectors, const MaybeVector& bias,
-                   const MaybeVector& scale) {
+                   const MaybeVector& scale, double most) {
     const int64_t batch = rows_of(inputs, "inputs"), width = rows_of(vectors, "vectors");
     const int64_t dim = inputs.shape(1);
     check_at_least_0(std::numeric_limits<int32_t>::max() - width,
@@ -28,7 +28,8 @@ Encoder encoder_of(const Array<float>& inputs, const Array<float>& vectors, cons
             maybe(scale, "scale"),
             batch,
             width,
-            dim};
+            dim,
+            most};
 }
 
 // Calls encode() without the GIL.
@@ -51,34 +52,34 @@ void bind_encode(py::module_& m) {
     m.def(
         "encode_topk",
         [](const Array<float>& inputs, const Array<float>& vectors, const MaybeVector& bias,
-           const MaybeVector& scale, int64_t k, bool positive, int threads) {
+           const MaybeVector& scale, int64_t k, bool positive, double most, int threads) {
             check_at_least_0(k, "k");
-            const Encoder encoder = encoder_of(inputs, vectors, bias, scale);
+            const Encoder encoder = encoder_of(inputs, vectors, bias, scale, most);
             return encoded([&] { return encode_topk(encoder, k, positive, threads, kInterrupt); });
         },
         "inputs"_a.noconvert(), "vectors"_a.noconvert(), "bias"_a.noconvert().none(true),
-        "scale"_a.noconvert().none(true), "k"_a, "positive"_a, "threads"_a);
+        "scale"_a.noconvert().none(true), "k"_a, "positive"_a, "most"_a, "threads"_a);
     m.def(
         "encode_batch_topk",
         [](const Array<float>& inputs, const Array<float>& vectors, const MaybeVector& bias,
-           const MaybeVector& scale, int64_t count, bool positive, int threads) {
+           const MaybeVector& scale, int64_t count, bool positive, double most, int threads) {
             check_at_least_0(count, "count");
-            const Encoder encoder = encoder_of(inputs, vectors, bias, scale);
+            const Encoder encoder = encoder_of(inputs, vectors, bias, scale, most);
             return encoded(
                 [&] { return encode_batch_topk(encoder, count, positive, threads, kInterrupt); });
         },
         "inputs"_a.noconvert(), "vectors"_a.noconvert(), "bias"_a.noconvert().none(true),
-        "scale"_a.noconvert().none(true), "count"_a, "positive"_a, "threads"_a);
+        "scale"_a.noconvert().none(true), "count"_a, "positive"_a, "most"_a, "threads"_a);
     m.def(
         "encode_above",
         [](const Array<float>& inputs, const Array<float>& vectors, const MaybeVector& bias,
-           const Array<float>& bounds, int threads) {
-            const Encoder encoder = encoder_of(inputs, vectors, bias, MaybeVector());
+           const Array<float>& bounds, double most, int threads) {
+            const Encoder encoder = encoder_of(inputs, vectors, bias, MaybeVector(), most);
             const float* above = check(bounds, "bounds", {encoder.width});
             return encoded([&] { return encode_above(encoder, above, threads, kInterrupt); });
         },
         "inputs"_a.noconvert(), "vectors"_a.noconvert(), "bias"_a.noconvert().none(true),
-        "bounds"_a.noconvert(), "threads"_a);
+        "bounds"_a.noconvert(), "most"_a, "threads"_a);
 }
 
 }  // namespace synthkern

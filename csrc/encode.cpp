@@ -14,11 +14,10 @@ namespace synthkern {
 
 namespace {
 
-constexpr int64_t kRows = 48;           // to a part: their bounds stay in the cache
-constexpr int64_t kSampled = 32;        // inputs that a batch's bound is guessed by
-constexpr int64_t kJudged = 16;         // inputs that tell whether codes say enough
-constexpr double kMostFound = 1.0 / 8;  // of all latents, may be candidates
-constexpr float kLargest = 1e9f;        // of norms and biases: what is made of them stays finite
+constexpr int64_t kRows = 48;     // to a part: their bounds stay in the cache
+constexpr int64_t kSampled = 32;  // inputs that a batch's bound is guessed by
+constexpr int64_t kJudged = 16;   // inputs that tell whether codes say enough
+constexpr float kLargest = 1e9f;  // of norms and biases: what is made of them stays finite
 constexpr float kLeast = std::numeric_limits<float>::quiet_NaN();  // what everything exceeds
 
 int64_t parts_of(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
@@ -223,7 +222,7 @@ std::optional<std::vector<Part<float>>> each_input(const Encoder& encoder, const
         look_at_some(encoder, latents, kJudged, true, [&](const float* input, const float* bounds) {
             likely += find(input, bounds, some.data());
         });
-    if (looked < 0 || double(likely) > kMostFound * double(looked * encoder.width))
+    if (looked < 0 || double(likely) > encoder.most * double(looked * encoder.width))
         return std::nullopt;
     const int64_t inputs = inputs_to_part(encoder, threads);
     std::vector<Part<float>> parts(size_t(parts_of(encoder.batch, inputs)));

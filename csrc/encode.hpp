@@ -16,11 +16,13 @@ struct Encoder {
     const float* bias;     // [width], or null for 0
     const float* scale;    // [width], or null for 1: keys are pre-activations * scale
     int64_t batch, width, dim;
+    double most;  // share of the latents that are worth computing one by one
 };
 
 // As select_topk, select_batch_topk and select_above of the pre-activations. None where there is
 // nothing to be gained: no instructions for it, a number that is not finite or is huge, a scale
-// below 0, a batch that a part of it does not speak for.
+// below 0, a batch that a part of it does not speak for, or of which the
+// codes tell too little.
 std::optional<OwnedCsr<float>> encode_topk(const Encoder& encoder, int64_t k, bool positive,
                                            int threads, const Interrupt& interrupt);
 std::optional<OwnedCsr<float>> encode_batch_topk(const Encoder& encoder, int64_t count,

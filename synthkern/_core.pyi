@@ -74,13 +74,27 @@ def select_batch_topk(
 def select_above(pre: Any, bounds: Any, threads: int) -> tuple[Any, Any, Any]: ...
 def has_codes() -> bool: ...
 def encode_topk(
-    inputs: Any, vectors: Any, bias: Any, scale: Any, k: int, positive: bool, threads: int
+    inputs: Any,
+    vectors: Any,
+    bias: Any,
+    scale: Any,
+    k: int,
+    positive: bool,
+    most: float,
+    threads: int,
 ) -> tuple[Any, Any, Any] | None: ...
 def encode_batch_topk(
-    inputs: Any, vectors: Any, bias: Any, scale: Any, count: int, positive: bool, threads: int
+    inputs: Any,
+    vectors: Any,
+    bias: Any,
+    scale: Any,
+    count: int,
+    positive: bool,
+    most: float,
+    threads: int,
 ) -> tuple[Any, Any, Any] | None: ...
 def encode_above(
-    inputs: Any, vectors: Any, bias: Any, bounds: Any, threads: int
+    inputs: Any, vectors: Any, bias: Any, bounds: Any, most: float, threads: int
 ) -> tuple[Any, Any, Any] | None: ...
 def pursue(
     input: Any,

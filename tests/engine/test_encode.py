@@ -28,6 +28,7 @@ def coded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("SYNTHKERN_PRODUCT", "torch+codes")
     monkeypatch.setattr(product, "LARGE", 1)
     monkeypatch.setattr(product, "_CODED_BATCH", 1)
+    monkeypatch.setattr(encode, "_MOST", 1)
     yield
     _core.choose_instruction_set(before)
 
@@ -209,6 +210,15 @@ def test_a_batch_that_a_part_does_not_speak_for() -> None:
     assert torch.equal(found.indices, wanted.indices)
     # More than the large ones have above 0: what is left is looked for among all products.
     assert encode.encode_batch_topk(inputs, vectors, None, None, 7000, True) is None
+
+
+def test_where_codes_tell_little_all_products_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, vectors = awkward("outliers")
+    assert encode.encode_topk(inputs, vectors, None, None, 3, True) is not None
+    monkeypatch.setattr(encode, "_MOST", 1 / 8)
+    assert encode.encode_topk(inputs, vectors, None, None, 3, True) is None
+    inputs, vectors = awkward("plain")
+    assert encode.encode_topk(inputs, vectors, None, None, 3, True) is not None
 
 
 def test_a_scale_below_0_needs_all_products() -> None:

@@ -11,6 +11,11 @@ from synthkern import _core
 from synthkern.engine.cpu.arrays import entries, view
 from synthkern.sparse import SparseActivations
 
+#: The share of latents that may have to be computed, as far as the codes tell, from which on all
+#: products take less time. Beside one huge dimension, as activations of language models have, the
+#: codes tell little.
+_MOST = 1 / 8
+
 
 def encode_topk(
     inputs: torch.Tensor,
@@ -57,7 +62,7 @@ def _found(
     *rest: Any,
 ) -> SparseActivations | None:
     threads = torch.get_num_threads()
-    found = function(view(inputs), view(vectors), _maybe(bias), *rest, threads)
+    found = function(view(inputs), view(vectors), _maybe(bias), *rest, _MOST, threads)
     return None if found is None else entries(found, len(vectors))
 
 
