@@ -57,10 +57,9 @@ def plan_runs(suite: Suite) -> list[PlannedRun]:
         FileNotFoundError: where an SAE's file or a world is missing.
         ImportError: where something is missing that a world or an SAE needs.
     """
-    worlds = [PlannedWorld.look_up(name, source) for name, source in suite.worlds.items()]
-    for sae in suite.saes.values():
-        if sae.file is not None:
-            load_architectures(sae.file)
+    if suite.search is not None:
+        raise ValueError("suite must have no search: its runs are not known before it is done")
+    worlds = look_up_worlds(suite)
     runs: dict[str, PlannedRun] = {}
     for run in _runs(suite, worlds):
         same = runs.setdefault(run.key, run)
@@ -70,6 +69,15 @@ def plan_runs(suite: Suite) -> list[PlannedRun]:
                 f"on {run.world!r} make the same run"
             )
     return list(runs.values())
+
+
+def look_up_worlds(suite: Suite) -> list[PlannedWorld]:
+    """The worlds of a suite, with the architectures of its files registered."""
+    worlds = [PlannedWorld.look_up(name, source) for name, source in suite.worlds.items()]
+    for sae in suite.saes.values():
+        if sae.file is not None:
+            load_architectures(sae.file)
+    return worlds
 
 
 def parse_filter(text: str) -> list[str]:
@@ -129,14 +137,23 @@ def axis_text(value: Any) -> str:
 
 
 def _runs(suite: Suite, worlds: Sequence[PlannedWorld]) -> Iterator[PlannedRun]:
+    made = Worlds()
+    for lane, taken, l0, seed in lane_points(suite, worlds):
+        with naming(f"saes[{lane.combination.name!r}]"):
+            yield planned_run(suite, lane, taken, l0, seed, made)
+
+
+def lane_points(
+    suite: Suite, worlds: Sequence[PlannedWorld]
+) -> Iterator[tuple[Lane, tuple[Taken, ...], float | None, int]]:
+    """What each run of a suite takes: its lane, the values of axes, its L0 and its seed."""
     combinations: dict[tuple[str, str], Combination] = {}
     for world, name in product(worlds, suite.saes):
         with naming(f"saes[{name!r}]"):
             combinations[world.name, name] = Combination(suite, world, name)
-    axes = _Axes(suite, list(combinations.values()))
+    axes = Axes(suite, list(combinations.values()))
     asked: list[float | None] = [*suite.l0] or [None]
-    made = Worlds()
-    lanes = {place: _Lane(axes, each) for place, each in combinations.items()}
+    lanes = {place: Lane(axes, each) for place, each in combinations.items()}
     _check_count(suite, axes, lanes.values())
     for world in worlds:
         for place in product(*(range(len(values)) for _, values in axes.dimensions)):
@@ -145,18 +162,18 @@ def _runs(suite: Suite, worlds: Sequence[PlannedWorld]) -> Iterator[PlannedRun]:
                 if not lane.combination.asks and l0 != asked[0]:
                     continue
                 for taken in lane.at(place):
-                    with naming(f"saes[{name!r}]"):
-                        yield _planned(suite, lane, taken, l0, seed, made)
+                    yield lane, taken, l0, seed
 
 
-def _planned(
+def planned_run(
     suite: Suite,
-    lane: _Lane,
+    lane: Lane,
     taken: Sequence[Taken],
     l0: float | None,
     seed: int,
     worlds: Worlds,
 ) -> PlannedRun:
+    """The run of an SAE that takes these values of axes; see :meth:`Combination.make`."""
     combination = lane.combination
     asked = l0 if combination.asks else None
     for each in taken:
@@ -179,7 +196,7 @@ def _planned(
     return PlannedRun(_key(made), suite.name, world, sae, asked, seed, made.config, axes=axes)
 
 
-class _Axes:
+class Axes:
     """What all SAEs of a suite are varied over.
 
     Attributes:
@@ -197,7 +214,8 @@ class _Axes:
         random = read_random("random", suite.random)
         drawn = tuple(random.ranges) if random is not None else ()
         self.fields: dict[str, str] = {}
-        for where, names in (("vary", suite.vary), ("random", drawn)):
+        searched = () if suite.search is None else tuple(suite.search.ranges)
+        for where, names in (("vary", suite.vary), ("random", drawn), ("search", searched)):
             for name in names:
                 self._add(suite, where, name)
         lists: list[_Dimension] = [
@@ -209,7 +227,11 @@ class _Axes:
             found = [tuple(point[name] for name in drawn) for point in random.points()]
             points = [(drawn, found)]
         self.dimensions = [*of_worlds, *points, *(each for each in lists if each not in of_worlds)]
-        self.has_axes = bool(self.dimensions) or any(sae.vary for sae in suite.saes.values())
+        #: The names of those that a search has values for.
+        self.searched = searched
+        self.has_axes = bool(self.dimensions or searched) or any(
+            sae.vary for sae in suite.saes.values()
+        )
         self.asks = bool(suite.l0) or L0 in self.fields.values()
 
     def field(self, where: str, name: str) -> str:
@@ -261,7 +283,7 @@ class _Axes:
                 )
 
 
-class _Lane:
+class Lane:
     """The points that an SAE takes in a world: of all axes those on fields that it has.
 
     What it says of itself goes before the suite's axes. Points that differ for others alone are
@@ -273,7 +295,7 @@ class _Lane:
         own: points of its own axes.
     """
 
-    def __init__(self, axes: _Axes, combination: Combination) -> None:
+    def __init__(self, axes: Axes, combination: Combination) -> None:
         self.combination = combination
         self.has_axes = axes.has_axes
         with naming(f"saes[{combination.name!r}]"):
@@ -286,6 +308,10 @@ class _Lane:
                 [self._taken(name, field, value) for value in combination.vary[name]]
                 for name, field in own.items()
             ]
+            #: The fields that a search varies for this SAE, by the suite's names for them.
+            self.searched = {
+                name: axes.fields[name] for name in axes.searched if self._takes(axes.fields[name])
+            }
             self.own: list[tuple[Taken, ...]] = list(product(*lists))
             self._choices = [
                 self._choices_of([(name, axes.fields[name]) for name in names], values)
@@ -303,7 +329,11 @@ class _Lane:
         for own in self.own:
             yield taken + own
 
-    def _own_fields(self, axes: _Axes) -> dict[str, str]:
+    def at_point(self, point: Mapping[str, Any]) -> tuple[Taken, ...]:
+        """What a run takes for a value of each field that is searched."""
+        return tuple(self._taken(name, self.searched[name], point[name]) for name in point)
+
+    def _own_fields(self, axes: Axes) -> dict[str, str]:
         """The fields of this SAE's own axes."""
         found: dict[str, str] = {}
         for name in self.combination.vary:
@@ -313,7 +343,8 @@ class _Lane:
                 raise ValueError(f"{place} must be a field of this SAE or of its training")
             if field in self.combination.own:
                 raise ValueError(f"{place} must be set once, but {field} is set beside it")
-            if field in found.values():
+            searched = {axes.fields[each] for each in axes.searched}
+            if field in searched or field in found.values():
                 raise ValueError(f"{place} must be the one axis on {field}, but there is another")
             found[name] = field
         return found
@@ -358,7 +389,7 @@ class _Lane:
                 raise ValueError(f"{name!r} must not be an axis beside l0, which sets {field}")
 
 
-def _check_count(suite: Suite, axes: _Axes, lanes: Iterable[_Lane]) -> None:
+def _check_count(suite: Suite, axes: Axes, lanes: Iterable[Lane]) -> None:
     places = math.prod(len(values) for _, values in axes.dimensions)
     own = sum(len(lane.own) for lane in lanes)
     count = places * own * max(1, len(suite.l0)) * len(suite.seeds)
