@@ -37,8 +37,9 @@ def add_bench_command(commands: Any) -> None:
     bench = commands.add_parser(
         "bench",
         help="train and measure a suite of SAEs and print the tables",
-        description="Run a suite: worlds x SAEs x L0s x seeds, or trials of a search. Run again, it skips what is done "
-        "and continues what was cut off. Several processes may share one DIR.",
+        description="Run a suite: worlds x SAEs x L0s x seeds, or trials of a search. Run "
+        "again, it skips what is done and continues what was cut off. Several processes may share "
+        "one DIR.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     bench.add_argument(

@@ -108,6 +108,7 @@ def read_search(where: str, data: Any) -> Search | None:
         ValueError: naming what is wrong.
 
     Example:
+        >>> from synthkern.suite.search import read_search
         >>> search = read_search(
         ...     "search", {"objective": "mcc", "trials": 20, "lr": {"log_uniform": [1e-4, 1e-2]}}
         ... )

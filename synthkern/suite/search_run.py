@@ -14,7 +14,7 @@ from synthkern.suite.executor import Executor, Job
 from synthkern.suite.scheduler import Scheduler
 from synthkern.suite.search_plan import PlannedSearch
 from synthkern.suite.searcher import Searcher
-from synthkern.suite.study import Study, journal_path, mend_journal, open_journal
+from synthkern.suite.study import Study, journal_path, mend_journal, open_journal, study_names
 from synthkern.suite.suite import Suite
 
 
@@ -68,7 +68,7 @@ def trials_done(directory: Path, suite: Suite, plans: Sequence[PlannedSearch]) -
     if not path.is_file():
         return 0
     storage = open_journal(path)
-    names = {study.study_name for study in storage.get_all_studies()}
+    names = study_names(storage)
     return sum(len(Study(storage, plan).finished()) for plan in plans if plan.name in names)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from synthkern.suite.axes import Range
 from synthkern.suite.database import Run
+from synthkern.suite.fields import L0
 from synthkern.suite.plan import axis_text
 from synthkern.suite.search import Search
 from synthkern.suite.search_plan import PlannedSearch
@@ -39,10 +40,8 @@ def search_text(suite: str, plans: Sequence[PlannedSearch], done: int) -> str:
     if search.pruning is not None:
         pruning = search.pruning
         lines.append(
-            f"pruned where {pruning.curve} is {'low' if pruning.direction == 'maximize' else 'high'}"
-            f": worse than the median, from trial {pruning.startup_trials + 1} on"
-            + f" and after {pruning.warmup_samples:,} samples"
-            * bool(pruning.warmup_samples)
+            f"pruned where {pruning.curve} ({pruning.direction}) is worse than the median: after "
+            f"{_counted(pruning.startup_trials, 'trial')} and {pruning.warmup_samples:,} samples"
         )
     lines += [f"search {number}: {plan.title}" for number, plan in enumerate(plans[:_FEW], 1)]
     if len(plans) > _FEW:
@@ -97,7 +96,13 @@ def _trials(
             )
         ]
         if len(group) == len(plan.examples) and all(map(math.isfinite, values)):
-            yield {n: group[0].l0 if n == "l0" else group[0].axes[n] for n in plan.ranges}, values
+            yield {name: _taken(group[0], name) for name in plan.ranges}, values
+
+
+def _taken(run: Run, name: str) -> Any:
+    if name == L0:
+        return run.l0 if run.l0 is None or run.l0 % 1 else int(run.l0)
+    return run.axes[name]
 
 
 def _betters(one: Sequence[float], other: Sequence[float], signs: Sequence[int]) -> bool:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from synthkern._warnings import warn
 from synthkern.suite.axes import MOST_RUNS
 from synthkern.suite.database import PlannedRun, RunDatabase
 from synthkern.suite.guide import Guide
@@ -116,10 +117,13 @@ class Searcher(Guide):
         finished = study.finished()
         known = {run.key for run in self._database.runs(self._suite.name)}
         for number, point, has_failed in finished:
-            if has_failed:
-                # Its values may be none that a run can have.
+            try:
+                keys = {run.key for run in study.plan.runs(point)}
+            except ValueError:
+                # One that failed for that; see below.
                 continue
-            keys = {run.key for run in study.plan.runs(point)}
+            if has_failed:
+                keys &= known
             if not keys <= known:
                 raise ValueError(
                     f"{self._database.path} must have the runs of trial {number} of "
@@ -137,8 +141,9 @@ class Searcher(Guide):
         plan = lane.study.plan
         try:
             runs = plan.runs(trial.point)
-        except ValueError:
+        except ValueError as error:
             # Fields that are valid one by one are not always so together.
+            warn(f"trial {trial.number} of {plan.title!r} has failed: {error}", stacklevel=2)
             trial.tell(None)
             return
         first = lane.number * MOST_RUNS + trial.number * len(runs)

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ def open_journal(path: Path) -> Any:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
 
 
+def study_names(storage: Any) -> set[str]:
+    """The studies that a storage has."""
+    with quiet():
+        return {each.study_name for each in storage.get_all_studies()}
+
+
 class _NoLock:
     """Whoever writes the journal holds a lock of the system's, which does not outlive it."""
 
@@ -101,13 +108,11 @@ class Study:
         self._states = optuna.trial.TrialState
         directions = list(search.objectives.values())
         with quiet():
-            self._study = optuna.create_study(
-                storage=storage,
-                study_name=plan.name,
-                directions=directions,
-                load_if_exists=True,
-                pruner=pruner,
-            )
+            # Creating one that is there would write, which a look must not.
+            make = optuna.load_study
+            if plan.name not in study_names(storage):
+                make = partial(optuna.create_study, directions=directions)
+            self._study = make(study_name=plan.name, storage=storage, pruner=pruner)
         #: Optuna compares curves as it does the objective.
         self.sign = 1.0
         if search.pruning is not None and search.pruning.direction != directions[0]:
