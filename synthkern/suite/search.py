@@ -94,7 +94,7 @@ def metric_names() -> list[str]:
 
 
 def read_search(where: str, data: Any) -> Search | None:
-    """The search that a suite asks for; None for an empty mapping.
+    """The search that a suite asks for; None for None and an empty mapping, a search for itself.
 
     Args:
         where: what errors call it.
@@ -115,6 +115,8 @@ def read_search(where: str, data: Any) -> Search | None:
         >>> search.objectives, search.trials
         ({'mcc': 'maximize'}, 20)
     """
+    if data is None or isinstance(data, Search):
+        return data
     if not isinstance(data, Mapping):
         raise ValueError(f"{where} must be a mapping, got {data!r}")
     if not data:

@@ -139,6 +139,8 @@ def test_a_search_has_the_name_of_all_that_decides_it() -> None:
 
 def test_a_section_that_is_empty_is_none() -> None:
     assert read_search("search", {}) is None
+    suite = small_suite(search=search())
+    assert read_search("search", suite.search) is suite.search
     assert small_suite().search is None
     assert "search" not in small_suite().to_dict()
 
