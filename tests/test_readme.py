@@ -17,6 +17,7 @@ from places import ROOT
 from synthkern.cli import bench as bench_command, main
 from synthkern.sae import registry
 from synthkern.suite.plan import plan_runs
+from synthkern.suite.search_plan import plan_searches
 from synthkern.suite.suite import Suite, load_suite
 from synthkern.suite.yaml_file import parse_yaml
 from synthkern.world.presets import PRESETS
@@ -98,9 +99,12 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (tmp_path / "bench-quick" / "report.html").is_file()
 
 
-def test_the_suite_can_be_planned() -> None:
-    (source,) = blocks("yaml")
-    runs = plan_runs(Suite.from_dict(parse_yaml(source)))
+def test_the_suites_can_be_planned() -> None:
+    sweep, search = (source for source in blocks("yaml") if "worlds:" in source)
+    assert [plan.title for plan in plan_searches(Suite.from_dict(parse_yaml(search)))] == [
+        f"{sae} on synth-sae-bench-1k" for sae in ("BatchTopK", "TopK")
+    ]
+    runs = plan_runs(Suite.from_dict(parse_yaml(sweep)))
     # Dimensions, points, seeds, and of the second SAE two coefficients.
     assert len(runs) == 3 * 20 * 2 * (1 + 2)
 

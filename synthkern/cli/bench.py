@@ -18,10 +18,13 @@ from synthkern.suite.plan import plan_runs
 from synthkern.suite.plan_text import plan_text
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.ray_executor import RayExecutor
+from synthkern.suite.search_plan import PlannedSearch
+from synthkern.suite.search_run import trials_done
+from synthkern.suite.search_text import best_text, search_text
 from synthkern.suite.shards import Shard, as_shard
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
 from synthkern.suite.summary import summarize
-from synthkern.suite.supervisor import choose_runs, run_suite
+from synthkern.suite.supervisor import choose_runs, choose_searches, run_suite
 from synthkern.suite.tables import tables
 
 #: Multiplications (:func:`work`) that take a minute or more on two cores: less is not measured
@@ -34,8 +37,9 @@ def add_bench_command(commands: Any) -> None:
     bench = commands.add_parser(
         "bench",
         help="train and measure a suite of SAEs and print the tables",
-        description="Run a suite: worlds x SAEs x L0s x seeds. Run again, it skips what is done "
-        "and continues what was cut off. Several processes may share one DIR.",
+        description="Run a suite: worlds x SAEs x L0s x seeds, or trials of a search. Run "
+        "again, it skips what is done and continues what was cut off. Several processes may share "
+        "one DIR.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     bench.add_argument(
@@ -96,7 +100,13 @@ def _bench(options: argparse.Namespace) -> int:
     files = [as_path("--sae", file) for file in options.sae]
     suite = _with_plugins(load_suite(options.suite), files)
     directory = out or Path(f"bench-{suite.name}")
-    print(_plan(suite, directory, shard, options), flush=True)
+    plans: list[PlannedSearch] = []
+    if suite.search is not None:
+        plans = choose_searches(suite, options.only, shard, share_batches=options.share_batches)
+        done = trials_done(directory, suite, plans)
+        print(search_text(suite.name, plans, done), flush=True)
+    else:
+        print(_plan(suite, directory, shard, options), flush=True)
     if options.dry_run:
         return 0
     print(flush=True)
@@ -116,6 +126,8 @@ def _bench(options: argparse.Namespace) -> int:
         print(f"The suite has no run for part {options.shard}.")
         return 0
     print(tables(summarize(runs, suite.published)))
+    if plans:
+        print(f"\n{best_text(plans, runs)}")
     print(f"\nResults are in {directory}: synthkern report {directory} draws them.")
     states = Counter(run.state for run in runs)
     if states["pending"] or states["running"]:

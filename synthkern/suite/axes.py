@@ -51,7 +51,12 @@ class Range:
             drawn = low * math.exp(share * math.log(high / low))
         else:
             drawn = low + share * (high - low)
-        return min(max(float(f"{drawn:.{_DIGITS}g}"), low), high)
+        return self.rounded(drawn)
+
+    def rounded(self, number: float) -> float:
+        """A number of the range with no more digits than a run has in its name."""
+        low, high = self.values
+        return min(max(float(f"{number:.{_DIGITS}g}"), low), high)
 
 
 @dataclass(frozen=True)
@@ -130,15 +135,15 @@ def read_random(where: str, data: Any) -> RandomAxes | None:
     if _COUNT not in data:
         raise ValueError(f"{where} must have count, the number of points, got {sorted(data)}")
     ranges = {
-        str(name): _range(f"{where}[{str(name)!r}]", given)
+        str(name): read_range(f"{where}[{str(name)!r}]", given)
         for name, given in data.items()
         if name not in (_COUNT, _SEED)
     }
     if not ranges:
         raise ValueError(f"{where} must have a field to draw, got {sorted(data)}")
     return RandomAxes(
-        as_int(f"{where}.count", _whole(data[_COUNT]), low=1, high=MOST_RUNS),
-        as_int(f"{where}.seed", _whole(data.get(_SEED, 0)), low=0, high=2**64 - 1),
+        as_int(f"{where}.count", whole(data[_COUNT]), low=1, high=MOST_RUNS),
+        as_int(f"{where}.seed", whole(data.get(_SEED, 0)), low=0, high=2**64 - 1),
         ranges,
     )
 
@@ -149,7 +154,12 @@ def axis_names(*sections: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for name in names if name not in (_COUNT, _SEED)))
 
 
-def _range(where: str, data: Any) -> Range:
+def read_range(where: str, data: Any) -> Range:
+    """A range as a suite says it.
+
+    Raises:
+        ValueError: naming what is wrong.
+    """
     if not isinstance(data, Mapping) or len(data) != 1 or next(iter(data)) not in _KINDS:
         raise ValueError(f"{where} must be a mapping of one of {', '.join(_KINDS)}, got {data!r}")
     ((kind, given),) = data.items()
@@ -159,9 +169,7 @@ def _range(where: str, data: Any) -> Range:
     if not isinstance(given, list | tuple) or len(given) != 2:
         raise ValueError(f"{where} must be [low, high], got {given!r}")
     if kind == "integers":
-        ends: list[Any] = [
-            as_int(where, _whole(end), low=-(2**63), high=2**63 - 1) for end in given
-        ]
+        ends: list[Any] = [as_int(where, whole(end), low=-(2**63), high=2**63 - 1) for end in given]
     else:
         ends = [as_float(where, end) for end in given]
         if kind == "log_uniform" and ends[0] <= 0:
@@ -188,6 +196,6 @@ def _values(where: str, data: Any) -> list[Any]:
     return values
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """1e3 as the whole number that is meant."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -16,17 +16,20 @@ class Bars:
     Args:
         runs: that are to be done, by key.
         total: number of runs of the suite, those that are done already too.
+        later: samples of each run that is to be done and not known yet; see :meth:`add`.
     """
 
-    def __init__(self, runs: Mapping[str, PlannedRun], total: int) -> None:
-        self._runs = runs
+    def __init__(
+        self, runs: Mapping[str, PlannedRun], total: int, later: Sequence[int] = ()
+    ) -> None:
+        self._runs = dict(runs)
         self._samples = {key: _samples(run) for key, run in runs.items()}
-        self._done = total - len(runs)
+        self._done = total - len(runs) - len(later)
         self._total = total
         #: Samples that each run has come to.
         self._at = dict.fromkeys(runs, 0)
         # The time left follows from the mean speed, in which evaluations and worlds count.
-        self._all = _bar(sum(self._samples.values()), "", smoothing=0)
+        self._all = _bar(sum(self._samples.values()) + sum(later), "", smoothing=0)
         self._bars: dict[str, Any] = {}
         self._count_done(0)
 
@@ -37,6 +40,12 @@ class Bars:
         for bar in self._bars.values():
             bar.close()
         self._all.close()
+
+    def add(self, run: PlannedRun) -> None:
+        """One of those that were to come later."""
+        if run.key not in self._runs:
+            self._runs[run.key] = run
+            self._samples[run.key], self._at[run.key] = _samples(run), 0
 
     def begin(self, key: str) -> None:
         """A run begins, or begins again where its process has died."""

@@ -29,11 +29,13 @@ DATABASE_FILENAME = "suite.sqlite"
 #: Of the databases that job arrays leave, one for each job.
 _OF_SHARDS = "suite.*-of-*.sqlite"
 
-#: What a run can be.
-STATES = ("pending", "running", "done", "failed")
+#: What a run can be; "pruned" is what a search has ended before its time.
+STATES = ("pending", "running", "done", "failed", "pruned")
 
 #: The states from the one that says least: of a run in several files the last of these counts.
-_RANKS = {state: rank for rank, state in enumerate(("pending", "running", "failed", "done"))}
+_RANKS = {
+    state: rank for rank, state in enumerate(("pending", "running", "failed", "pruned", "done"))
+}
 
 #: Columns of a latents table: the numbers of each latent that an evaluation gives.
 LATENT_COLUMNS = ("matched_feature", "cosine", "precision", "recall", "f1_score", "rate")
@@ -301,6 +303,21 @@ class RunDatabase:
         with errors_naming(self.path):
             return _state(key, row["state"])
 
+    def result(self, key: str) -> tuple[str, dict[str, float | None]]:
+        """What a run is in the file that is written, and its metrics, which may be none yet.
+
+        Raises:
+            KeyError: where there is no such run.
+        """
+        with self._reading(self.path) as connection:
+            row = connection.execute(
+                "SELECT state, metrics FROM runs WHERE key = ?", (key,)
+            ).fetchone()
+        if row is None:
+            raise KeyError(key)
+        with errors_naming(self.path), _naming(f"run {key!r}"):
+            return _state(key, row["state"]), _object("metrics", row["metrics"] or "{}")
+
     def curves(self, keys: Iterable[str]) -> Iterator[tuple[str, TrainingHistory]]:
         """The training curves of those that have some."""
         for path, key, blob in self._blobs("curves", "rows", keys):
@@ -323,7 +340,7 @@ class RunDatabase:
     def start(
         self, key: str, code_version: str, stream_version: int, hardware: Mapping[str, Any]
     ) -> None:
-        """Note that a run is being done, and by what; like the next three, a KeyError where there
+        """Note that a run is being done, and by what; like the next four, a KeyError where there
         is no such run.
         """
         with self._changes() as connection:
@@ -357,6 +374,13 @@ class RunDatabase:
             connection.execute(
                 "INSERT OR REPLACE INTO latents VALUES (?, ?)", (key, _deflated("latents", columns))
             )
+
+    def prune(self, key: str, history: TrainingHistory) -> None:
+        """Note that a search has ended a run, after these rows of its curves."""
+        with self._changes() as connection:
+            _update(connection, key, state="pruned", error=None)
+            curves = _deflated("curves", _json(history.rows).encode())
+            connection.execute("INSERT OR REPLACE INTO curves VALUES (?, ?)", (key, curves))
 
     def fail(self, key: str, error: str) -> None:
         """Note what ended a run."""

@@ -23,6 +23,7 @@ class Job:
         threads: of the CPU, for each task.
         logs: whether runs write event files for TensorBoard in their folders.
         cache: where worlds may be had from, or None.
+        rows: whether workers report the rows of the training curves.
     """
 
     directory: Path
@@ -31,6 +32,7 @@ class Job:
     threads: int
     logs: bool = False
     cache: WorldCache | None = None
+    rows: bool = False
 
 
 class Report(NamedTuple):
@@ -97,6 +99,13 @@ class Executor(ABC):
     @abstractmethod
     def wait(self) -> list[Report]:
         """What is new of the tasks, once something is; may be nothing after all."""
+
+    def stop(self, task: int, key: str) -> None:  # noqa: B027
+        """Let a run end soon, as nobody wants its outcome any more.
+
+        ("stopped", key) is heard of it, or its task is "lost", or it was over before. An executor
+        that cannot, as this, lets it come to its end.
+        """
 
     @abstractmethod
     def cancel(self) -> list[Report]:

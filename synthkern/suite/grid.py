@@ -40,7 +40,8 @@ class SuiteAxes:
         random = read_random("random", suite.random)
         drawn = tuple(random.ranges) if random is not None else ()
         self.fields: dict[str, str] = {}
-        for where, names in (("vary", suite.vary), ("random", drawn)):
+        searched = () if suite.search is None else tuple(suite.search.ranges)
+        for where, names in (("vary", suite.vary), ("random", drawn), ("search", searched)):
             for name in names:
                 self._add(suite, where, name)
         lists: list[_Dimension] = [
@@ -52,7 +53,11 @@ class SuiteAxes:
             found = [tuple(point[name] for name in drawn) for point in random.points()]
             points = [(drawn, found)]
         self.dimensions = [*of_worlds, *points, *(each for each in lists if each not in of_worlds)]
-        self.has_axes = bool(self.dimensions) or any(sae.vary for sae in suite.saes.values())
+        #: The names of those that a search has values for.
+        self.searched = searched
+        self.has_axes = bool(self.dimensions or searched) or any(
+            sae.vary for sae in suite.saes.values()
+        )
         self.asks = bool(suite.l0) or L0 in self.fields.values()
 
     def field(self, where: str, name: str) -> str:
@@ -129,6 +134,10 @@ class Lane:
                 [self._taken(name, field, value) for value in combination.vary[name]]
                 for name, field in own.items()
             ]
+            #: The fields that a search varies for this SAE, by the suite's names for them.
+            self.searched = {
+                name: axes.fields[name] for name in axes.searched if self._takes(axes.fields[name])
+            }
             self.own: list[tuple[Taken, ...]] = list(product(*lists))
             self._choices = [
                 self._choices_of([(name, axes.fields[name]) for name in names], values)
@@ -146,6 +155,10 @@ class Lane:
         for own in self.own:
             yield taken + own
 
+    def at_point(self, point: Mapping[str, Any]) -> tuple[Taken, ...]:
+        """What a run takes for a value of each field that is searched."""
+        return tuple(self._taken(name, self.searched[name], point[name]) for name in point)
+
     def _own_fields(self, axes: SuiteAxes) -> dict[str, str]:
         """The fields of this SAE's own axes."""
         found: dict[str, str] = {}
@@ -156,7 +169,8 @@ class Lane:
                 raise ValueError(f"{place} must be a field of this SAE or of its training")
             if field in self.combination.own:
                 raise ValueError(f"{place} must be set once, but {field} is set beside it")
-            if field in found.values():
+            searched = {axes.fields[each] for each in axes.searched}
+            if field in searched or field in found.values():
                 raise ValueError(f"{place} must be the one axis on {field}, but there is another")
             found[name] = field
         return found

@@ -18,7 +18,7 @@ import torch
 from synthkern._checks import as_device, as_int
 from synthkern.suite.database import PlannedRun
 from synthkern.suite.executor import Executor, Job, Report
-from synthkern.suite.process import STOP, send_task
+from synthkern.suite.process import STOP, StopRun, send_task
 
 #: The bars are drawn here.
 _NO_BARS = {"TQDM_DISABLE": "1"}
@@ -105,6 +105,12 @@ class LocalExecutor(Executor):
             if report is not None:
                 found.append(report)
         return found
+
+    def stop(self, task: int, key: str) -> None:
+        """See :class:`Executor`."""
+        for process in self._processes.values():
+            if process.task == task:
+                process.send(StopRun(key))
 
     def cancel(self) -> list[Report]:
         """See :class:`Executor`."""

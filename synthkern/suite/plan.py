@@ -52,10 +52,9 @@ def plan_runs(suite: Suite) -> list[PlannedRun]:
         FileNotFoundError: where an SAE's file or a world is missing.
         ImportError: where something is missing that a world or an SAE needs.
     """
-    worlds = [PlannedWorld.look_up(name, source) for name, source in suite.worlds.items()]
-    for sae in suite.saes.values():
-        if sae.file is not None:
-            load_architectures(sae.file)
+    if suite.search is not None:
+        raise ValueError("suite must have no search: its runs are not known before it is done")
+    worlds = look_up_worlds(suite)
     runs: dict[str, PlannedRun] = {}
     for run in _runs(suite, worlds):
         same = runs.setdefault(run.key, run)
@@ -65,6 +64,15 @@ def plan_runs(suite: Suite) -> list[PlannedRun]:
                 f"on {run.world!r} make the same run"
             )
     return list(runs.values())
+
+
+def look_up_worlds(suite: Suite) -> list[PlannedWorld]:
+    """The worlds of a suite, with the architectures of its files registered."""
+    worlds = [PlannedWorld.look_up(name, source) for name, source in suite.worlds.items()]
+    for sae in suite.saes.values():
+        if sae.file is not None:
+            load_architectures(sae.file)
+    return worlds
 
 
 def parse_filter(text: str) -> list[str]:
@@ -125,16 +133,52 @@ def axis_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _runs(suite: Suite, worlds: Sequence[PlannedWorld]) -> Iterator[PlannedRun]:
+def _lanes(
+    suite: Suite, worlds: Sequence[PlannedWorld]
+) -> tuple[SuiteAxes, dict[tuple[str, str], Lane]]:
+    """The axes of a suite, and the lane of each world and SAE, by their names."""
     combinations: dict[tuple[str, str], Combination] = {}
     for world, name in product(worlds, suite.saes):
         with naming(f"saes[{name!r}]"):
             combinations[world.name, name] = Combination(suite, world, name)
     axes = SuiteAxes(suite, list(combinations.values()))
-    asked: list[float | None] = [*suite.l0] or [None]
-    made = Worlds()
     lanes = {place: Lane(axes, each) for place, each in combinations.items()}
     check_count(suite, axes, lanes.values())
+    return axes, lanes
+
+
+def lane_points(
+    suite: Suite, worlds: Sequence[PlannedWorld]
+) -> Iterator[tuple[Lane, tuple[Taken, ...], float | None, int]]:
+    """What each run of a suite takes: its lane, the values of axes, its L0 and its seed."""
+    axes, lanes = _lanes(suite, worlds)
+    asked: list[float | None] = [*suite.l0] or [None]
+    for world in worlds:
+        for place in product(*(range(len(values)) for _, values in axes.dimensions)):
+            for l0, seed, name in product(asked, suite.seeds, suite.saes):
+                lane = lanes[world.name, name]
+                if not lane.combination.asks and l0 != asked[0]:
+                    continue
+                for taken in lane.at(place):
+                    yield lane, taken, l0, seed
+
+
+def planned_run(
+    suite: Suite,
+    lane: Lane,
+    taken: Sequence[Taken],
+    l0: float | None,
+    seed: int,
+    worlds: Worlds,
+) -> PlannedRun:
+    """The run of an SAE that takes these values of axes; see :meth:`Combination.make`."""
+    return _made(lane, taken, l0, seed, worlds).run(suite.name, seed)
+
+
+def _runs(suite: Suite, worlds: Sequence[PlannedWorld]) -> Iterator[PlannedRun]:
+    axes, lanes = _lanes(suite, worlds)
+    asked: list[float | None] = [*suite.l0] or [None]
+    made = Worlds()
     for world in worlds:
         for place in product(*(range(len(values)) for _, values in axes.dimensions)):
             points = {name: list(lanes[world.name, name].at(place)) for name in suite.saes}

@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from queue import SimpleQueue
@@ -21,6 +22,17 @@ from synthkern.training.interrupt import termination_interrupts
 
 #: What a worker is sent for Ctrl-C.
 STOP = "stop"
+
+
+@dataclass(frozen=True)
+class StopRun:
+    """What a worker is sent where a run's outcome is not wanted any more; see :class:`Executor`.
+
+    Attributes:
+        key: of the run.
+    """
+
+    key: str
 
 
 def send_task(
@@ -66,8 +78,9 @@ def main() -> None:
 def _work(connection: Connection, report: Any) -> None:
     """Take tasks until there are no more."""
     orders: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
-    worker = Worker(orders.get(), report)
+    stopped: set[str] = set()
+    threading.Thread(target=_listen, args=(connection, orders, stopped), daemon=True).start()
+    worker = Worker(orders.get(), report, stopped=stopped)
     # The modules' objects are not looked through again for each run, which takes 0.16 s.
     gc.freeze()
     while (task := orders.get()) is not None:
@@ -81,7 +94,7 @@ def _work(connection: Connection, report: Any) -> None:
         report("ended")
 
 
-def _listen(connection: Connection, orders: SimpleQueue[Any]) -> None:
+def _listen(connection: Connection, orders: SimpleQueue[Any], stopped: set[str]) -> None:
     """Hand orders on; a thread, so that Ctrl-C and the end of the other process come at once."""
     while True:
         try:
@@ -94,5 +107,7 @@ def _listen(connection: Connection, orders: SimpleQueue[Any]) -> None:
             os._exit(1)
         if order == STOP:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        elif isinstance(order, StopRun):
+            stopped.add(order.key)
         else:
             orders.put(order)

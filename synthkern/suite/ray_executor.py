@@ -191,6 +191,13 @@ class RayExecutor(Executor):
                 found += self._heard(reference)
         return found
 
+    def stop(self, task: int, key: str) -> None:
+        """See :class:`Executor`; a task whose world is being built is let alone."""
+        del key
+        for stream, number in self._streams.items():
+            if number == task:
+                ray_module().cancel(stream, force=False)
+
     def cancel(self) -> list[Report]:
         """See :class:`Executor`."""
         late: list[Report] = []

@@ -13,6 +13,7 @@ from synthkern.suite.bars import Bars
 from synthkern.suite.claims import claim, release
 from synthkern.suite.database import PlannedRun, RunDatabase
 from synthkern.suite.executor import Executor, Job, Report
+from synthkern.suite.guide import Guide
 from synthkern.suite.worker import run_folder
 from synthkern.training.runner import CHECKPOINT_FOLDER
 
@@ -20,7 +21,7 @@ from synthkern.training.runner import CHECKPOINT_FOLDER
 _DEATHS = 2
 
 #: Reports that leave something behind.
-_RESULTS = ("done", "failed")
+_RESULTS = ("done", "failed", "stopped")
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Scheduler:
         units: of runs that are done together.
         database: of the results, which this process alone writes.
         bars: that show how far it is.
+        guide: that gives more runs, and ends some; or None.
     """
 
     def __init__(
@@ -56,12 +58,16 @@ class Scheduler:
         units: Iterable[Sequence[PlannedRun]],
         database: RunDatabase,
         bars: Bars,
+        guide: Guide | None = None,
     ) -> None:
         self._executor = executor
         self._job = job
         self._units = deque(units)
         self._database = database
         self._bars = bars
+        self._guide = guide
+        #: Keys of runs that the guide has ended.
+        self._stopped: set[str] = set()
         #: Of each run, and under None of workers that had not begun any.
         self._deaths: Counter[str | None] = Counter()
         self._tasks: dict[int, _Task] = {}
@@ -86,13 +92,26 @@ class Scheduler:
                 self._end(number)
 
     def _submit(self) -> None:
-        while self._units and len(self._tasks) < self._executor.slots:
+        while len(self._tasks) < self._executor.slots:
+            unit = self._next()
+            if unit is None:
+                return
             task = _Task()
-            for run in self._units.popleft():
+            for run in unit:
                 self._claim(run, task)
             if task.runs:
                 number = self._executor.submit(list(task.runs.values()), list(task.claims.values()))
                 self._tasks[number] = task
+
+    def _next(self) -> Sequence[PlannedRun] | None:
+        """Runs that are to be done, or None where there are none for now."""
+        if self._units:
+            return self._units.popleft()
+        run = None if self._guide is None else self._guide.next()
+        if run is None:
+            return None
+        self._bars.add(run)
+        return [run]
 
     def _claim(self, run: PlannedRun, task: _Task) -> None:
         """Add a run to a task, where it is still to be done and no other process is at it."""
@@ -100,11 +119,16 @@ class Scheduler:
         lock = claim(run_folder(self._job.directory, run.key).with_suffix(".lock"))
         if lock is None:
             self._bars.elsewhere(run.key)
+            if self._guide is not None:
+                self._guide.elsewhere(run.key)
         elif self._database.state(run.key) in ("pending", "running"):
             task.runs[run.key], task.claims[run.key] = run, lock
+            if run.key in self._stopped:
+                self._prune(task, run.key)
         else:
             release(lock)
             self._bars.end_of(run.key)
+            self._tell_guide(run.key)
 
     def _hear(self, report: Report) -> None:
         task, what, values = self._tasks[report.task], report.what, report.values
@@ -117,14 +141,19 @@ class Scheduler:
             key, hardware = values
             self._database.start(key, __version__, STREAM_VERSION, hardware)
             self._bars.begin(key)
+        elif what in _RESULTS and values[0] in self._stopped:
+            self._prune(task, values[0])
         elif what == "done":
             key, outcome = values
             self._database.finish(key, outcome)
-            checkpoint = run_folder(self._job.directory, key) / CHECKPOINT_FOLDER
-            shutil.rmtree(checkpoint, ignore_errors=True)
+            self._remove_checkpoint(key)
             self._over(task, key)
         elif what == "failed":
             self._fail(task, *values)
+        elif what == "row":
+            assert self._guide is not None
+            for key in self._guide.row(*values):
+                self._stop(key)
         elif what == "lost":
             self._units.extendleft([run] for run in reversed(self._end(report.task)))
         elif what == "ended":
@@ -148,7 +177,8 @@ class Scheduler:
                 raise ChildProcessError(
                     f"a worker process {end} before it could begin a run, {_DEATHS} times"
                 )
-        for run in list(task.runs.values()) if task.taken else ():
+        wanted = [run for run in task.runs.values() if run.key not in self._stopped]
+        for run in wanted if task.taken else ():
             self._deaths[run.key] += 1
             if self._deaths[run.key] >= _DEATHS:
                 self._fail(
@@ -159,6 +189,29 @@ class Scheduler:
                 )
         self._units.extendleft([run] for run in reversed(self._end(number)))
 
+    def _stop(self, key: str) -> None:
+        """End a run before its time, as the guide wants no more of it."""
+        if key in self._stopped:
+            return
+        self._stopped.add(key)
+        for number, task in self._tasks.items():
+            if key in task.runs:
+                self._executor.stop(number, key)
+
+    def _prune(self, task: _Task, key: str) -> None:
+        assert self._guide is not None
+        self._database.prune(key, self._guide.history(key))
+        self._remove_checkpoint(key)
+        self._over(task, key)
+
+    def _remove_checkpoint(self, key: str) -> None:
+        checkpoint = run_folder(self._job.directory, key) / CHECKPOINT_FOLDER
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+    def _tell_guide(self, key: str) -> None:
+        if self._guide is not None:
+            self._guide.over(key)
+
     def _fail(self, task: _Task, key: str, error: str) -> None:
         self._database.fail(key, error)
         self._over(task, key)
@@ -168,10 +221,13 @@ class Scheduler:
         del task.runs[key]
         release(task.claims.pop(key))
         self._bars.end_of(key)
+        self._tell_guide(key)
 
     def _end(self, number: int) -> list[PlannedRun]:
         """Put a task away; gives those of its runs that are not over, which nobody is at then."""
         task = self._tasks.pop(number)
+        for key in self._stopped & task.runs.keys():
+            self._prune(task, key)
         for lock in task.claims.values():
             release(lock)
         return list(task.runs.values())

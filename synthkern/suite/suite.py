@@ -15,6 +15,7 @@ from synthkern.storage.paths import AnyPath, as_optional_path, as_path
 from synthkern.suite.axes import axis_names, read_random, read_vary
 from synthkern.suite.plugins import load_python_file
 from synthkern.suite.published import Published, read_published
+from synthkern.suite.search import Search, read_search
 from synthkern.suite.yaml_file import parse_yaml, read_yaml
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.presets import PRESETS
@@ -34,6 +35,7 @@ _KEYS = {
     "sae",
     "vary",
     "random",
+    "search",
     "published",
 }
 _SAE_KEYS = {"architecture", "file", "sae", "training", "vary"}
@@ -103,6 +105,7 @@ class Suite:
             mapping of ``uniform``, ``log_uniform`` or ``integers`` to [low, high], or of
             ``choices`` to a list. Numbers have six digits. More points leave those that there
             were as they are.
+        search: values of more fields are looked for, or None; see :class:`Search`.
 
     Example:
         >>> import synthkern as synthetic
@@ -150,6 +153,7 @@ class Suite:
     world: dict[str, Any] = field(default_factory=dict)
     vary: dict[str, list[Any]] = field(default_factory=dict)
     random: dict[str, Any] = field(default_factory=dict)
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -169,7 +173,8 @@ class Suite:
                 these or to configs; ``saes``, a mapping of names to architectures or to mappings
                 of ``architecture``, ``file``, ``sae``, ``training`` and ``vary``; ``seeds``; and,
                 if wanted, ``about``, ``l0``, ``world``, ``training``, ``sae``, ``vary``,
-                ``random`` and ``published`` (see :func:`read_published`).
+                ``random``, ``search`` (see :func:`read_search`) and ``published`` (see
+                :func:`read_published`).
             folder: that relative paths start from; None is the working directory.
 
         Raises:
@@ -197,6 +202,7 @@ class Suite:
             world=_mapping("world", data.get("world", {})),
             vary=read_vary("vary", data.get("vary", {})),
             random=_random(data.get("random", {})),
+            search=read_search("search", data.get("search", {})),
         )
 
     def with_saes(self, saes: Mapping[str, SuiteSAE]) -> Suite:
@@ -205,7 +211,7 @@ class Suite:
 
     def to_dict(self) -> dict[str, Any]:
         """What is told of the suite beside its results, as JSON types."""
-        found = {
+        found: dict[str, Any] = {
             "name": self.name,
             "about": self.about,
             "worlds": list(self.worlds),
@@ -214,7 +220,13 @@ class Suite:
             "seeds": self.seeds,
             "published": [value.to_dict() for value in self.published],
         }
-        axes = axis_names(self.vary, self.random, *(sae.vary for sae in self.saes.values()))
+        search = self.search
+        searched = {} if search is None else search.ranges
+        if search is not None:
+            found["search"] = search.to_dict()
+        axes = axis_names(
+            self.vary, self.random, searched, *(sae.vary for sae in self.saes.values())
+        )
         # Suites without any are told of as they were before there were any.
         return {**found, "axes": axes} if axes else found
 

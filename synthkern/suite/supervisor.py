@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from synthkern._checks import as_bool
 from synthkern.model.world_cache import WorldCache
@@ -15,7 +17,10 @@ from synthkern.suite.executor import Executor, Job
 from synthkern.suite.local import LocalExecutor
 from synthkern.suite.plan import plan_runs, select_runs
 from synthkern.suite.scheduler import Scheduler
+from synthkern.suite.search_plan import PlannedSearch, plan_searches
+from synthkern.suite.search_run import run_searches
 from synthkern.suite.shards import Shard, as_shard
+from synthkern.suite.study import optuna_module
 from synthkern.suite.suite import Suite, load_suite
 from synthkern.suite.worker import RUNS_FOLDER
 from synthkern.suite.worlds import WORLDS_FOLDER
@@ -40,6 +45,9 @@ def run_suite(
     figures on the same machine with as many ``jobs``. Several processes may work in one directory
     at once. A run that fails is noted with its traceback, and the others go on.
 
+    Of a suite with a search (extra ``search``), one process at a time does the trials that are
+    left. With one job, and so no trials side by side, they do not depend on where it was cut off.
+
     Args:
         suite: a suite, or what :func:`load_suite` takes.
         directory: of the database, the worlds and a folder for each run.
@@ -56,11 +64,14 @@ def run_suite(
             directory keeps those of its own in any case.
 
     Returns:
-        the chosen runs, or the shard's, as they are then, failed ones among them.
+        the chosen runs, or the shard's, as they are then, failed ones among them; of a search
+        those of its trials, pruned ones among them.
 
     Raises:
         ValueError: for a suite or an argument that is not valid, before any work.
         OSError: where the disk takes no more, naming the file; what was written before stays.
+        ImportError: where the suite has a search and Optuna is not installed.
+        BlockingIOError: where another process is at the search.
         ChildProcessError: where worker processes die before they can do anything.
         KeyboardInterrupt: on Ctrl-C, when the workers have written their checkpoints.
 
@@ -90,6 +101,18 @@ def run_suite(
     as_bool("share_batches", share_batches)
     as_bool("retry_failed", retry_failed)
     part = None if shard is None else as_shard("shard", shard)
+    if suite.search is not None:
+        return _search(
+            suite,
+            folder,
+            executor,
+            only=only,
+            device=device,
+            share_batches=share_batches,
+            retry_failed=retry_failed,
+            shard=part,
+            cache=cache,
+        )
     planned = plan_runs(suite)
     chosen = choose_runs(planned, only, part, share_batches=share_batches)
     positions = {run.key: position for position, run in enumerate(planned)}
@@ -98,22 +121,66 @@ def run_suite(
     database.add(suite.name, suite.to_dict(), noted, [positions[run.key] for run in noted])
     keys = {run.key for run in chosen}
     states = {run.key: run.state for run in database.runs(suite.name)}
-    if retry_failed:
-        for key in keys:
-            if states[key] == "failed":
-                database.reset(key)
-                states[key] = "pending"
+    # A search that has ended a run did not want it; this suite does.
+    again = ("failed", "pruned") if retry_failed else ("pruned",)
+    for key in keys:
+        if states[key] in again:
+            database.reset(key)
+            states[key] = "pending"
     todo = [run for run in chosen if states[run.key] in ("pending", "running")]
     if todo:
         for used in (RUNS_FOLDER, WORLDS_FOLDER):
             check_writable_folder(folder / used)
         units = _units(todo, share_batches)
-        files = sorted({sae.file.resolve() for sae in suite.saes.values() if sae.file is not None})
-        logs = any(run.config["logger"].get("log_to_tensorboard") for run in todo)
-        job = Job(folder.resolve(), tuple(files), str(device), executor.threads, logs, cache)
+        job = _job(suite, folder, todo, executor, device, cache)
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
             Scheduler(executor, job, units, database, bars).run()
     return [run for run in database.runs(suite.name) if run.key in keys]
+
+
+def _search(
+    suite: Suite,
+    folder: Path,
+    executor: Executor,
+    *,
+    only: Iterable[str],
+    device: str,
+    share_batches: bool,
+    retry_failed: bool,
+    shard: Shard | None,
+    cache: WorldCache | None,
+) -> list[Run]:
+    """:func:`run_suite` of a suite with a search."""
+    plans = choose_searches(suite, only, shard, share_batches=share_batches)
+    assert suite.search is not None
+    examples = [run for plan in plans for run in plan.examples]
+    job = _job(suite, folder, examples, executor, device, cache)
+    return run_searches(
+        suite,
+        plans,
+        replace(job, rows=suite.search.pruning is not None),
+        executor,
+        used=(RUNS_FOLDER, WORLDS_FOLDER),
+        retry_failed=retry_failed,
+    )
+
+
+def choose_searches(
+    suite: Suite, only: Iterable[str], shard: Shard | None, *, share_batches: bool
+) -> list[PlannedSearch]:
+    """The searches of a suite that words choose.
+
+    Raises:
+        ImportError: where Optuna is not installed.
+        ValueError: where they are not valid, or for what no search can have.
+    """
+    if shard is not None:
+        raise ValueError("shard must not be given with a search, whose trials follow each other")
+    if share_batches:
+        raise ValueError("share_batches must not be set with a search, whose runs come one by one")
+    plans = plan_searches(suite, only)
+    optuna_module()
+    return plans
 
 
 def choose_runs(
@@ -133,6 +200,19 @@ def _units(runs: Sequence[PlannedRun], share_batches: bool) -> list[list[Planned
         stream = [run.config[name] for name in ("synthetic_model", "seed", "batch_size")]
         groups.setdefault(json.dumps(stream) if share_batches else run.key, []).append(run)
     return list(groups.values())
+
+
+def _job(
+    suite: Suite,
+    folder: Path,
+    runs: Iterable[PlannedRun],
+    executor: Executor,
+    device: str,
+    cache: WorldCache | None,
+) -> Job:
+    files = sorted({sae.file.resolve() for sae in suite.saes.values() if sae.file is not None})
+    logs = any(run.config["logger"].get("log_to_tensorboard") for run in runs)
+    return Job(folder.resolve(), tuple(files), str(device), executor.threads, logs, cache)
 
 
 def _given(executor: Executor, jobs: int) -> Executor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -38,18 +38,23 @@ def run_folder(directory: Path, key: str) -> Path:
     return directory / RUNS_FOLDER / key
 
 
+class RunStopped(Exception):
+    """Nobody wants the run's outcome any more."""
+
+
 class Worker:
     """Does runs and reports how it gets on.
 
     Reports are ("world", name), ("begin", key, hardware), ("resume", key, samples), ("progress",
-    key, samples, text), ("evaluate", key), and in the end ("done", key, outcome) or ("failed",
-    key, traceback).
+    key, samples, text), ("evaluate", key), where they are wanted ("row", key, row of the curves),
+    and in the end ("done", key, outcome), ("failed", key, traceback) or ("stopped", key).
 
     Args:
         job: what the runs have in common.
         report: called with what there is to say.
         build: gives the world of a source on a device; by default that of the job's directory.
         keep: called with a run's key when its checkpoint has been written.
+        stopped: keys of runs that are to end soon, of which there may be more at any time.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Worker:
         report: Callable[..., None],
         build: Callable[[Any, str], SyntheticModel] | None = None,
         keep: Callable[[str], None] | None = None,
+        stopped: Collection[str] = (),
     ) -> None:
         torch.set_num_threads(job.threads)
         for file in job.files:
@@ -66,6 +72,7 @@ class Worker:
         self._report = report
         self._build = build or partial(built_world, job.directory, cache=job.cache)
         self._keep = keep
+        self._stopped = stopped
         self._hardware = hardware(job.device)
         self._world: tuple[str, SyntheticModel] | None = None
 
@@ -91,6 +98,8 @@ class Worker:
                     if isinstance(outcome, Exception):
                         raise outcome
                     finished = self._complete(run, runner, outcome)
+                except RunStopped:
+                    self._report("stopped", run.key)
                 except Exception as error:
                     self._fail(run, error, alone=len(runs) == 1)
                 else:
@@ -157,20 +166,24 @@ class Worker:
 
     def _bar(self, run: PlannedRun) -> dict[str, Any]:
         def make_bar(initial: int, **_: Any) -> ReportingBar:
-            return ReportingBar(self._report, run.key, initial)
+            return ReportingBar(self._report, run.key, initial, self._stopped)
 
         keep = self._keep
         saved_fn = None if keep is None else partial(keep, run.key)
-        return {"make_bar": make_bar, "saved_fn": saved_fn}
+        row_fn = partial(self._report, "row", run.key) if self._job.rows else None
+        return {"make_bar": make_bar, "saved_fn": saved_fn, "row_fn": row_fn}
 
 
 class ReportingBar:
     """A training's bar, drawn by another process."""
 
-    def __init__(self, report: Callable[..., None], key: str, initial: int) -> None:
+    def __init__(
+        self, report: Callable[..., None], key: str, initial: int, stopped: Collection[str]
+    ) -> None:
         self.n = initial
         self._report = report
         self._key = key
+        self._stopped = stopped
         self._text = ""
         self._reported_at = time.monotonic()
         report("resume", key, initial)
@@ -182,8 +195,10 @@ class ReportingBar:
         self._tell()
 
     def update(self, samples: int) -> None:
-        """Count samples."""
+        """Count samples; raises RunStopped where it need not go on."""
         self.n += samples
+        if self._key in self._stopped:
+            raise RunStopped
         if time.monotonic() - self._reported_at > _REPORT_SECONDS:
             self._tell()
 

@@ -79,6 +79,7 @@ class TrainingRun:
         title: what the bar is called.
         make_bar: gives the bar, as tqdm does.
         saved_fn: called when a checkpoint has been written.
+        row_fn: called with each row of the curves, those before a checkpoint too; it may raise.
 
     Attributes:
         source: of the batches.
@@ -101,6 +102,7 @@ class TrainingRun:
         title: str = "training",
         make_bar: Callable[..., Any] = tqdm,
         saved_fn: Callable[[], None] | None = None,
+        row_fn: Callable[[Mapping[str, float]], None] | None = None,
     ) -> None:
         cfg = TrainingConfig() if cfg is None else cfg
         if not isinstance(cfg, TrainingConfig):
@@ -136,6 +138,7 @@ class TrainingRun:
         self._directory = directory
         self._evaluator, self._snapshot_fn, self._logger = evaluator, snapshot_fn, logger
         self._title, self._make_bar, self._saved_fn = title, make_bar, saved_fn
+        self._row_fn = row_fn
         progress = {} if saved is None else saved.progress
         self._history = TrainingHistory() if saved is None else saved.history
         self._evaluated_step: int = progress.get("evaluated_step", 0)
@@ -202,6 +205,9 @@ class TrainingRun:
             unit_scale=True,
         )
         self._bar = self._open.enter_context(bar)
+        if self._row_fn is not None:
+            for row in self._history.rows:
+                self._row_fn(row)
         with self._naming_checkpoint():
             self._callbacks()
 
@@ -269,6 +275,8 @@ class TrainingRun:
         for row in [self._history.add(step, samples, figures) for figures in rows]:
             if self._logger is not None:
                 self._logger.log(row, step)
+            if self._row_fn is not None:
+                self._row_fn(row)
 
     def _callbacks(self) -> None:
         """What is due after so many steps and has not been done; a resumed run does it then."""

@@ -52,8 +52,8 @@ def test_only_finished_runs_have_figures() -> None:
     (group,) = summarize(runs)
     assert group.saes == {"A": {"mcc": MeanStd(0.5, None, 1)}, "B": {}}
     assert group.states == {
-        "A": {"pending": 0, "running": 1, "done": 1, "failed": 1},
-        "B": {"pending": 1, "running": 0, "done": 0, "failed": 0},
+        "A": {"pending": 0, "running": 1, "done": 1, "failed": 1, "pruned": 0},
+        "B": {"pending": 1, "running": 0, "done": 0, "failed": 0, "pruned": 0},
     }
     assert group.failed == [runs[1]]
 
