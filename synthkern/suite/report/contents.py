@@ -47,14 +47,24 @@ class ReportData:
         return found
 
 
-def read_report_data(directory: AnyPath) -> ReportData:
+def read_report_data(directory: AnyPath, suite: str | None = None) -> ReportData:
     """The runs of a directory.
+
+    Args:
+        directory: of the database.
+        suite: whose runs alone are wanted, or None.
 
     Raises:
         FileNotFoundError: where it has no database.
+        ValueError: where it has no such suite.
     """
     database = RunDatabase(directory)
-    suites, runs = database.suites(), database.runs()
+    suites, runs = database.suites(), database.runs(suite)
+    if suite is not None:
+        if suite not in suites:
+            known = ", ".join(suites) or "none"
+            raise ValueError(f"--suite must be one of {known}, got {suite!r}")
+        suites = {suite: suites[suite]}
     groups = [
         group
         for name, description in suites.items()
