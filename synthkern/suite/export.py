@@ -64,8 +64,17 @@ def write_parquet(path: Path, runs: Sequence[Run]) -> None:
     """
     arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
     columns, rows = _table(runs)
-    table = arrow.table({name: _of_one_type([row.get(name) for row in rows]) for name in columns})
+    found = {name: _of_one_type([row.get(name) for row in rows]) for name in columns}
+    # Where there is nothing, texts: Arrow's own type for it is one that few readers know.
+    empty = arrow.nulls(len(rows), arrow.string())
+    table = arrow.table(
+        {name: empty if _is_empty(values) else values for name, values in found.items()}
+    )
     write_atomically(path, lambda to: parquet.write_table(table, to))
+
+
+def _is_empty(values: Sequence[Any]) -> bool:
+    return all(value is None for value in values)
 
 
 def _of_one_type(values: list[Any]) -> list[Any]:

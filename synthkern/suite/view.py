@@ -126,6 +126,8 @@ def choose_view(sweep: Sweep, options: ViewOptions) -> View:
             f"--colour must have {MOST_COLORS} values at most or be a number, but {colour.name} "
             f"has {len(colour.distinct)}"
         )
+    if facet is not None and not facet.is_field:
+        raise ValueError(f"--facet must be a field, but {facet.name} is measured")
     if facet is not None and len(facet.distinct) > MOST_PANELS:
         raise ValueError(
             f"--facet must have {MOST_PANELS} values at most, but {facet.name} has "
