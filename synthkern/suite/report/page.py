@@ -18,7 +18,7 @@ from synthkern.plots.figure import plotly
 from synthkern.storage.files import check_writable_file, write_atomically
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.suite.database import STATES
-from synthkern.suite.report.contents import ReportData
+from synthkern.suite.report.contents import MOST_SAES, MOST_WORLDS, ReportData
 from synthkern.suite.report.figure import Figure, color
 from synthkern.suite.report.figures import KINDS, figures
 from synthkern.suite.report.sweeps import (
@@ -78,6 +78,9 @@ def page(contents: ReportData, sweeps: Sequence[SweepReport] = ()) -> str:
         kinds=KINDS,
         worlds=worlds,
         payloads=payloads,
+        crowded=bool(contents.crowded()),
+        most_saes=MOST_SAES,
+        most_worlds=MOST_WORLDS,
         sweep=SWEEP if sweeps else None,
         sweeps={
             report.suite: packed({**sweep_payload(report), **_best(report)}) for report in sweeps
