@@ -105,7 +105,7 @@ class Sweep:
             raise ValueError(f"{option} must name one figure, got {name!r}: say {several}")
         close = get_close_matches(name, self.variables, n=1)
         suggestion = f"; did you mean {close[0]}?" if close else ""
-        known = ", ".join(self.variables) or "none, as no run is done"
+        known = ", ".join(self.variables) + ("" if self.counts else " (no run is done)")
         raise ValueError(
             f"{option} must be a field or a figure of the runs, {known}; got {name!r}{suggestion}"
         )
