@@ -13,6 +13,7 @@ from synthkern.suite.bars import Bars
 from synthkern.suite.database import PlannedRun, Run, RunDatabase
 from synthkern.suite.executor import Executor, Job
 from synthkern.suite.local import LocalExecutor
+from synthkern.suite.logging import link_boards
 from synthkern.suite.plan import plan_runs, select_runs
 from synthkern.suite.scheduler import Scheduler
 from synthkern.suite.shards import Shard, as_shard
@@ -110,6 +111,7 @@ def run_suite(
         units = _units(todo, share_batches)
         files = sorted({sae.file.resolve() for sae in suite.saes.values() if sae.file is not None})
         logs = any(run.config["logger"].get("log_to_tensorboard") for run in todo)
+        link_boards(folder, todo, RUNS_FOLDER)
         job = Job(folder.resolve(), tuple(files), str(device), executor.threads, logs, cache)
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
             Scheduler(executor, job, units, database, bars).run()
