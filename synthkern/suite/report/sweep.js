@@ -194,8 +194,11 @@ async function sweeps(drawFigure) {
       color: rows.map((row) => values[row]),
       colorbar: { ...data[0].line.colorbar, title: { text: heading } },
     };
-    const narrow = { ...layout, grid: { rows: 1, columns: 1 }, annotations: [{ visible: false }] };
-    drawFigure(plot, { data: [{ ...data[0], line }], layout: narrow })?.catch?.(() => {});
+    // Axes beside each other need room: where there is none, the plot is moved under its window.
+    const width = NARROW.matches ? 900 : undefined;
+    const grid = { rows: 1, columns: 1 };
+    const plain = { ...layout, width, grid, annotations: [{ visible: false }] };
+    drawFigure(plot, { data: [{ ...data[0], line }], layout: plain })?.catch?.(() => {});
   }
 
   function showChoices() {
