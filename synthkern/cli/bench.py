@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,18 @@ def add_bench_command(commands: Any) -> None:
         help="only the I-th of N parts of the runs, I from 1, for the jobs of an array that share "
         "one DIR",
     )
+    bench.add_argument(
+        "--wandb",
+        metavar="PROJECT",
+        help="log every run to this project of Weights & Biases: the suite is the group, what is "
+        "varied are tags",
+    )
+    bench.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write every run's event files: tensorboard --logdir DIR/tensorboard shows them by "
+        "suite and world",
+    )
     add_cache(bench)
     ray = bench.add_argument_group("on a Ray cluster (extra ray)")
     ray.add_argument(
@@ -98,7 +111,7 @@ def _bench(options: argparse.Namespace) -> int:
     out = as_optional_path("--out", options.out)
     shard = None if options.shard is None else as_shard("--shard", options.shard)
     files = [as_path("--sae", file) for file in options.sae]
-    suite = _with_plugins(load_suite(options.suite), files)
+    suite = _with_logs(_with_plugins(load_suite(options.suite), files), options)
     directory = out or Path(f"bench-{suite.name}")
     plans: list[PlannedSearch] = []
     if suite.search is not None:
@@ -133,6 +146,18 @@ def _bench(options: argparse.Namespace) -> int:
     if states["pending"] or states["running"]:
         print(f"{states['pending'] + states['running']} runs are being done by another process.")
     return 1 if states["failed"] else 0
+
+
+def _with_logs(suite: Suite, options: argparse.Namespace) -> Suite:
+    """The suite with its runs logged where that is asked for."""
+    if options.wandb is not None and options.tensorboard:
+        raise ValueError("--wandb and --tensorboard must not be given both: a run has one logger")
+    logger: dict[str, Any] = {}
+    if options.wandb is not None:
+        logger = {"logger.log_to_wandb": True, "logger.wandb_project": options.wandb}
+    elif options.tensorboard:
+        logger = {"logger.log_to_tensorboard": True}
+    return replace(suite, training={**suite.training, **logger})
 
 
 def _executor(options: argparse.Namespace) -> Executor | None:

@@ -432,12 +432,16 @@ class RunDatabase:
         self, table: str, column: str, keys: Iterable[str]
     ) -> Iterator[tuple[Path, str, bytes]]:
         """The file, the key and the blob of those that have one, in the keys' order."""
-        homes: dict[str, Path] = {}
-        for path in self._files():
-            with self._reading(path) as connection:
-                rows = connection.execute(f"SELECT key FROM {table}")
-                homes.update((row["key"], path) for row in rows)
-        there = (key for key in keys if key in homes)
+        files = self._files()
+        wanted = list(keys)
+        homes: dict[str, Path] = dict.fromkeys(wanted, files[0])
+        if len(files) > 1:
+            homes = {}
+            for path in files:
+                with self._reading(path) as connection:
+                    rows = connection.execute(f"SELECT key FROM {table}")
+                    homes.update((row["key"], path) for row in rows)
+        there = (key for key in wanted if key in homes)
         for path, group in groupby(there, homes.__getitem__):
             with self._reading(path) as connection:
                 query = f"SELECT {column} FROM {table} WHERE key = ?"

@@ -1,8 +1,9 @@
-"""A directory's runs as CSV and JSON."""
+"""A directory's runs as CSV, JSON and Parquet."""
 
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,75 @@ def write_csv(path: Path, runs: Sequence[Run]) -> None:
     Raises:
         OSError: where the file cannot be written; what was there stays.
     """
+    columns, rows = _table(runs)
+
+    def write(to: Path) -> None:
+        with to.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_atomically(path, write)
+
+
+def check_parquet() -> None:
+    """Refuse what :func:`write_parquet` could not do, before there is work to lose.
+
+    Raises:
+        ImportError: where pyarrow is not installed; it names the extra.
+    """
+    _pyarrow("pyarrow")
+
+
+def write_parquet(path: Path, runs: Sequence[Run]) -> None:
+    """Write the table of :func:`write_csv` as Parquet.
+
+    A column has one type: whole numbers, numbers, truth values, or texts, which are JSON where a
+    column has values of several types. What a run does not have is null.
+
+    Raises:
+        ImportError: where pyarrow is not installed; it names the extra.
+        OSError: where the file cannot be written; what was there stays.
+    """
+    arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
+    columns, rows = _table(runs)
+    found = {name: _of_one_type([row.get(name) for row in rows]) for name in columns}
+    # Where there is nothing, texts: Arrow's own type for it is one that few readers know.
+    empty = arrow.nulls(len(rows), arrow.string())
+    table = arrow.table(
+        {name: empty if _is_empty(values) else values for name, values in found.items()}
+    )
+    write_atomically(path, lambda to: parquet.write_table(table, to))
+
+
+def _is_empty(values: Sequence[Any]) -> bool:
+    return all(value is None for value in values)
+
+
+def _of_one_type(values: list[Any]) -> list[Any]:
+    """Values as one of Arrow's types holds them."""
+    types = {type(value) for value in values if value is not None}
+    if len(types) < 2:
+        return values
+    if types == {int, float}:
+        return [None if value is None else float(value) for value in values]
+    return [
+        value if value is None or isinstance(value, str) else json.dumps(value) for value in values
+    ]
+
+
+def _pyarrow(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "Parquet needs pyarrow, which the extra 'parquet' brings: "
+            "pip install 'synthkern[parquet]'"
+        ) from error
+
+
+def _table(runs: Sequence[Run]) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns that runs have, and a row for each."""
     rows = [_row(run) for run in runs]
     columns = [
         *_FIRST,
@@ -41,14 +111,7 @@ def write_csv(path: Path, runs: Sequence[Run]) -> None:
         *_names(dict(_flat("hardware", run.hardware)) for run in runs),
         *_LAST,
     ]
-
-    def write(to: Path) -> None:
-        with to.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    write_atomically(path, write)
+    return columns, rows
 
 
 def write_json(path: Path, database: RunDatabase) -> None:

@@ -108,7 +108,7 @@ def summarize(runs: Sequence[Run], published: Sequence[Published] = ()) -> list[
             l0=l0,
             saes={
                 sae: {
-                    metric: _figure(
+                    metric: mean_std(
                         found, None if l0 is None else values.get((world, sae, l0, metric))
                     )
                     for metric, found in _values(of_sae).items()
@@ -161,7 +161,8 @@ def _values(runs: Sequence[Run]) -> dict[str, list[float]]:
     return found
 
 
-def _figure(values: Sequence[float], published: Published | None) -> MeanStd:
+def mean_std(values: Sequence[float], published: Published | None = None) -> MeanStd:
+    """One figure over runs, of which there is one at least."""
     count = len(values)
     mean = math.fsum(values) / count
     squares = math.fsum((value - mean) ** 2 for value in values)

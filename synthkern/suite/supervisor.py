@@ -15,6 +15,7 @@ from synthkern.suite.bars import Bars
 from synthkern.suite.database import PlannedRun, Run, RunDatabase
 from synthkern.suite.executor import Executor, Job
 from synthkern.suite.local import LocalExecutor
+from synthkern.suite.logging import link_boards
 from synthkern.suite.plan import plan_runs, select_runs
 from synthkern.suite.scheduler import Scheduler
 from synthkern.suite.search_plan import PlannedSearch, plan_searches
@@ -132,6 +133,7 @@ def run_suite(
         for used in (RUNS_FOLDER, WORLDS_FOLDER):
             check_writable_folder(folder / used)
         units = _units(todo, share_batches)
+        link_boards(folder, todo, RUNS_FOLDER)
         job = _job(suite, folder, todo, executor, device, cache)
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
             Scheduler(executor, job, units, database, bars).run()

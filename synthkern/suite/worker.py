@@ -18,6 +18,7 @@ from synthkern.suite.database import LATENT_COLUMNS, Outcome, PlannedRun
 from synthkern.suite.disk import is_disk_error
 from synthkern.suite.executor import Job
 from synthkern.suite.hardware import hardware
+from synthkern.suite.logging import run_logging
 from synthkern.suite.memory import is_memory_error
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.worlds import built_world
@@ -113,6 +114,7 @@ class Worker:
             "device": device,
             "output_path": str(run_folder(self._job.directory, run.key)),
             "resume": True,
+            "logger": run_logging(run),
         }
         world = self._world_of(run)
         torch.manual_seed(run.seed)

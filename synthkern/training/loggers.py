@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from synthkern.storage.paths import AnyPath, as_path
@@ -110,6 +110,8 @@ class WandbLogger:
         name: of the run.
         run_id: of a run to go on with, or None.
         config: to show beside the run.
+        group: that the run belongs to, or None.
+        tags: of the run.
 
     Raises:
         ImportError: where wandb is not installed.
@@ -132,6 +134,8 @@ class WandbLogger:
         name: str | None = None,
         run_id: str | None = None,
         config: Mapping[str, Any] | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
     ) -> None:
         wandb = _installed("wandb", "wandb")
         resume = None if run_id is None else "allow"
@@ -142,6 +146,8 @@ class WandbLogger:
             id=run_id,
             resume=resume,
             config=dict(config or {}),
+            group=group,
+            tags=list(tags) or None,
         )
 
     def log(self, figures: Mapping[str, float], step: int) -> None:

@@ -425,6 +425,8 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
                 name=settings.run_name,
                 run_id=settings.wandb_id,
                 config=self.cfg.to_dict(),
+                group=settings.wandb_group,
+                tags=settings.wandb_tags or (),
             )
         if settings.log_to_tensorboard:
             return TensorBoardLogger((self._output or Path()) / _BOARD_FOLDER)

@@ -29,8 +29,9 @@ _RENAMED = {"autocast_sae": "autocast"}
 #: Fields of a run that SAELens' config lacks; its ``from_dict`` skips them where the file has them.
 _BEYOND = ("seed", "max_grad_norm", "target_l0", "cuda_graph", "checkpoint_seconds", "resume")
 
-#: Where in the SAE's part of a file they stand, and the logger's beyond SAELens.
+#: Where in the SAE's part of a file they stand, with those of the logger that SAELens lacks.
 _PLACE, _LOGS_TO_BOARD = "synthkern", "log_to_tensorboard"
+_BEYOND_LOGGER = (_LOGS_TO_BOARD, "wandb_group", "wandb_tags")
 
 
 @dataclass
@@ -51,6 +52,8 @@ class LoggingConfig:
         eval_every_n_wandb_logs: taken for SAELens' scripts; ``eval_frequency`` says when.
         log_to_tensorboard: whether to event files under ``output_path``, as tensorboard reads
             them, which must be installed.
+        wandb_group: that the run belongs to, or None.
+        wandb_tags: of the run, or None.
 
     Example:
         >>> import synthkern as synthetic
@@ -74,6 +77,8 @@ class LoggingConfig:
     wandb_log_frequency: int = 100
     eval_every_n_wandb_logs: int = 100
     log_to_tensorboard: bool = False
+    wandb_group: str | None = None
+    wandb_tags: list[str] | None = None
 
 
 @dataclass
@@ -262,7 +267,7 @@ class SyntheticSAERunnerConfig(Generic[T_TRAINING_SAE_CONFIG]):
         """
         data = self.to_dict()
         beyond = {name: data.pop(name) for name in _BEYOND}
-        beyond[_LOGS_TO_BOARD] = data["logger"].pop(_LOGS_TO_BOARD)
+        beyond |= {name: data["logger"].pop(name) for name in _BEYOND_LOGGER}
         return {**data, "sae": {**data["sae"], _PLACE: beyond}}
 
     @classmethod
@@ -318,12 +323,13 @@ def flat(d: Mapping[str, Any]) -> dict[str, Any]:
     if _PLACE not in sae:
         return dict(d)
     beyond = sae[_PLACE]
-    check_keys(f"d['sae'][{_PLACE!r}]", beyond, {*_BEYOND, _LOGS_TO_BOARD})
-    found = {name: value for name, value in beyond.items() if name != _LOGS_TO_BOARD}
+    check_keys(f"d['sae'][{_PLACE!r}]", beyond, {*_BEYOND, *_BEYOND_LOGGER})
+    found = {name: value for name, value in beyond.items() if name not in _BEYOND_LOGGER}
     found |= d
     found["sae"] = {name: value for name, value in sae.items() if name != _PLACE}
-    if _LOGS_TO_BOARD in beyond and isinstance(found.get("logger"), Mapping):
-        found["logger"] = {_LOGS_TO_BOARD: beyond[_LOGS_TO_BOARD], **found["logger"]}
+    if isinstance(found.get("logger"), Mapping):
+        logger = {name: beyond[name] for name in _BEYOND_LOGGER if name in beyond}
+        found["logger"] = {**logger, **found["logger"]}
     return found
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from made_up_runs import fill
+from made_up_runs import fill, fill_sweep
 from packages import hide_plotly, pretend, pretend_kaleido
 from report_pages import Page
 
@@ -133,3 +133,44 @@ def test_a_folder_to_write_to_gets_the_page(capsys: pytest.CaptureFixture[str]) 
     Path("b/report.html").unlink()
     Path("b/report.html").mkdir()
     assert "b/report.html" in refusal(capsys, "a", "--out", "b")
+
+
+def test_a_sweep_in_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    fill_sweep(Path("a"))
+    lines = printed(capsys, "a", "--text", "--y", "mcc", "--best", "lowest mcc where l0 < 100")
+    assert lines[0] == "MCC"
+    assert [line.split()[:2] for line in lines[2:5]] == [
+        ["hidden_dim", dim] for dim in ("64", "128", "256")
+    ]
+    assert "lowest mcc where l0 < 100: 6 of 6 settings" in lines
+    assert files("a") == ["suite.sqlite"]
+
+
+def test_a_page_with_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    fill_sweep(Path("a"), lrs=(0.001, 0.02))
+    words = ("--x", "lr", "--y", "f1", "--y", "mcc", "--colour", "hidden_dim", "--facet", "sae")
+    assert printed(capsys, "a", *words) == ["a/report.html"]
+    packed = Page(Path("a/report.html").read_text(encoding="utf-8")).packed["sweep-0"]
+    assert packed["chosen"] == {
+        "x": "lr",
+        "y": ["classification/f1_score", "mcc"],
+        "colour": "hidden_dim",
+        "facet": "sae",
+    }
+    assert packed["varied"] == ["sae", "hidden_dim", "lr"]
+    assert len(packed["best"]["rows"]) == 12
+
+
+def test_what_cannot_be_looked_at_is_told_before_anything_is_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill_sweep(Path("a"))
+    for words, told in (
+        (("--x", "depth"), "--x must be a field or a figure of the runs"),
+        (("--y", "nothing"), "--y must be a field or a figure of the runs"),
+        (("--best", "mcc where l0 around 5"), "'l0 around 5' is no condition"),
+        (("--suite", "b"), "--suite must be one of swept, got 'b'"),
+        (("--text", "--figures", "png"), "--text writes no page"),
+    ):
+        assert told in refusal(capsys, "a", *words)
+    assert files("a") == ["suite.sqlite"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,44 @@ def fill(
     database.add(suite, {"name": suite, "about": "made up", "published": PUBLISHED}, planned)
     for run in planned:
         database.start(run.key, "0.1.0", 1, {"cpu": "made up", "threads": 2})
+        database.finish(run.key, _outcome(run, latents, rows, shift))
+    return database
+
+
+def fill_sweep(
+    directory: Path,
+    *,
+    suite: str = "swept",
+    dims: Sequence[int] = (64, 128, 256),
+    lrs: Sequence[float] = (0.001,),
+    saes: Sequence[str] = ("BatchTopK", "JumpReLU"),
+    seeds: Sequence[int] = (0, 1),
+    latents: int = 8,
+    rows: int = 3,
+) -> RunDatabase:
+    """Finished runs of a suite that varies a field of its world, and one of its training where
+    several values are given; named as a plan names them."""
+    database = RunDatabase(directory, create=True)
+    planned = []
+    for dim, lr, sae, seed in product(dims, lrs, saes, seeds):
+        swept = {"lr": lr} if len(lrs) > 1 else {}
+        name = f"{sae}, lr={lr}" if swept else sae
+        planned.append(
+            PlannedRun(
+                key=f"{suite}-{dim}-{lr}-{sae}-{seed}",
+                suite=suite,
+                world=f"{WORLD}, hidden_dim={dim}",
+                sae=name,
+                l0=6.0,
+                seed=seed,
+                config={"sae": {"architecture": sae.lower(), "d_sae": latents}, "lr": lr},
+                axes={"world": WORLD, "sae": sae, "hidden_dim": dim, **swept},
+            )
+        )
+    database.add(suite, {"name": suite, "about": "made up", "axes": ["hidden_dim"]}, planned)
+    for run in planned:
+        database.start(run.key, "0.1.0", 1, {"cpu": "made up", "threads": 2})
+        shift = 0.001 * run.axes["hidden_dim"] / 2
         database.finish(run.key, _outcome(run, latents, rows, shift))
     return database
 

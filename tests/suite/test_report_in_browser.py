@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, DRIVER, Browser, browsing
-from made_up_runs import PUBLISHED, fill
+from made_up_runs import PUBLISHED, fill, fill_sweep
 from selenium.webdriver.common.keys import Keys
 
 from synthkern.suite.database import Run, RunDatabase
-from synthkern.suite.report import read_report_data, write_images, write_page
+from synthkern.suite.report import read_report_data, read_sweeps, write_images, write_page
 from synthkern.suite.report.figures import figures
+from synthkern.suite.report.sweeps import sweep_figure
 from synthkern.suite.summary import summarize_directory
+from synthkern.suite.view import ViewOptions
 
 if CHROMIUM is None or DRIVER is None:
     pytest.skip("needs Chromium and chromedriver", allow_module_level=True)
@@ -403,3 +405,52 @@ def test_images_are_pictures(tmp_path: Path, ending: str) -> None:
             root = ElementTree.fromstring(content)
             assert root.tag == "{http://www.w3.org/2000/svg}svg"
             assert "BatchTopK" in "".join(root.itertext())
+
+
+def test_any_view_of_a_sweep_is_the_one_of_python(browser: Browser, tmp_path: Path) -> None:
+    fill_sweep(tmp_path, lrs=(0.0001, 0.02), saes=("<b>x</b>", "$y$"))
+    contents = read_report_data(tmp_path)
+    write_page(contents, tmp_path / "report.html", read_sweeps(contents, ViewOptions()))
+    browser.window(1400)
+    browser.open(tmp_path / "report.html")
+    tables = ("f1", "mcc", "uniqueness", "explained variance", "dead latents")
+    for x, y, colour, facet in (
+        ("hidden_dim", tables, "SAE", "none"),
+        ("lr", ("mcc",), "hidden_dim", "SAE"),
+        ("SAE", ("L0",), "lr", "hidden_dim"),
+        ("L0", ("F1",), "MCC", "lr"),
+        ("hidden_dim", ("MCC",), "none", "none"),
+    ):
+        for label, shown in (
+            ("x", x),
+            ("y", "the tables' metrics" if len(y) > 1 else y[0].upper()),
+            ("colour", colour),
+            ("facet", facet),
+        ):
+            choose(browser, label, shown)
+        names = {"L0": "sae_l0", "SAE": "sae"}
+        options = ViewOptions(
+            names.get(x, x),
+            tuple(names.get(name, name) for name in y),
+            names.get(colour, colour),
+            names.get(facet, facet),
+        )
+        (report,) = read_sweeps(contents, options)
+        expected = json.loads(json.dumps(sweep_figure(report).plot()))
+        data, titles, axis = browser.run(
+            "const plot = document.querySelector('#sweep .plot');"
+            "return [plot.data.map(({ visible, ...own }) => own),"
+            " plot.layout.annotations.map(({ text }) => text), plot.layout.xaxis.title.text]"
+        )
+        assert data == expected["data"], options
+        assert titles == [each["text"] for each in expected["layout"]["annotations"]]
+        assert axis == expected["layout"]["xaxis"]["title"]["text"]
+    assert browser.texts("#best-table tbody tr td:first-child") == [str(n) for n in range(1, 11)]
+    assert (
+        "highest mcc where l0 within 5% of the L0 asked for: 12 of 12"
+        in browser.texts("#search")[0]
+    )
+    # Of WebGL without a graphics card a browser complains.
+    complaints = [text for text in browser.complaints() if "GL" not in text]
+    assert complaints == []
+    assert browser.run("return document.querySelectorAll('#parallel .axis-title').length") == 9

@@ -1,4 +1,4 @@
-"""A directory's runs as CSV and JSON."""
+"""A directory's runs as CSV, JSON and Parquet."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import csv
 import errno
 import json
 import math
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made_up_runs import PUBLISHED, fill
+from made_up_runs import PUBLISHED, fill, fill_sweep
 from suite_runs import run
 
 from synthkern.storage.files import write_atomically
 from synthkern.suite.database import LATENT_COLUMNS, Outcome, Run, RunDatabase
-from synthkern.suite.export import write_csv, write_json
+from synthkern.suite.export import check_parquet, write_csv, write_json, write_parquet
 from synthkern.suite.summary import TABLE_METRICS
 from synthkern.training import TrainingHistory
 
@@ -185,3 +186,26 @@ def test_a_file_that_cannot_be_written_is_named_and_what_was_there_stays(
             write()
     assert path.read_bytes() == before
     assert sorted(tmp_path.iterdir()) == names
+
+
+def test_parquet_has_the_rows_of_csv(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    database = fill_sweep(tmp_path)
+    database.fail(database.runs()[0].key, "Error: x")
+    runs = database.runs()
+    runs[1].axes["hidden_dim"] = "wide"
+    write_parquet(tmp_path / "runs.parquet", runs)
+    write_csv(tmp_path / "runs.csv", runs)
+    table = parquet.read_table(tmp_path / "runs.parquet")
+    lines = rows_of(tmp_path / "runs.csv")
+    assert table.column_names == list(lines[0])
+    for found, line in zip(table.to_pylist(), lines, strict=True):
+        assert {name: "" if value is None else str(value) for name, value in found.items()} == line
+    types = {field.name: str(field.type) for field in table.schema}
+    assert (types["seed"], types["mcc"], types["axes/hidden_dim"]) == ("int64", "double", "string")
+
+
+def test_parquet_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install 'synthkern\[parquet\]'"):
+        check_parquet()

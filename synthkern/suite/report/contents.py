@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from synthkern.storage.paths import AnyPath
 from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.summary import Group, published_values, summarize
+
+#: SAEs of a world, and worlds of a suite, that have figures of their own in a sweep.
+MOST_SAES, MOST_WORLDS = 40, 100
 
 #: Where SAEs can be compared: suite, world, L0.
 Place = tuple[str, str, float | None]
@@ -46,15 +49,52 @@ class ReportData:
                 of_place.setdefault(run.sae, []).append(run)
         return found
 
+    def uncrowded(self) -> ReportData:
+        """The same without what has no figures of its own: see :meth:`crowded`."""
+        crowded = self.crowded()
+        if not crowded:
+            return self
+        return replace(
+            self,
+            runs=[run for run in self.runs if (run.suite, run.world) not in crowded],
+            groups=[each for each in self.groups if (each.suite, each.world) not in crowded],
+        )
 
-def read_report_data(directory: AnyPath) -> ReportData:
+    def crowded(self) -> set[tuple[str, str]]:
+        """Suites and worlds of sweeps with more SAEs in the world, or more worlds, than can be
+        told apart in figures of their own.
+        """
+        saes: dict[tuple[str, str], set[str]] = {}
+        worlds: dict[str, set[str]] = {}
+        for run in self.runs:
+            if run.axes:
+                saes.setdefault((run.suite, run.world), set()).add(run.sae)
+                worlds.setdefault(run.suite, set()).add(run.world)
+        return {
+            (suite, world)
+            for (suite, world), there in saes.items()
+            if len(there) > MOST_SAES or len(worlds[suite]) > MOST_WORLDS
+        }
+
+
+def read_report_data(directory: AnyPath, suite: str | None = None) -> ReportData:
     """The runs of a directory.
+
+    Args:
+        directory: of the database.
+        suite: whose runs alone are wanted, or None.
 
     Raises:
         FileNotFoundError: where it has no database.
+        ValueError: where it has no such suite.
     """
     database = RunDatabase(directory)
-    suites, runs = database.suites(), database.runs()
+    suites, runs = database.suites(), database.runs(suite)
+    if suite is not None:
+        if suite not in suites:
+            known = ", ".join(suites) or "none"
+            raise ValueError(f"--suite must be one of {known}, got {suite!r}")
+        suites = {suite: suites[suite]}
     groups = [
         group
         for name, description in suites.items()

@@ -17,7 +17,11 @@ KINDS: tuple[Kind, ...] = (METRICS, CURVES, DENSITIES, THROUGHPUT)
 
 
 def figures(contents: ReportData) -> Iterator[Figure]:
-    """Those of finished runs: for every suite and world, and L0 where the kind is by L0."""
+    """Those of finished runs: for every suite and world, and L0 where the kind is by L0.
+
+    Worlds of sweeps that would have too many names in them have none.
+    """
+    contents = contents.uncrowded()
     return chain(
         metric_figures(contents),
         curve_figures(contents),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from synthkern.storage.paths import AnyPath, as_path
 from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.figure import Figure, label
 from synthkern.suite.report.figures import figures
+from synthkern.suite.report.parallel import parallel_plot
+from synthkern.suite.report.sweeps import SweepReport, sweep_figure
 from synthkern.suite.summary import place_name
 
 #: Pixels of an image and of a letter of the legend.
@@ -40,13 +43,16 @@ def check_images(ending: str) -> None:
     check_ending("ending", Path(f"figure.{ending}"))
 
 
-def write_images(contents: ReportData, folder: AnyPath, ending: str) -> list[Path]:
+def write_images(
+    contents: ReportData, folder: AnyPath, ending: str, sweeps: Sequence[SweepReport] = ()
+) -> list[Path]:
     """Draw each figure of a report into a file of its own; gives the files.
 
     Args:
         contents: the runs.
         folder: where the files go; what is there under the same names is replaced.
         ending: "png", "svg" or another that kaleido can write.
+        sweeps: what is drawn before the others.
 
     Raises:
         ImportError: where plotly or kaleido is not installed; it names the extra.
@@ -56,14 +62,36 @@ def write_images(contents: ReportData, folder: AnyPath, ending: str) -> list[Pat
     place = as_path("folder", folder)
     make_folder(place)
     written: dict[Path, None] = {}
-    for each in figures(contents):
+    for name, figure in _all(contents, sweeps):
         # The same name again next time, so that a newer image takes the place of an older one.
         names = chain([""], (f"-{number}" for number in count(2)))
-        paths = (place / f"{_name(each)}{more}.{ending}" for more in names)
+        paths = (place / f"{name}{more}.{ending}" for more in names)
         path = next(path for path in paths if path not in written)
-        finish(drawn(each), path, False, _SCALE)
+        finish(figure, path, False, _SCALE)
         written[path] = None
     return list(written)
+
+
+def _all(contents: ReportData, sweeps: Sequence[SweepReport]) -> Iterator[tuple[str, Any]]:
+    """Names of files, and figures as plotly's."""
+    for sweep in sweeps:
+        figure = sweep_figure(sweep)
+        if figure.panels:
+            yield _name(figure), drawn(figure)
+            yield _plain("parallel", sweep.suite), drawn_parallel(sweep)
+    for figure in figures(contents):
+        yield _name(figure), drawn(figure)
+
+
+def drawn_parallel(report: SweepReport) -> Any:
+    """Fields and figures of a sweep beside each other, as plotly's."""
+    plot = parallel_plot(report.sweep, report.view.y[0])
+    result = plotly("graph_objects").Figure(plot["data"], plot["layout"])
+    title = label(f"Fields and metrics together ({report.suite})", 100)
+    result.update_layout(
+        template="plotly_white", title={"text": title}, width=_WIDTH, height=520, margin={"t": 150}
+    )
+    return result
 
 
 def drawn(figure: Figure) -> Any:
@@ -71,11 +99,12 @@ def drawn(figure: Figure) -> Any:
     kind, plot = figure.kind, figure.plot()
     result = plotly("graph_objects").Figure(plot["data"], plot["layout"])
     where = place_name(figure.world, figure.l0) if kind.by_l0 else figure.world
+    where = f": {where}" if where else ""
     below = _BELOW + _legend_height([label(name) for name in figure.legend().values()])
     result.update_layout(
         template="plotly_white",
         title={
-            "text": label(f"{kind.title}: {where} ({figure.suite})", 100) + _small(kind.caption),
+            "text": label(f"{kind.title}{where} ({figure.suite})", 100) + _small(kind.caption),
             "y": 1,
             "yref": "container",
             "yanchor": "top",
@@ -115,4 +144,8 @@ def _name(figure: Figure) -> str:
     parts = [figure.kind.name, figure.suite, figure.world]
     if figure.kind.by_l0 and figure.l0 is not None:
         parts.append(f"l0-{figure.l0:g}")
+    return _plain(*parts)
+
+
+def _plain(*parts: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-.")[:120]

@@ -21,14 +21,14 @@ DataTable.type("cell", {
 });
 
 // A cell is HTML, and what it is sorted by.
-function table(id, columns, data, layout) {
+function table(id, columns, data, layout, pageLength = 50) {
   const render = ([shown, value], type) => (type === "display" || type === "filter" ? shown : value);
   return new DataTable(`#${id}`, {
     data,
     columns: columns.map((column) => ({ ...column, type: "cell", render })),
     order: [],
     autoWidth: false,
-    pageLength: 50,
+    pageLength,
     lengthMenu: [50, 200, 1000],
     layout: { topStart: null, topEnd: null, bottomStart: "paging", bottomEnd: null, ...layout },
     language: { info: "_START_ to _END_ of _TOTAL_", infoFiltered: "(_MAX_ in all)", emptyTable: "There are no runs." },
@@ -148,11 +148,20 @@ async function start() {
     showFigures();
   }
 
+  // A suite that varies fields has its own sections, whatever the world.
+  const showSweep = find("sweeps") ? await sweeps((place, figure) => draw(place, figure, templates)) : null;
+  const showSuite = () => showSweep?.(find("world").selectedOptions[0]?.parentElement.dataset.sweep);
+
   showRuns(runs);
   find("world").addEventListener("change", showWorld);
   find("l0").addEventListener("change", showFigures);
   for (const query of [DARK, NARROW]) query.addEventListener("change", showFigures);
   if (find("world").value) await showWorld();
+  if (showSweep) {
+    find("world").addEventListener("change", showSuite);
+    for (const query of [DARK, NARROW]) query.addEventListener("change", showSuite);
+    await showSuite();
+  }
   document.body.classList.add("ready");
 }
 

@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,23 @@ from synthkern.plots.figure import plotly
 from synthkern.storage.files import check_writable_file, write_atomically
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.suite.database import STATES
-from synthkern.suite.report.contents import ReportData
+from synthkern.suite.report.contents import MOST_SAES, MOST_WORLDS, ReportData
 from synthkern.suite.report.figure import Figure, color
 from synthkern.suite.report.figures import KINDS, figures
-from synthkern.suite.report.tables import FAR, result_table, run_table
+from synthkern.suite.report.sweeps import (
+    SWEEP,
+    SweepReport,
+    sweep_constants,
+    sweep_payload,
+)
+from synthkern.suite.report.tables import FAR, best_table, result_table, run_table
 
 #: Of the figures on a light page and on a dark one.
 _TEMPLATES = {"light": "plotly_white", "dark": "plotly_dark"}
 
 
-def write_page(contents: ReportData, path: AnyPath) -> None:
-    """Write the page; it needs nothing besides itself.
+def write_page(contents: ReportData, path: AnyPath, sweeps: Sequence[SweepReport] = ()) -> None:
+    """Write the page, with those sweeps; it needs nothing besides itself.
 
     Raises:
         ImportError: where plotly is not installed; it names the extra.
@@ -36,7 +42,7 @@ def write_page(contents: ReportData, path: AnyPath) -> None:
     """
     file = as_path("path", path)
     check_writable_file(file)
-    text = page(contents)
+    text = page(contents, sweeps)
 
     def write(to: Path) -> None:
         # Names of files need not be text.
@@ -45,8 +51,8 @@ def write_page(contents: ReportData, path: AnyPath) -> None:
     write_atomically(file, write)
 
 
-def page(contents: ReportData) -> str:
-    """The page's HTML."""
+def page(contents: ReportData, sweeps: Sequence[SweepReport] = ()) -> str:
+    """The page's HTML, with those sweeps."""
     library: str = plotly("offline").get_plotlyjs()
     results = result_table(contents)
     drawn: dict[tuple[str, str], list[Figure]] = {place: [] for place in results["rows"]}
@@ -64,7 +70,7 @@ def page(contents: ReportData) -> str:
     return environment.from_string(_read("page.html")).render(
         libraries=[library, _read("datatables-3.1.5.min.js")],
         style=_read("page.css"),
-        script=_read("page.js"),
+        scripts=[*([_read("sweep.js")] if sweeps else []), _read("page.js")],
         directory=os.fsencode(contents.directory.resolve().name).decode("utf-8", "replace"),
         facts=page_facts(contents),
         published="; ".join({text: None for each in contents.groups for text in each.sources}),
@@ -72,6 +78,14 @@ def page(contents: ReportData) -> str:
         kinds=KINDS,
         worlds=worlds,
         payloads=payloads,
+        crowded=bool(contents.crowded()),
+        most_saes=MOST_SAES,
+        most_worlds=MOST_WORLDS,
+        sweep=SWEEP if sweeps else None,
+        sweeps={
+            report.suite: packed({**sweep_payload(report), **_best(report)}) for report in sweeps
+        },
+        sweep_constants=packed(sweep_constants()),
         shared=packed(
             {
                 "templates": {name: _template(of) for name, of in _TEMPLATES.items()},
@@ -86,6 +100,11 @@ def packed(value: Any) -> str:
     """JSON, compressed, as text that has no meaning in HTML."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+
+
+def _best(report: SweepReport) -> dict[str, Any]:
+    found = f"{len(report.best):,} of {len(report.sweep.counts):,} settings"
+    return {"best": {"search": f"{report.search}: {found}", **best_table(report)}}
 
 
 def _shown(figure: Figure) -> dict[str, Any]:

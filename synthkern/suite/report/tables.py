@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
+from synthkern.suite.best import shown_variables
 from synthkern.suite.database import Run
 from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.figure import color
+from synthkern.suite.report.sweeps import SweepReport
 from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd, finite_metrics, last_line
+from synthkern.suite.sweep import Value, Variable
+from synthkern.suite.view import words
 
 #: A cell: HTML, and a number or a text; None is last in either order.
 Cell = tuple[str, float | str | None]
@@ -23,6 +27,9 @@ FAR = 3
 
 #: Characters of a traceback: its end is kept.
 _ERROR = 4_000
+
+#: Settings in the table of the best.
+_BEST = 100
 
 _NONE: Cell = ("\u2013", None)
 
@@ -96,6 +103,43 @@ def run_table(contents: ReportData) -> dict[str, Any]:
         _column("samples/s"),
     ]
     return {"columns": columns, "rows": [[*_run(run, metrics), _details(run)] for run in runs]}
+
+
+def best_table(report: SweepReport) -> dict[str, Any]:
+    """The columns of the settings that were looked for, the best first, and their rows."""
+    if report.search is None:
+        return {"columns": [], "rows": []}
+    fields = report.sweep.fields
+    figures = shown_variables("--best", report.sweep, report.search)
+    columns = [
+        _column("rank"),
+        *(_column(each.heading, text=not each.is_number) for each in fields),
+        *(_column(each.heading) for each in figures),
+        _column("runs"),
+    ]
+    rows = [
+        [
+            (str(rank), rank),
+            *(_setting(each.values[row]) for each in fields),
+            *(_measured(each, row) for each in figures),
+            (str(report.sweep.counts[row]), report.sweep.counts[row]),
+        ]
+        for rank, row in enumerate(report.best[:_BEST], 1)
+    ]
+    return {"columns": columns, "rows": rows}
+
+
+def _setting(value: Value) -> Cell:
+    if value is None:
+        return _NONE
+    return _name(value) if isinstance(value, str) else (words(value), value)
+
+
+def _measured(figure: Variable, row: int) -> Cell:
+    value = figure.values[row]
+    if not isinstance(value, int | float):
+        return _NONE
+    return _single(value, figure.stds[row], _DECIMALS.get(figure.name, 4))
 
 
 def _run(run: Run, metrics: list[str]) -> Iterator[Cell]:
