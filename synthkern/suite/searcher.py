@@ -151,6 +151,9 @@ class Searcher(Guide):
         self._database.add(self._suite.name, self._suite.to_dict(), runs, positions)
         lane.running += 1
         opened = _OpenTrial(lane, trial, runs)
+        if plan.search.pruning is not None:
+            for key, history in self._database.curves(opened.keys):
+                opened.know(key, *history.curve(plan.search.pruning.curve))
         for run in runs:
             self.keys.add(run.key)
             if run.key not in self._waiting:
@@ -206,6 +209,11 @@ class _OpenTrial:
         self.left = set(self.keys)
         self._samples = runs[0].config["training_samples"]
         self._curve: dict[int, dict[str, float]] = {}
+
+    def know(self, key: str, samples: Sequence[float], values: Sequence[float]) -> None:
+        """The points of a run that was over before this process came to the trial."""
+        for place, value in zip(samples, values, strict=True):
+            self._curve.setdefault(int(place), {})[key] = value
 
     def add(self, key: str, samples: int, value: float) -> None:
         """A run's curve has a point; the trial's is the mean once all of them have it.

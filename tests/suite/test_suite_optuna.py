@@ -257,3 +257,14 @@ def test_a_journal_without_its_runs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "suite.sqlite").unlink()
     with pytest.raises(ValueError, match="must have the runs of trial 0"):
         run_suite(of, tmp_path, executor=Here())
+
+
+def test_one_that_was_cut_off_between_seeds_goes_on_as_if_not(tmp_path: Path) -> None:
+    of = suite(search={**SEARCH, "trials": 5}, seeds=[0, 1])
+    runs = run_suite(of, tmp_path / "whole", executor=Here())
+    assert "pruned" in {run.state for run in runs}
+    for cut in (7, 9):
+        folder = tmp_path / str(cut)
+        with pytest.raises(KeyboardInterrupt):
+            run_suite(of, folder, executor=Here(left=cut))
+        assert told(run_suite(of, folder, executor=Here())) == told(runs)
