@@ -44,6 +44,7 @@ NUMBERS: dict[str, list[Any]] = {
     "start": [*_INTS, *_LARGE, 2**64 - 1, 2**64 - 3],
     "ordinal": [*_INTS, *_LARGE, 2**32 - 1],
     "residual_threshold": _FLOATS,
+    "most": _FLOATS,
     "triangular": _BOOLS,
     "want_features": _BOOLS,
     "stop_on_repeat": _BOOLS,
@@ -149,6 +150,14 @@ def good_arguments(
     choose = {"pre": matrix(batch, n), "scale": np.abs(matrix(1, n)[0]), "positive": True}
     inputs = matrix(batch, d)
     latents, features = csr(batch, n, dtype, rng), csr(batch, n, dtype, rng)
+    encoder = {
+        "inputs": np.float32(inputs),
+        "vectors": np.float32(vectors),
+        "bias": np.float32(matrix(1, n)[0]),
+        "most": 1.0,
+        "threads": 2,
+    }
+    keys = {"scale": np.abs(np.float32(matrix(1, n)[0])), "positive": True}
     return {
         "Forest": dict(zip(_FOREST, tree, strict=True)),
         "Plan": plan,
@@ -186,6 +195,10 @@ def good_arguments(
         "select_topk": {**choose, "k": 3, "threads": 2},
         "select_batch_topk": {**choose, "count": 3 * batch, "threads": 2},
         "select_above": {"pre": matrix(batch, n), "bounds": matrix(1, n)[0], "threads": 2},
+        "encode_topk": {**encoder, **keys, "k": 3},
+        "encode_batch_topk": {**encoder, **keys, "count": 3 * batch},
+        "encode_above": {**encoder, "bounds": np.float32(matrix(1, n)[0])},
+        "has_codes": {},
         "pursue": {
             "input": inputs,
             "vectors": vectors,

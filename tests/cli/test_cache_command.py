@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from building import nothing_is_built
 from small_suites import small_suite, suite_data, write_suite
 from small_training import small_world
 
 import synthkern as synthetic
 from synthkern.cli import main
-from synthkern.model import synthetic_model
 from synthkern.suite.worlds import WORLDS_FOLDER, built_world
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,16 +32,6 @@ def world(tmp_path: Path) -> str:
     path = tmp_path / "world.json"
     path.write_text(json.dumps(recipe()))
     return str(path)
-
-
-@contextmanager
-def nothing_is_built() -> Iterator[None]:
-    def refuse(cfg: synthetic.SyntheticModelConfig) -> Any:
-        raise AssertionError(f"{cfg} was built")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic_model, "build_dictionary", refuse)
-        yield
 
 
 def sample(world: str, out: Path, *options: str) -> int:

@@ -10,19 +10,19 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from building import nothing_is_built
 from places import HELPERS
 from worlds import assert_same_features
 
 import synthkern as synthetic
-from synthkern.model import synthetic_model, world_cache, world_key as key_module
+from synthkern.model import world_cache, world_key as key_module
 from synthkern.model.world_cache import WorldCache
 from synthkern.model.world_key import is_worth_keeping, world_key
 from synthkern.storage.saved_folder import locked
@@ -50,16 +50,6 @@ def load(
 @pytest.fixture
 def cache(tmp_path: Path) -> WorldCache:
     return WorldCache(tmp_path / "worlds")
-
-
-@contextmanager
-def nothing_is_built() -> Iterator[None]:
-    def refuse(cfg: synthetic.SyntheticModelConfig) -> Any:
-        raise AssertionError(f"{cfg} was built")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic_model, "build_dictionary", refuse)
-        yield
 
 
 def assert_same_world(got: synthetic.SyntheticModel, wanted: synthetic.SyntheticModel) -> None:

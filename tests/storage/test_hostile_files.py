@@ -152,7 +152,7 @@ def test_curves_and_latents_that_are_none_are_named(tmp_path: Path, data: bytes)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("state = 'odd'", "state must be one of pending, running, done, failed, got 'odd'"),
+        ("state = 'odd'", "state must be one of pending, running, done, failed, pruned, got 'odd'"),
         ("state = 5", "state must be one of"),
         ("metrics = '5'", "metrics must be an object, got 5"),
         ("metrics = '{'", "metrics: "),
