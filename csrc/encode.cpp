@@ -181,8 +181,9 @@ struct Candidates {
 int64_t inputs_to_part(const Encoder& encoder, int threads) {
     constexpr int64_t kBytes = 256 * 1024;
     const int64_t most = std::max<int64_t>(kBytes / (4 * encoder.dim + 4), kRows);
-    const int64_t rounds = parts_of(encoder.batch, most * threads);
-    return std::max(parts_of(parts_of(encoder.batch, rounds * threads), 12) * 12, kRows);
+    const int64_t team = std::max(threads, 1), batch = std::max<int64_t>(encoder.batch, 1);
+    const int64_t rounds = parts_of(batch, most * team);
+    return std::max(parts_of(parts_of(batch, rounds * team), 12) * 12, kRows);
 }
 
 // Calls look(input, bounds) for some inputs of the batch, to judge it by; returns how many were

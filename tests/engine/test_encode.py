@@ -151,6 +151,17 @@ def test_nothing_that_counts_is_passed_over(name: str) -> None:
             assert_same(found, wanted)
 
 
+def test_no_input_has_no_latents() -> None:
+    inputs, vectors, bounds = torch.zeros(0, 40), torch.ones(260, 40), torch.zeros(260)
+    for found in (
+        encode.encode_topk(inputs, vectors, None, None, 3, True),
+        encode.encode_above(inputs, vectors, None, bounds),
+    ):
+        assert found is not None
+        assert found.offsets.tolist() == [0]
+    assert encode.encode_batch_topk(inputs, vectors, None, None, 0, True) is None
+
+
 def test_threads_and_batches_change_no_bit() -> None:
     draw = torch.Generator().manual_seed(4)
     inputs, vectors = torch.randn(150, 40, generator=draw), torch.randn(260, 40, generator=draw)
