@@ -132,7 +132,7 @@ class Bounds {
     std::vector<float> bounds_;
 };
 
-// Pre-activations of some inputs: [i] of input rows[i] and latent latents[i].
+// Products with latents [count] to pre-activations.
 void add_biases(const Encoder& encoder, const int32_t* latents, int64_t count, float* values) {
     if (encoder.bias == nullptr) return;
     for (int64_t i = 0; i < count; ++i) values[i] += encoder.bias[latents[i]];

@@ -168,19 +168,17 @@ def pre_activations(
         vectors: [M, D].
         bias: [M] or None.
     """
-    found = partial_pre_activations(inputs, vectors, bias)
-    return PreActivations(product.linear(inputs, vectors, bias)) if found is None else found
+    if can_be_partial(inputs, vectors, bias):
+        return _Partial(inputs, vectors, bias)
+    return PreActivations(product.linear(inputs, vectors, bias))
 
 
-def partial_pre_activations(
-    inputs: torch.Tensor, vectors: torch.Tensor, bias: torch.Tensor | None
-) -> PreActivations | None:
-    """The same where few can be had without the others, else None."""
-    if not product.takes_codes(inputs, vectors, bias):
-        return None
-    if engine.backend_for(inputs.device).name != "cpu":
-        return None
-    return _Partial(inputs, vectors, bias)
+def can_be_partial(inputs: torch.Tensor, vectors: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    """Whether few of their pre-activations can be had without the others."""
+    return (
+        product.takes_codes(inputs, vectors, bias)
+        and engine.backend_for(inputs.device).name == "cpu"
+    )
 
 
 def _plain(scale: torch.Tensor | None) -> torch.Tensor | None:

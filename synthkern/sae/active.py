@@ -8,7 +8,7 @@ import torch
 
 from synthkern.engine import product
 from synthkern.engine.autograd import gather_entries
-from synthkern.engine.pre_activations import PreActivations, partial_pre_activations
+from synthkern.engine.pre_activations import PreActivations, can_be_partial, pre_activations
 from synthkern.sae.base import TrainingSAE, check_width
 from synthkern.sae.encoder import encoder, encoder_entries
 from synthkern.sae.normalization import check_trained_here
@@ -136,10 +136,11 @@ def active(
     if not may_be_sparse:
         return DenseActive(encoder(*parts))
     values = None
-    with torch.no_grad():
-        centred = x if sae.input_bias is None else x - sae.input_bias
-    pre = partial_pre_activations(centred, sae.W_enc.T, b_enc)
-    if pre is None:
+    if can_be_partial(x, sae.W_enc.T, b_enc):
+        with torch.no_grad():
+            centred = x if sae.input_bias is None else x - sae.input_bias
+            pre = pre_activations(centred, sae.W_enc.T, b_enc)
+    else:
         values = encoder(*parts)
         pre = PreActivations(values)
     if not float((pre.of_every(_ROWS) > thresholds).float().mean()) < SPARSE_BELOW:

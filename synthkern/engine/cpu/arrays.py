@@ -24,6 +24,11 @@ def view(tensor: torch.Tensor) -> Any:
     return (tensor.clone() if place % tensor.element_size() else tensor).numpy()
 
 
+def maybe_view(tensor: torch.Tensor | None) -> Any:
+    """The same of a tensor that may be left out."""
+    return None if tensor is None else view(tensor)
+
+
 def entries(arrays: Sequence[Any], num_features: int) -> SparseActivations:
     """The core's offsets, indices and values as activations, over the same memory."""
     offsets, indices, values = (torch.from_numpy(array) for array in arrays)

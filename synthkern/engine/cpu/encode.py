@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from synthkern import _core
-from synthkern.engine.cpu.arrays import entries, view
+from synthkern.engine.cpu.arrays import entries, maybe_view, view
 from synthkern.sparse import SparseActivations
 
 #: The share of latents that may have to be computed, as far as the codes tell, from which on all
@@ -27,7 +27,8 @@ def encode_topk(
     /,
 ) -> SparseActivations | None:
     """The k largest of every sample; None where all products are needed."""
-    return _found(_core.encode_topk, inputs, vectors, bias, _maybe(scale), k, positive)
+    scales = maybe_view(scale)
+    return _found(_core.encode_topk, inputs, vectors, bias, scales, k, positive)
 
 
 def encode_batch_topk(
@@ -40,7 +41,9 @@ def encode_batch_topk(
     /,
 ) -> SparseActivations | None:
     """The largest of the batch; None where all products are needed."""
-    return _found(_core.encode_batch_topk, inputs, vectors, bias, _maybe(scale), count, positive)
+    return _found(
+        _core.encode_batch_topk, inputs, vectors, bias, maybe_view(scale), count, positive
+    )
 
 
 def encode_above(
@@ -62,9 +65,5 @@ def _found(
     *rest: Any,
 ) -> SparseActivations | None:
     threads = torch.get_num_threads()
-    found = function(view(inputs), view(vectors), _maybe(bias), *rest, _MOST, threads)
+    found = function(view(inputs), view(vectors), maybe_view(bias), *rest, _MOST, threads)
     return None if found is None else entries(found, len(vectors))
-
-
-def _maybe(vector: torch.Tensor | None) -> Any:
-    return None if vector is None else view(vector)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from synthkern import _core
-from synthkern.engine.cpu.arrays import entries, view
+from synthkern.engine.cpu.arrays import entries, maybe_view, view
 from synthkern.sparse import SparseActivations
 
 
@@ -16,7 +14,7 @@ def select_topk(
 ) -> SparseActivations:
     """The k largest of every sample."""
     threads = torch.get_num_threads()
-    found = _core.select_topk(view(pre), _maybe(scale), k, positive, threads)
+    found = _core.select_topk(view(pre), maybe_view(scale), k, positive, threads)
     return entries(found, pre.shape[1])
 
 
@@ -25,7 +23,7 @@ def select_batch_topk(
 ) -> SparseActivations:
     """The largest of the batch."""
     threads = torch.get_num_threads()
-    found = _core.select_batch_topk(view(pre), _maybe(scale), count, positive, threads)
+    found = _core.select_batch_topk(view(pre), maybe_view(scale), count, positive, threads)
     return entries(found, pre.shape[1])
 
 
@@ -33,7 +31,3 @@ def select_above(pre: torch.Tensor, bounds: torch.Tensor, /) -> SparseActivation
     """All above their latent's bound."""
     found = _core.select_above(view(pre), view(bounds), torch.get_num_threads())
     return entries(found, pre.shape[1])
-
-
-def _maybe(scale: torch.Tensor | None) -> Any:
-    return None if scale is None else view(scale)
