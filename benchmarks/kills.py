@@ -65,7 +65,7 @@ class Directory:
 
 
 def main() -> int:
-    args = _parse()
+    args = parse(__doc__, "kills", 50)
     draw = random.Random(args.seed)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         root = Path(folder)
@@ -171,16 +171,18 @@ def _killed(suite: Path, directory: Directory, after: float, expected: dict[str,
     return True
 
 
-def _parse() -> argparse.Namespace:
-    parser = command_line.parser(__doc__)
+def parse(doc: str | None, what: str, default: int) -> argparse.Namespace:
+    """The suite, how many of ``what``, and the seed of the moments."""
+    parser = command_line.parser(doc)
     parser.add_argument(
         "--suite", default="quick", help=f"{', '.join(suite_names())}, or a .yaml or .py file"
     )
-    parser.add_argument("--kills", type=int, default=50, help="how many, at least 1")
+    parser.add_argument(f"--{what}", type=int, default=default, help="how many, at least 1")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
-    if args.kills < 1:
-        parser.error(f"--kills must be at least 1, got {args.kills}")
+    count = vars(args)[what]
+    if count < 1:
+        parser.error(f"--{what} must be at least 1, got {count}")
     if args.suite not in suite_names():
         args.suite = str(Path(args.suite).resolve())
     return args

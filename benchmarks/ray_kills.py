@@ -25,14 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import command_line
 from harness.process_tree import kill_tree
 from harness.report import Table
-from kills import SUITE_FILE, finish, outcomes
+from kills import SUITE_FILE, finish, outcomes, parse
 from tqdm.auto import tqdm
 
 from synthkern.suite.database import DATABASE_FILENAME, RunDatabase
-from synthkern.suite.suite import SUITE_NAME, suite_names
+from synthkern.suite.suite import SUITE_NAME
 
 #: What drives the suite.
 _DRIVER = """
@@ -63,7 +62,7 @@ class Round:
 
 
 def main() -> int:
-    args = _parse()
+    args = parse(__doc__, "rounds", 4)
     from ray.cluster_utils import Cluster
 
     draw = random.Random(args.seed)
@@ -157,21 +156,6 @@ def _is_done_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 def _done(out: Path) -> int:
     return len(RunDatabase(out).runs(state="done"))
-
-
-def _parse() -> Any:
-    parser = command_line.parser(__doc__)
-    parser.add_argument(
-        "--suite", default="quick", help=f"{', '.join(suite_names())}, or a .yaml or .py file"
-    )
-    parser.add_argument("--rounds", type=int, default=4, help="how many, at least 1")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    args = parser.parse_args()
-    if args.rounds < 1:
-        parser.error(f"--rounds must be at least 1, got {args.rounds}")
-    if args.suite not in suite_names():
-        args.suite = str(Path(args.suite).resolve())
-    return args
 
 
 if __name__ == "__main__":

@@ -147,53 +147,49 @@ def _lanes(
     return axes, lanes
 
 
-def lane_points(
-    suite: Suite, worlds: Sequence[PlannedWorld]
-) -> Iterator[tuple[Lane, tuple[Taken, ...], float | None, int]]:
-    """What each run of a suite takes: its lane, the values of axes, its L0 and its seed."""
+@dataclass(frozen=True)
+class Point:
+    """What runs of all seeds take: a lane, the values of axes, and an L0."""
+
+    lane: Lane
+    taken: tuple[Taken, ...]
+    l0: float | None
+
+
+def lane_points(suite: Suite, worlds: Sequence[PlannedWorld]) -> Iterator[list[Point]]:
+    """The points of a suite's lanes, those together that have their place and L0 in common."""
     axes, lanes = _lanes(suite, worlds)
     asked: list[float | None] = [*suite.l0] or [None]
     for world in worlds:
         for place in product(*(range(len(values)) for _, values in axes.dimensions)):
-            for l0, seed, name in product(asked, suite.seeds, suite.saes):
-                lane = lanes[world.name, name]
-                if not lane.combination.asks and l0 != asked[0]:
-                    continue
-                for taken in lane.at(place):
-                    yield lane, taken, l0, seed
+            here = [
+                (lane, taken)
+                for lane in (lanes[world.name, name] for name in suite.saes)
+                for taken in lane.at(place)
+            ]
+            for l0 in asked:
+                yield [
+                    Point(lane, taken, l0)
+                    for lane, taken in here
+                    if lane.combination.asks or l0 == asked[0]
+                ]
 
 
-def planned_run(
-    suite: Suite,
-    lane: Lane,
-    taken: Sequence[Taken],
-    l0: float | None,
-    seed: int,
-    worlds: Worlds,
-) -> PlannedRun:
-    """The run of an SAE that takes these values of axes; see :meth:`Combination.make`."""
-    return _made(lane, taken, l0, seed, worlds).run(suite.name, seed)
+def planned_run(suite: Suite, point: Point, seed: int, worlds: Worlds) -> PlannedRun:
+    """The run of an SAE at a point; see :meth:`Combination.make`."""
+    return _made(point, seed, worlds).run(suite.name, seed)
 
 
 def _runs(suite: Suite, worlds: Sequence[PlannedWorld]) -> Iterator[PlannedRun]:
-    axes, lanes = _lanes(suite, worlds)
-    asked: list[float | None] = [*suite.l0] or [None]
-    made = Worlds()
-    for world in worlds:
-        for place in product(*(range(len(values)) for _, values in axes.dimensions)):
-            points = {name: list(lanes[world.name, name].at(place)) for name in suite.saes}
-            for l0 in asked:
-                #: Of the first seed: what is the same with the others is made once.
-                first: dict[tuple[str, int], _Made] = {}
-                for seed, name in product(suite.seeds, suite.saes):
-                    lane = lanes[world.name, name]
-                    if not lane.combination.asks and l0 != asked[0]:
-                        continue
-                    for number, taken in enumerate(points[name]):
-                        if (name, number) not in first:
-                            with naming(f"saes[{name!r}]"):
-                                first[name, number] = _made(lane, taken, l0, seed, made)
-                        yield first[name, number].run(suite.name, seed)
+    known = Worlds()
+    for points in lane_points(suite, worlds):
+        made: list[_Made] = []
+        for seed in suite.seeds:
+            for point in points[len(made) :]:  # of the first seed: the others have the same
+                with naming(f"saes[{point.lane.combination.name!r}]"):
+                    made.append(_made(point, seed, known))
+            for each in made:
+                yield each.run(suite.name, seed)
 
 
 @dataclass(frozen=True)
@@ -214,9 +210,10 @@ class _Made:
         return PlannedRun(key, suite, self.world, self.sae, self.l0, seed, config, axes=self.axes)
 
 
-def _made(lane: Lane, taken: Sequence[Taken], l0: float | None, seed: int, worlds: Worlds) -> _Made:
+def _made(point: Point, seed: int, worlds: Worlds) -> _Made:
+    lane, taken = point.lane, point.taken
     combination = lane.combination
-    asked = l0 if combination.asks else None
+    asked = point.l0 if combination.asks else None
     for each in taken:
         if each.field == L0:
             asked = each.value

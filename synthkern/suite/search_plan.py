@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from synthkern.suite.axes import MOST_RUNS, Range
-from synthkern.suite.combination import Taken, Worlds, naming
+from synthkern.suite.combination import Worlds, naming
 from synthkern.suite.database import PlannedRun
 from synthkern.suite.fields import L0
 from synthkern.suite.grid import Lane
 from synthkern.suite.plan import (
+    Point,
     axis_text,
     lane_points,
     look_up_worlds,
@@ -42,9 +44,7 @@ class PlannedSearch:
     ranges: dict[str, Range]
     examples: list[PlannedRun]
     _suite: Suite
-    _lane: Lane
-    _taken: tuple[Taken, ...]
-    _l0: float | None
+    _place: Point
     _worlds: Worlds
 
     def runs(self, point: Mapping[str, Any]) -> list[PlannedRun]:
@@ -60,9 +60,10 @@ class PlannedSearch:
         return self.title == _title(run, self.ranges)
 
     def _run(self, point: Mapping[str, Any], seed: int) -> PlannedRun:
-        with naming(f"saes[{self._lane.combination.name!r}]"):
-            taken = (*self._taken, *self._lane.at_point(point))
-            return planned_run(self._suite, self._lane, taken, self._l0, seed, self._worlds)
+        lane = self._place.lane
+        with naming(f"saes[{lane.combination.name!r}]"):
+            taken = (*self._place.taken, *lane.at_point(point))
+            return planned_run(self._suite, replace(self._place, taken=taken), seed, self._worlds)
 
 
 def plan_searches(suite: Suite, only: Iterable[str] = ()) -> list[PlannedSearch]:
@@ -81,10 +82,12 @@ def plan_searches(suite: Suite, only: Iterable[str] = ()) -> list[PlannedSearch]
     assert search is not None
     worlds = Worlds()
     found: dict[str, tuple[PlannedSearch, dict[int, PlannedRun]]] = {}
-    for lane, taken, l0, seed in lane_points(suite, look_up_worlds(suite)):
+    places = lane_points(suite, look_up_worlds(suite))
+    for seed, place in (each for points in places for each in product(suite.seeds, points)):
+        lane = place.lane
         ranges = {name: search.ranges[name] for name in lane.searched}
         _check_ranges(lane, ranges)
-        plan = PlannedSearch("", "", search, ranges, [], suite, lane, taken, l0, worlds)
+        plan = PlannedSearch("", "", search, ranges, [], suite, place, worlds)
         first, *others = [plan._run(point, seed) for point in _ends(ranges)]
         for run in (first, *others):
             _check_pruning(search, run)
