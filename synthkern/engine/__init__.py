@@ -469,7 +469,7 @@ def _by_latent(name: str, value: torch.Tensor, pre: torch.Tensor) -> torch.Tenso
     """A number per latent [M] beside pre-activations, in the dtype that they are selected in."""
     check_row(name, value, pre.shape[1])
     check_together(name, value, "pre", pre)
-    return value.to(_wide(pre).dtype)
+    return value.to(torch.float32 if pre.dtype in _HALF else pre.dtype)
 
 
 def _check_pursued(inputs: torch.Tensor, vectors: torch.Tensor) -> None:
