@@ -43,8 +43,9 @@ def run_suite(
     """Do the runs of a suite that are not done yet; results are in the directory's database.
 
     The same call goes on where one was cut off, by whatever it was, and ends with the same
-    figures on the same machine; with other ``jobs`` these differ in the last bits. Several processes may work in one directory
-    at once. A run that fails is noted with its traceback, and the others go on.
+    figures on the same machine; with other ``jobs`` these differ in the last bits. Several
+    processes may work in one directory at once. A run that fails is noted with its traceback, and
+    the others go on.
 
     Of a suite with a search (extra ``search``), one process at a time does the trials that are
     left. With one job, and so no trials side by side, they do not depend on where it was cut off.
