@@ -72,7 +72,8 @@ def _best(plan: PlannedSearch, runs: Sequence[Run]) -> Iterator[str]:
         for point, values in found
         if not any(_betters(other, values, signs) for _, other in found)
     ]
-    yield f"{plan.title}: {'best' if best else 'no'} of {_counted(len(found), 'finished trial')}"
+    count = _counted(len(found), "finished trial")
+    yield f"{plan.title}: {f'best of {count}' if found else 'no finished trial'}"
     best.sort(key=lambda each: -signs[0] * each[1][0])
     for point, values in best[:_FEW]:
         figures = ", ".join(f"{n} {v:.4f}" for n, v in zip(objectives, values, strict=True))

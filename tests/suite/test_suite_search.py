@@ -77,7 +77,7 @@ def test_what_cannot_be_searched_for(changes: dict[str, Any], message: str) -> N
             },
             "must be the one axis on training.adam_beta1",
         ),
-        ({"search": search(**LR)}, r"search\['lr'\] must be set once, but training sets it"),
+        ({"search": search(**LR)}, r"search\['lr'\] must be set once, but training sets lr"),
         ({"search": search(adam_beta1={"uniform": [0.8, 2]})}, "adam_beta1"),
         ({"search": search(l0={"integers": [2, 3]})}, "must not be there beside l0"),
         ({"search": search(eval_frequency={"uniform": [0, 3]})}, "must be integers or choices"),
