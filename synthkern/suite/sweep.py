@@ -164,7 +164,7 @@ def _measured(run: Run) -> Iterator[tuple[str, float]]:
 
 
 def _field(run: Run, name: str) -> Any:
-    """A field of a run, None where it has none; names of worlds and SAEs are without what is varied.
+    """A field of a run, or None; names of worlds and SAEs are without what is varied.
 
     A value that is null is a text, which is told from a field that a run does not have.
     """

@@ -11,8 +11,8 @@ from made_up_runs import fill, fill_sweep, outcome
 from synthkern.suite.best import best_settings, parse_search
 from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.report import page, read_report_data, read_sweeps
-from synthkern.suite.report.parallel import parallel_plot
 from synthkern.suite.report.figure import Panel
+from synthkern.suite.report.parallel import parallel_plot
 from synthkern.suite.report.sweeps import SweepReport, sweep_figure
 from synthkern.suite.sweep import Sweep, read_sweep
 from synthkern.suite.sweep_text import best_text, view_text
