@@ -94,7 +94,9 @@ def read_sweeps(
         if not (named or every) and not any(run.axes and run.state == "done" for run in runs):
             continue
         sweep = read_sweep(runs)
-        if not sweep.counts and not named:
+        if not sweep.counts:
+            if named:
+                errors.append(ValueError(f"{suite} has nothing to look at: no run is done"))
             continue
         try:
             search = _default_search(sweep) if given is None else given
