@@ -83,14 +83,14 @@ def parse_filter(text: str) -> list[str]:
 
 def select_runs(runs: Sequence[PlannedRun], words: Iterable[str]) -> list[PlannedRun]:
     """The runs that words choose: names of worlds, SAEs and architectures, "l0=25", "seed=3", and
-    "hidden_dim=256" where that field is an axis.
+    "hidden_dim=256" where that field is an axis. A text is of words separated by commas.
 
     Words about the same thing are alternatives; a run must fit one of each thing spoken of.
 
     Raises:
         ValueError: for a word that no run fits.
     """
-    words = list(words)
+    words = parse_filter(words) if isinstance(words, str) else list(words)
     if not words:
         return list(runs)
     wanted: dict[str, set[str]] = {}

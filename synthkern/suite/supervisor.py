@@ -53,7 +53,8 @@ def run_suite(
     Args:
         suite: a suite, or what :func:`load_suite` takes.
         directory: of the database, the worlds and a folder for each run.
-        only: words that choose among the runs; see :func:`only`.
+        only: words that choose among the runs, such as "BatchTopK" and "hidden_dim=256", or a text
+            of them separated by commas.
         jobs: worker processes, at least 1, which share the CPU's threads. None takes as many as
             should take the least time, by the number of chosen runs, done or not, the threads and
             the memory of this machine; 1 on a GPU and of a search.
@@ -176,6 +177,8 @@ def run_plan(
     else:
         _given(executor, jobs).check(device)
     as_bool("retry_failed", retry_failed)
+    if cache is not None and not isinstance(cache, WorldCache):
+        raise TypeError(f"cache must be a WorldCache or None, got {cache!r}")
     if suite.search is not None:
         return _search(
             plan,

@@ -191,7 +191,12 @@ def test_worlds_and_files_that_are_missing_are_named(tmp_path: Path) -> None:
 def test_numbers_choose_runs_however_they_are_written() -> None:
     large = 2**62 + 1
     runs = plan_runs(
-        small_suite(vary={"lr_end": [0.001, 1.0]}, l0=[2.5, 3], seeds=[large, large + 1])
+        small_suite(
+            saes={"BatchTopK": "batchtopk"},
+            vary={"lr_end": [0.001, 1.0]},
+            l0=[2.5, 3],
+            seeds=[large, large + 1],
+        )
     )
     for word, count in (
         ("lr_end=1e-3", 4),
@@ -206,3 +211,12 @@ def test_numbers_choose_runs_however_they_are_written() -> None:
     assert {run.seed for run in select_runs(runs, [f"seed={large}"])} == {large}
     with pytest.raises(ValueError, match=r"lr_end=0.001, lr_end=1.* got 'lr_end=2'"):
         select_runs(runs, ["lr_end=2"])
+
+
+def test_a_text_of_words_chooses_as_the_command_does(tmp_path: Path) -> None:
+    suite = small_suite(seeds=[0, 1])
+    runs = plan_runs(suite)
+    assert select_runs(runs, "TopK, seed=1") == [runs[1]]
+    with pytest.raises(TypeError, match="cache must be a WorldCache or None, got 'x'"):
+        synthetic.run_suite(suite, tmp_path / "out", cache="x")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
