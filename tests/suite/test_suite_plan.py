@@ -186,3 +186,37 @@ def test_worlds_and_files_that_are_missing_are_named(tmp_path: Path) -> None:
     (tmp_path / "half" / "synthetic_model.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match=r"^worlds\['w'\]: .*safetensors must be"):
         plan_runs(small_suite(worlds={"w": str(tmp_path / "half")}))
+
+
+def test_numbers_choose_runs_however_they_are_written() -> None:
+    large = 2**62 + 1
+    runs = plan_runs(
+        small_suite(
+            saes={"BatchTopK": "batchtopk"},
+            vary={"lr_end": [0.001, 1.0]},
+            l0=[2.5, 3],
+            seeds=[large, large + 1],
+        )
+    )
+    for word, count in (
+        ("lr_end=1e-3", 4),
+        ("lr_end=0.0010", 4),
+        ("lr_end=1", 4),
+        ("lr_end=1.0", 4),
+        ("l0=2.50", 4),
+        ("l0=3.0", 4),
+        (f"seed={large}", 4),
+    ):
+        assert len(select_runs(runs, [word])) == count, word
+    assert {run.seed for run in select_runs(runs, [f"seed={large}"])} == {large}
+    with pytest.raises(ValueError, match=r"lr_end=0.001, lr_end=1.* got 'lr_end=2'"):
+        select_runs(runs, ["lr_end=2"])
+
+
+def test_a_text_of_words_chooses_as_the_command_does(tmp_path: Path) -> None:
+    suite = small_suite(seeds=[0, 1])
+    runs = plan_runs(suite)
+    assert select_runs(runs, "TopK, seed=1") == [runs[1]]
+    with pytest.raises(TypeError, match="cache must be a WorldCache or None, got 'x'"):
+        synthetic.run_suite(suite, tmp_path / "out", cache="x")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
