@@ -40,7 +40,7 @@ class BatchTopKTrainingSAEConfig(TopKTrainingSAEConfig):
 
     def _as_k(self, name: str, value: Any) -> float:
         as_float(name, value, low=0, high=self.d_sae, open_low=True)
-        return value  # type: ignore[no-any-return]
+        return value
 
     architecture = named("batchtopk")
 

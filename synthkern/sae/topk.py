@@ -30,9 +30,9 @@ class TopKTrainingSAEConfig(TrainingSAEConfig):
         aux_loss_coefficient: of the loss that revives dead latents.
         rescale_acts_by_decoder_norm: whether latents compete, and are given, as if the decoder's
             rows had norm 1.
-        k_start: k of the first step of a training, from which it anneals to ``k`` linearly; None
-            for ``k`` throughout. What is not a training's step, an evaluation among it, takes
-            ``k``.
+        k_start: k of the first step of a training, from which it anneals to ``k`` linearly, by the
+            step's ``n_training_steps``; None for ``k`` throughout. ``encode`` takes ``k`` always,
+            and so do evaluations on the way.
         k_anneal_steps: steps after which it is ``k``; with ``k_start``, and only then, at least 1.
 
     Example:
@@ -83,8 +83,8 @@ class TopKTrainingSAEConfig(TrainingSAEConfig):
         return as_int(name, int(value) if whole else value, low=1, high=self.d_sae)
 
     def k_at(self, step: int) -> float:
-        """k after so many steps of training, of which whole latents (or, of BatchTopK, whole
-        latents of a batch) are kept.
+        """k after so many steps of training; what is kept are whole latents of a sample, or, of
+        BatchTopK, of a batch.
         """
         return self._annealed(step) if self.is_annealing(step) else self.k
 
@@ -169,17 +169,17 @@ class TopKTrainingSAE(SparseTrainingSAE):
         """The latents that inputs [B, D] keep.
 
         ``static`` keeps places for those that are not above 0 too, as zeros, so that the number of
-        entries is always the same. ``k`` is given where it is not the config's; as a tensor [], with
-        ``static``, which keeps places for the largest k of an annealing then.
+        entries is always the same. ``k`` is given where it is not the config's; as a tensor [],
+        with ``static``, there are places for the largest k that the annealing has.
         """
-        most = self.cfg.k_start if isinstance(k, torch.Tensor) else k
-        if isinstance(k, torch.Tensor) and most is not None:
-            most = max(most, self.cfg.k)
+        given: dict[str, float] = {}  # a subclass's own selection may know only the config's
+        if isinstance(k, torch.Tensor):
+            given["k"] = max(self.cfg.k_start or 0, self.cfg.k)
+        elif k is not None:
+            given["k"] = k
         with torch.no_grad():
             pre = self.lazy_pre_activations(x)
             scale = self.decoder_norms
-            # A subclass's own may know only one k.
-            given = {} if most is None else {"k": most}
             kept = self.select(pre, scale, positive=not static, **given)
         entries = self._with_gradients(x, kept)
         if static:

@@ -143,9 +143,7 @@ def test_nothing_that_counts_is_passed_over(name: str) -> None:
     pre = exact(inputs, vectors, bias)
     for magnitude in (False, True):
         wanted = engine.select_topk(pre, 9, magnitude=magnitude)
-        assert_same(
-            encode.encode_topk(inputs, vectors, bias, None, 9, True, magnitude), wanted
-        )
+        assert_same(encode.encode_topk(inputs, vectors, bias, None, 9, True, magnitude), wanted)
     # Bounds that are reached exactly, and missed by one rounding.
     reached = pre.topk(3, dim=0).values[2]
     for bounds in (reached, torch.nextafter(reached, torch.tensor(-torch.inf))):

@@ -50,14 +50,13 @@ def test_topk_of_a_sample(
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("k", [0, 1, 7, 300])
+@pytest.mark.parametrize("shape", [(0, 5), (3, 31), (5, 257)], ids=str)
+@pytest.mark.parametrize("k", [0, 7, 300])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_largest_magnitudes_of_a_sample_keep_their_signs(
-    backend: str, shape: tuple[int, int], k: int, scaled: bool, ties: bool, dtype: torch.dtype
+    backend: str, shape: tuple[int, int], k: int, scaled: bool, dtype: torch.dtype
 ) -> None:
-    pre = numbers(*shape, dtype, ties=ties)
+    pre = numbers(*shape, dtype, ties=True)
     scale = (torch.arange(shape[1]) % 3 + 0.5).to(dtype) if scaled else None
     keys = (pre if scale is None else pre * scale).abs()
     places = [sorted(range(shape[1]), key=lambda j: (-float(row[j]), j))[:k] for row in keys]
