@@ -3,6 +3,7 @@
 from synthkern.sae.base import EntriesTrainingSAE, SparseTrainingSAE, TrainingSAE, make_sae
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.crosscoder import CrosscoderTrainingSAE, CrosscoderTrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.gated import GatedTrainingSAE, GatedTrainingSAEConfig
 from synthkern.sae.jumprelu import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
@@ -20,12 +21,15 @@ from synthkern.sae.standard import StandardTrainingSAE, StandardTrainingSAEConfi
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
 from synthkern.sae.trainable import trainable_parameters
+from synthkern.sae.transcoder import TranscoderTrainingSAE, TranscoderTrainingSAEConfig
 
 __all__ = [
     "SAE_CFG_FILENAME",
     "SAE_WEIGHTS_FILENAME",
     "BatchTopKTrainingSAE",
     "BatchTopKTrainingSAEConfig",
+    "CrosscoderTrainingSAE",
+    "CrosscoderTrainingSAEConfig",
     "EntriesTrainingSAE",
     "GatedTrainingSAE",
     "GatedTrainingSAEConfig",
@@ -46,6 +50,8 @@ __all__ = [
     "TrainStepOutput",
     "TrainingSAE",
     "TrainingSAEConfig",
+    "TranscoderTrainingSAE",
+    "TranscoderTrainingSAEConfig",
     "get_architecture",
     "make_sae",
     "register_architecture",
@@ -54,11 +60,13 @@ __all__ = [
 
 for _sae_class in (
     BatchTopKTrainingSAE,
+    CrosscoderTrainingSAE,
     GatedTrainingSAE,
     JumpReLUTrainingSAE,
     MatchingPursuitTrainingSAE,
     MatryoshkaBatchTopKTrainingSAE,
     StandardTrainingSAE,
     TopKTrainingSAE,
+    TranscoderTrainingSAE,
 ):
     register_architecture(_sae_class.config_class.architecture(), _sae_class)

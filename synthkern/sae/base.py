@@ -151,13 +151,15 @@ class TrainingSAE(nn.Module, ABC):
     def draw_decoder(self) -> None:
         """Rows that are Kaiming uniform, then of the config's norm, and a bias of zeros."""
         dtype = as_dtype("dtype", self.cfg.dtype)
-        rows = torch.empty(self.cfg.d_sae, self.cfg.d_in, dtype=dtype, device=self.cfg.device)
+        rows = torch.empty(
+            self.cfg.d_sae, self.cfg.output_width, dtype=dtype, device=self.cfg.device
+        )
         nn.init.kaiming_uniform_(rows)
         if self.cfg.decoder_init_norm is not None:
             rows /= torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
             rows *= self.cfg.decoder_init_norm
         self.W_dec = nn.Parameter(rows)
-        self.b_dec = nn.Parameter(rows.new_zeros(self.cfg.d_in))
+        self.b_dec = nn.Parameter(rows.new_zeros(self.cfg.output_width))
 
     @abstractmethod
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -340,7 +342,13 @@ class TrainingSAE(nn.Module, ABC):
     @torch.no_grad()
     def get_W_dec_norm(self) -> torch.Tensor:
         """Norms of the decoder's rows, [M], not below 1e-8."""
-        return torch.linalg.vector_norm(self.W_dec, dim=-1).clamp(min=1e-8)
+        return self.row_norms().clamp(min=1e-8)
+
+    def row_norms(self) -> torch.Tensor:
+        """Norms of the decoder's rows, [M], with gradients: how much a latent's activation of 1
+        counts.
+        """
+        return torch.linalg.vector_norm(self.W_dec, dim=-1)
 
     @torch.no_grad()
     def log_histograms(self) -> dict[str, npt.NDArray[Any]]:
@@ -358,7 +366,7 @@ class TrainingSAE(nn.Module, ABC):
                 f"which is not known of {type(self).__name__}: it has no latent_vectors"
             )
         state: dict[str, torch.Tensor] = self.state_dict()
-        norms = torch.linalg.vector_norm(state["W_dec"], dim=-1)
+        norms = self.row_norms()
         state["W_dec"] = state["W_dec"] / norms.where(norms > 0, 1)[:, None]
         for name in ("W_enc", *self.latent_vectors):
             state[name] = state[name] * norms

@@ -25,6 +25,7 @@ class TrainStepInput:
             nothing waits for the device: entries are padded with zeros, and the auxiliary loss has
             room for this many dead latents, which must be at least as many as there are (or as it
             takes at most).
+        target: what is to be reconstructed, [B, D_out]; None for ``sae_in`` itself.
 
     Example:
         >>> import torch
@@ -42,11 +43,18 @@ class TrainStepInput:
     n_training_steps: int = 0
     is_logging_step: bool = False
     max_dead: int | None = None
+    target: torch.Tensor | None = None
 
 
 def room_of(step_input: TrainStepInput) -> int | None:
     """The input's ``max_dead``: SAELens' own inputs, which its trainer gives, have none."""
     return getattr(step_input, "max_dead", None)
+
+
+def target_of(step: TrainStepInput | TrainStepOutput) -> torch.Tensor:
+    """What is to be reconstructed: the step's ``target``, or its ``sae_in`` where there is none."""
+    target: torch.Tensor | None = getattr(step, "target", None)
+    return step.sae_in if target is None else target
 
 
 @dataclass
@@ -65,6 +73,7 @@ class TrainStepOutput:
         scale: [M] that the pre-activations are multiplied by for ``hidden_pre``, or None.
         shift: [M] that is added after that, or None.
         metrics: anything else worth logging.
+        target: what ``sae_out`` is to be, [B, D_out]; None for ``sae_in`` itself.
 
     Example:
         >>> import torch
@@ -87,6 +96,7 @@ class TrainStepOutput:
     metrics: dict[str, torch.Tensor | float | Callable[[], torch.Tensor | float]] = field(
         default_factory=dict
     )
+    target: torch.Tensor | None = None
 
     _released: bool = field(default=False, init=False, repr=False)
 

@@ -15,7 +15,7 @@ from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
 from synthkern.sae.encoder import encoder_entries
 from synthkern.sae.normalization import check_trained_here
-from synthkern.sae.step import TrainStepInput, TrainStepOutput, room_of
+from synthkern.sae.step import TrainStepInput, TrainStepOutput, room_of, target_of
 from synthkern.sparse import SparseActivations
 from synthkern.world.registry import named
 
@@ -135,7 +135,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
         """Norms [M] of the decoder's rows, where activations are rescaled by them."""
         if not self.cfg.rescale_acts_by_decoder_norm:
             return None
-        return torch.linalg.vector_norm(self.W_dec, dim=-1)
+        return self.row_norms()
 
     def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
@@ -179,7 +179,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
         check_trained_here(self.cfg)
         sae_in = step_input.sae_in
         chosen = self.choose(sae_in, static=room_of(step_input) is not None)
-        levels, losses = self.reconstruct(chosen.entries, sae_in)
+        levels, losses = self.reconstruct(chosen.entries, target_of(step_input))
         losses = {
             "mse_loss": losses.pop("mse_loss"),
             "auxiliary_reconstruction_loss": self.auxiliary_loss(step_input, chosen, levels),
@@ -225,7 +225,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
         if found.padding is not None:
             entries = entries.with_values(entries.values.masked_fill(found.padding, 0))
         recovered = gather_entries(entries, self.W_dec, torch.zeros_like(self.b_dec))
-        residual = (step_input.sae_in - level.sae_out).detach()
+        residual = (target_of(step_input) - level.sae_out).detach()
         return found.share * reconstruction_loss(recovered, residual)
 
     def _largest_dead(
@@ -243,7 +243,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
     @property
     def k_aux(self) -> int:
         """Dead latents that the auxiliary loss takes of a sample at most."""
-        return max(self.cfg.d_in // 2, 1)
+        return max(self.cfg.output_width // 2, 1)
 
     def _with_gradients(self, x: torch.Tensor, kept: SparseActivations) -> SparseActivations:
         x = self.scaled(x.to(self.W_dec.dtype))
