@@ -235,8 +235,11 @@ class TrainingSAE(nn.Module, ABC):
 
         BatchTopK and Matryoshka BatchTopK become JumpReLU SAEs, whose thresholds are the learnt
         one; where activations are rescaled by the decoder's norms, the files hold a decoder of
-        unit rows and an encoder scaled by the norms.
+        unit rows and an encoder scaled by the norms. One with an encoder of its own, which no
+        other architecture has, is saved whole.
         """
+        if self.has_own_encoder and self.cfg.inference_architecture() != self.cfg.architecture():
+            return self.save_model(path)
         config, state = inference_dict(self.cfg, self.W_dec.dtype), self.inference_state()
         self.process_state_dict_for_saving_inference(state)
         return write_sae(path, config, state)
@@ -391,9 +394,15 @@ class TrainingSAE(nn.Module, ABC):
         """``(x - b_dec) @ W_enc + b_enc``, [..., M] of [..., D]."""
         return product.linear(self.centred(x), self.W_enc.T, self.b_enc)
 
+    @property
+    def has_own_encoder(self) -> bool:
+        """Whether a subclass computes :meth:`pre_activations` in a way of its own."""
+        method = getattr(self.pre_activations, "__func__", None)
+        return method is not TrainingSAE.pre_activations
+
     def lazy_pre_activations(self, x: torch.Tensor) -> PreActivations:
         """The same of [B, D], without gradients, made as far as they are asked for."""
-        if getattr(self.pre_activations, "__func__", None) is not TrainingSAE.pre_activations:
+        if self.has_own_encoder:
             with torch.no_grad():
                 return PreActivations(self.pre_activations(x))
         return pre_activations(self.centred(x), self.W_enc.T, self.b_enc)

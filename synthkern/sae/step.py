@@ -104,6 +104,23 @@ class TrainStepOutput:
         """Let go of the pre-activations, which gradients do not need and [B, M] numbers are."""
         self.pre, self._released = None, True
 
+    def add_loss(self, name: str, value: torch.Tensor) -> None:
+        """Add a loss to those that the architecture has, as a subclass may in its step.
+
+        Args:
+            name: in ``losses``, which must not have it.
+            value: of one number, with its gradients.
+
+        Raises:
+            ValueError: for a name that there is, or another shape.
+        """
+        if name in self.losses:
+            raise ValueError(f"name must be none of {sorted(self.losses)}, got {name!r}")
+        if value.numel() != 1:
+            raise ValueError(f"value must be one number, got shape {list(value.shape)}")
+        self.losses[name] = value.reshape(())
+        self.loss = self.loss + value.reshape(()).to(self.loss.dtype)
+
     @property
     def feature_acts(self) -> torch.Tensor:
         """The latents as a dense tensor [B, M]; made when asked for where they are sparse."""

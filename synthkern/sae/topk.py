@@ -69,12 +69,14 @@ class Chosen(NamedTuple):
     """The latents that a batch keeps.
 
     ``entries`` are their pre-activations, with gradients; ``pre`` are all, without; ``scale`` is
-    the decoder's norms [M] where latents compete by them.
+    the decoder's norms [M] where latents compete by them; ``dense`` are all pre-activations with
+    gradients, where a subclass has an encoder of its own.
     """
 
     entries: SparseActivations
     pre: PreActivations
     scale: torch.Tensor | None
+    dense: torch.Tensor | None = None
 
 
 class Level(NamedTuple):
@@ -120,15 +122,16 @@ class TopKTrainingSAE(SparseTrainingSAE):
         ``static`` keeps places for those that are not above 0 too, as zeros, so that the number of
         entries is always the same.
         """
+        dense = self.pre_activations(x) if self.has_own_encoder else None
         with torch.no_grad():
-            pre = self.lazy_pre_activations(x)
+            pre = self.lazy_pre_activations(x) if dense is None else PreActivations(dense)
             scale = self.decoder_norms
             kept = self.select(pre, scale, positive=not static)
-        entries = self._with_gradients(x, kept)
+        entries = self._with_gradients(x, kept, dense)
         if static:
             keys = kept.values if scale is None else kept.values * scale[kept.indices]
             entries = entries.with_values(entries.values.masked_fill(keys <= 0, 0))
-        return Chosen(entries, pre, scale)
+        return Chosen(entries, pre, scale, dense)
 
     @property
     def decoder_norms(self) -> torch.Tensor | None:
@@ -221,7 +224,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
         found = self._largest_dead(step_input, chosen, level)
         if found is None:
             return level.sae_out.new_zeros(())
-        entries = self._with_gradients(step_input.sae_in, found.entries)
+        entries = self._with_gradients(step_input.sae_in, found.entries, chosen.dense)
         if found.padding is not None:
             entries = entries.with_values(entries.values.masked_fill(found.padding, 0))
         recovered = gather_entries(entries, self.W_dec, torch.zeros_like(self.b_dec))
@@ -245,6 +248,11 @@ class TopKTrainingSAE(SparseTrainingSAE):
         """Dead latents that the auxiliary loss takes of a sample at most."""
         return max(self.cfg.output_width // 2, 1)
 
-    def _with_gradients(self, x: torch.Tensor, kept: SparseActivations) -> SparseActivations:
+    def _with_gradients(
+        self, x: torch.Tensor, kept: SparseActivations, dense: torch.Tensor | None
+    ) -> SparseActivations:
+        if dense is not None:
+            values = dense[kept.row_indices(), kept.indices.long()]
+            return kept.with_values(values.to(kept.dtype))
         x = self.scaled(x.to(self.W_dec.dtype))
         return encoder_entries(x, self.W_enc, self.b_enc, self.input_bias, kept)
