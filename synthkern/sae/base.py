@@ -397,8 +397,10 @@ class TrainingSAE(nn.Module, ABC):
     @property
     def has_own_encoder(self) -> bool:
         """Whether a subclass computes :meth:`pre_activations` in a way of its own."""
-        method = getattr(self.pre_activations, "__func__", None)
-        return method is not TrainingSAE.pre_activations
+        return self._encodes_unlike(TrainingSAE)
+
+    def _encodes_unlike(self, kind: Any) -> bool:
+        return getattr(self.pre_activations, "__func__", None) is not kind.pre_activations
 
     def lazy_pre_activations(self, x: torch.Tensor) -> PreActivations:
         """The same of [B, D], without gradients, made as far as they are asked for."""

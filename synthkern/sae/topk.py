@@ -13,7 +13,7 @@ from synthkern.engine.pre_activations import PreActivations
 from synthkern.sae.base import SparseTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
-from synthkern.sae.encoder import encoder_entries
+from synthkern.sae.encoder import encoder_entries, entries_of
 from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.step import TrainStepInput, TrainStepOutput, room_of, target_of
 from synthkern.sparse import SparseActivations
@@ -252,7 +252,6 @@ class TopKTrainingSAE(SparseTrainingSAE):
         self, x: torch.Tensor, kept: SparseActivations, dense: torch.Tensor | None
     ) -> SparseActivations:
         if dense is not None:
-            values = dense[kept.row_indices(), kept.indices.long()]
-            return kept.with_values(values.to(kept.dtype))
+            return entries_of(dense, kept)
         x = self.scaled(x.to(self.W_dec.dtype))
         return encoder_entries(x, self.W_enc, self.b_enc, self.input_bias, kept)

@@ -26,6 +26,9 @@ CASES: list[Any] = [
     (synthetic.TopKTrainingSAE, {"k": 3}),
     (synthetic.BatchTopKTrainingSAE, {"k": 3, "rescale_acts_by_decoder_norm": False}),
     (synthetic.MatryoshkaBatchTopKTrainingSAE, {"k": 3, "matryoshka_widths": [10, M]}),
+    (synthetic.StandardTrainingSAE, {}),
+    (synthetic.JumpReLUTrainingSAE, {"jumprelu_init_threshold": 0.05}),
+    (synthetic.GatedTrainingSAE, {}),
 ]
 
 
@@ -36,21 +39,27 @@ def test_its_gradients_are_its_own(kind: Any, fields: Any, dtype: str) -> None:
     torch.manual_seed(0)
     own, plain = doubled(kind)(cfg), kind(cfg)
     state = own.state_dict()
-    plain.load_state_dict({**state, "W_enc": 2 * state["W_enc"], "b_enc": 2 * state["b_enc"]})
+    doubles = [name for name in ("W_enc", "b_enc") if name in state]
+    plain.load_state_dict({**state, **{name: 2 * state[name] for name in doubles}})
     x, dead = torch.randn(64, D), torch.arange(M) % 3 == 0
     outputs = []
     for sae in (own, plain):
-        outputs.append(
-            sae.training_forward_pass(synthetic.TrainStepInput(x, dead_neuron_mask=dead))
+        step = synthetic.TrainStepInput(
+            x, dict.fromkeys(sae.get_coefficients(), 0.5), dead_neuron_mask=dead
         )
+        outputs.append(sae.training_forward_pass(step))
         outputs[-1].loss.backward()
     assert own.has_own_encoder
     assert not plain.has_own_encoder
     torch.testing.assert_close(outputs[0].loss, outputs[1].loss)
-    assert float(outputs[0].losses["auxiliary_reconstruction_loss"].detach()) > 0
-    for name, factor in (("W_enc", 2), ("b_enc", 2), ("W_dec", 1), ("b_dec", 1)):
-        found, expected = getattr(own, name).grad, factor * getattr(plain, name).grad
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert outputs[0].losses.keys() == outputs[1].losses.keys()
+    assert all(float(loss.detach()) > 0 for loss in outputs[0].losses.values())
+    for name, parameter in own.named_parameters():
+        expected = getattr(plain, name).grad * (2 if name in doubles else 1)
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-5)
+    x = x.to(own.dtype)
+    torch.testing.assert_close(own.encode(x), plain.encode(x))
+    torch.testing.assert_close(own.encode_sparse(x).to_dense(), plain.encode_sparse(x).to_dense())
 
 
 def test_a_loss_is_added_under_its_name() -> None:

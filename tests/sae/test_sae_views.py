@@ -112,7 +112,7 @@ def gradients(sae: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(("sparsity", "shift"), [*[(s, 0.0) for s in SPARSITIES], ("l1", -3.0)])
 @pytest.mark.parametrize("centres", [False, True])
 def test_a_crosscoders_step_is_that_of_dense_views(
-    sparsity: str, shift: float, centres: bool
+    sparsity: str, shift: float, centres: bool, backend: str
 ) -> None:
     sae, batch = crosscoder(sparsity, apply_b_dec_to_input=centres), views()
     with torch.no_grad():
@@ -153,7 +153,9 @@ def test_a_crosscoders_step_is_that_of_dense_views(
 
 @pytest.mark.parametrize("sparsity", SPARSITIES)
 @pytest.mark.parametrize("skips", [False, True])
-def test_a_transcoders_step_is_that_of_dense_tensors(sparsity: str, skips: bool) -> None:
+def test_a_transcoders_step_is_that_of_dense_tensors(
+    sparsity: str, skips: bool, backend: str
+) -> None:
     sae = transcoder(sparsity, use_skip_connection=skips)
     x, y, _ = views()
     output = sae.training_forward_pass(step_of(x, target=y))
