@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +12,19 @@ from torch import nn
 from synthkern._checks import as_bool, as_int
 from synthkern.engine import product
 from synthkern.sae.base import check_width
+from synthkern.sae.config import TrainingSAEConfig, training_dict
+from synthkern.sae.files import write_sae
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.views import ViewsTrainingSAE, ViewsTrainingSAEConfig, joined
+from synthkern.storage.paths import AnyPath
 from synthkern.world.registry import named
+
+#: What SAELens' configs have of every SAE.
+_SAELENS_FIELDS = tuple(
+    each.name
+    for each in fields(TrainingSAEConfig)
+    if each.name not in TrainingSAEConfig.training_only
+)
 
 
 @dataclass(kw_only=True)
@@ -32,6 +43,12 @@ class TranscoderTrainingSAEConfig(ViewsTrainingSAEConfig):
         >>> synthetic.TrainingSAEConfig.from_dict(cfg.to_dict()) == cfg
         True
     """
+
+    # SAELens' files of this name are of a ReLU's.
+    inference_defaults = {  # noqa: RUF012
+        "sparsity": "l1",
+        "rescale_acts_by_decoder_norm": False,
+    }
 
     d_out: int
     use_skip_connection: bool = False
@@ -121,6 +138,34 @@ class TranscoderTrainingSAE(ViewsTrainingSAE):
         if self.W_skip is None:
             return None
         return product.linear(x.to(self.W_skip.dtype), self.W_skip, None)
+
+    def save_inference_model(self, path: AnyPath) -> tuple[Path, Path]:
+        """Save for inference by SAELens' ``SAE.load_from_disk``, as :meth:`save_model` does.
+
+        With "l1" as its "transcoder" or "skip_transcoder"; with "batchtopk" as its
+        "jumprelu_transcoder" or "jumprelu_skip_transcoder", whose thresholds are the learnt one.
+        Where activations are rescaled by the decoder's norms, the encoder is scaled by these and
+        the decoder has unit rows. Of the four, the first is read here.
+
+        Raises:
+            NotImplementedError: with "topk", which its transcoders have not.
+        """
+        if self.cfg.sparsity == "topk":
+            return super().save_inference_model(path)
+        state = self.inference_state()
+        if self.cfg.sparsity == "l1":
+            del state["threshold"]
+        known = training_dict(self.cfg, self.W_dec.dtype)
+        kept = {name: known[name] for name in ("d_out", *_SAELENS_FIELDS)}
+        architecture = "jumprelu_" if self.cfg.sparsity == "batchtopk" else ""
+        architecture += "skip_" if self.cfg.use_skip_connection else ""
+        self.process_state_dict_for_saving_inference(state)
+        return write_sae(path, {**kept, "architecture": f"{architecture}transcoder"}, state)
+
+    def process_state_dict_for_loading(self, state_dict: dict[str, Any]) -> None:
+        """SAELens' files have no threshold of a batch, nor has the penalty."""
+        if self.cfg.sparsity == "l1":
+            state_dict.setdefault("topk_threshold", torch.zeros_like(self.topk_threshold))
 
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch.

@@ -109,14 +109,14 @@ class ViewsTrainingSAE(BatchTopKTrainingSAE):
         return super().training_forward_pass(step_input)
 
     def save_inference_model(self, path: AnyPath) -> tuple[Path, Path]:
-        """None yet: the field's files have no such SAE for inference.
+        """None: SAELens has no such SAE for inference.
 
         Raises:
             NotImplementedError: always.
         """
         raise NotImplementedError(
-            f"the field has no file of a {type(self).__name__} for inference: save_model writes "
-            "one of ours, which load_from_disk reads"
+            f"SAELens has no file for inference of a {type(self).__name__} of sparsity "
+            f"{self.cfg.sparsity!r}: save_model writes one of ours, which load_from_disk reads"
         )
 
 

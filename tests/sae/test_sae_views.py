@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from synthkern.sae import (
+    SAE_CFG_FILENAME,
+    SAE_WEIGHTS_FILENAME,
     BatchTopKTrainingSAE,
     BatchTopKTrainingSAEConfig,
     CrosscoderTrainingSAE,
@@ -295,8 +299,45 @@ def test_all_bits_return(make: Any, tmp_path: Path) -> None:
     fresh.load_weights_from_checkpoint(tmp_path)
     assert torch.equal(fresh.W_dec, sae.W_dec)
     assert TrainingSAEConfig.from_dict(sae.cfg.to_dict()) == sae.cfg
-    with pytest.raises(NotImplementedError, match="save_model writes one"):
-        sae.save_inference_model(tmp_path)
+    if sae.cfg.sparsity == "topk" or isinstance(sae, CrosscoderTrainingSAE):
+        with pytest.raises(NotImplementedError, match="save_model writes one"):
+            sae.save_inference_model(tmp_path)
+
+
+@pytest.mark.parametrize("rescales", [True, False])
+@pytest.mark.parametrize("skips", [True, False])
+@pytest.mark.parametrize("sparsity", ["batchtopk", "l1"])
+def test_saelens_files_of_transcoders(
+    sparsity: str, skips: bool, rescales: bool, tmp_path: Path
+) -> None:
+    sae = transcoder(sparsity, use_skip_connection=skips, rescale_acts_by_decoder_norm=rescales)
+    sae.topk_threshold.fill_(0.5)
+    sae.save_inference_model(tmp_path)
+    said = json.loads((tmp_path / SAE_CFG_FILENAME).read_text())
+    kind = ("jumprelu_" if sparsity == "batchtopk" else "") + ("skip_" if skips else "")
+    assert said["architecture"] == kind + "transcoder"
+    assert {"d_in": 7, "d_out": 5, "d_sae": M, "dtype": "float64"}.items() <= said.items()
+    assert said["apply_b_dec_to_input"] is False
+    assert "decoder_init_norm" not in said
+    # What SAELens computes of these.
+    tensors, x = load_file(tmp_path / SAE_WEIGHTS_FILENAME), views()[0]
+    pre = x @ tensors["W_enc"] + tensors["b_enc"]
+    acts = pre.relu()
+    if sparsity == "batchtopk":
+        acts = acts * (pre > tensors["threshold"])
+        norms = sae.decoder_norms if rescales else 1.0
+        own = (x @ sae.W_enc + sae.b_enc) * norms
+        torch.testing.assert_close(acts, own * (own > 0.5))
+    else:
+        torch.testing.assert_close(acts, sae.encode(x))
+        out = acts @ tensors["W_dec"] + tensors["b_dec"]
+        out = out + x @ tensors["W_skip"].T if skips else out
+        torch.testing.assert_close(out, sae(x))
+    if kind == "":
+        loaded: Any = TrainingSAE.load_from_disk(tmp_path)
+        assert loaded.cfg.sparsity == "l1"
+        torch.testing.assert_close(loaded.encode(x), acts)
+        torch.testing.assert_close(loaded(x), sae(x))
 
 
 @pytest.mark.parametrize("make", CODERS)
