@@ -23,6 +23,7 @@ from synthkern.suite.search_plan import PlannedSearch
 from synthkern.suite.search_run import trials_done
 from synthkern.suite.search_text import best_text, search_text
 from synthkern.suite.shards import Shard, as_shard
+from synthkern.suite.side_by_side import side_by_side
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
 from synthkern.suite.summary import summarize
 from synthkern.suite.supervisor import choose_runs, choose_searches, run_suite
@@ -55,13 +56,17 @@ def add_bench_command(commands: Any) -> None:
         metavar="FILE",
         help="a Python file with an SAE class that the suite gets as well; may come again",
     )
-    bench.add_argument("--jobs", type=as_count, default=1, help="worker processes")
+    bench.add_argument(
+        "--jobs",
+        type=as_count,
+        help="worker processes; where not given as many as should be fastest on this machine",
+    )
     bench.add_argument("--device", default="cpu", help="of worlds and SAEs")
     bench.add_argument(
         "--share-batches",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="train SAEs of one world, seed and batch size on the same batches, sampled once: the "
-        "same results",
+        "same results; where not given as should be faster",
     )
     bench.add_argument(
         "--retry-failed", action="store_true", help="try runs again that failed before"
@@ -115,7 +120,9 @@ def _bench(options: argparse.Namespace) -> int:
     directory = out or Path(f"bench-{suite.name}")
     plans: list[PlannedSearch] = []
     if suite.search is not None:
-        plans = choose_searches(suite, options.only, shard, share_batches=options.share_batches)
+        plans = choose_searches(
+            suite, options.only, shard, share_batches=bool(options.share_batches)
+        )
         done = trials_done(directory, suite, plans)
         print(search_text(suite.name, plans, done), flush=True)
     else:
@@ -172,7 +179,13 @@ def _executor(options: argparse.Namespace) -> Executor | None:
 
 def _plan(suite: Suite, directory: Path, shard: Shard | None, options: argparse.Namespace) -> str:
     """The plan in words; measured where it is worth it, or asked for."""
-    chosen = choose_runs(plan_runs(suite), options.only, shard, share_batches=options.share_batches)
+    shares = options.share_batches if shard is None else bool(options.share_batches)
+    chosen = choose_runs(plan_runs(suite), options.only, shard, share_batches=bool(shares))
+    jobs = 1
+    if options.ray is None:
+        jobs = side_by_side(
+            chosen, jobs=options.jobs, share_batches=shares, device=options.device
+        ).jobs
     try:
         states = {run.key: run.state for run in RunDatabase(directory).runs(suite.name)}
     except FileNotFoundError:
@@ -185,9 +198,9 @@ def _plan(suite: Suite, directory: Path, shard: Shard | None, options: argparse.
             todo,
             files=[sae.file for sae in suite.saes.values() if sae.file is not None],
             device=options.device,
-            threads=max(1, torch.get_num_threads() // options.jobs),
+            threads=max(1, torch.get_num_threads() // jobs),
         )
-    return plan_text(chosen, todo, found, jobs=options.jobs, parts=options.dry_run)
+    return plan_text(chosen, todo, found, jobs=jobs, parts=options.dry_run)
 
 
 def _with_plugins(suite: Suite, files: list[Path]) -> Suite:

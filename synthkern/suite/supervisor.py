@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from synthkern.suite.scheduler import Scheduler
 from synthkern.suite.search_plan import PlannedSearch, plan_searches
 from synthkern.suite.search_run import run_searches
 from synthkern.suite.shards import Shard, as_shard
+from synthkern.suite.side_by_side import group_size, side_by_side, units_of
 from synthkern.suite.study import optuna_module
 from synthkern.suite.suite import Suite, load_suite
 from synthkern.suite.worker import RUNS_FOLDER
@@ -32,9 +32,9 @@ def run_suite(
     directory: AnyPath,
     *,
     only: Iterable[str] = (),
-    jobs: int = 1,
+    jobs: int | None = None,
     device: str = "cpu",
-    share_batches: bool = False,
+    share_batches: bool | None = None,
     retry_failed: bool = False,
     executor: Executor | None = None,
     shard: Shard | tuple[int, int] | str | None = None,
@@ -43,8 +43,9 @@ def run_suite(
     """Do the runs of a suite that are not done yet; results are in the directory's database.
 
     The same call goes on where one was cut off, by whatever it was, and ends with the same
-    figures on the same machine with as many ``jobs``. Several processes may work in one directory
-    at once. A run that fails is noted with its traceback, and the others go on.
+    figures on the same machine; with other ``jobs`` these differ in the last bits. Several
+    processes may work in one directory at once. A run that fails is noted with its traceback, and
+    the others go on.
 
     Of a suite with a search (extra ``search``), one process at a time does the trials that are
     left. With one job, and so no trials side by side, they do not depend on where it was cut off.
@@ -53,10 +54,14 @@ def run_suite(
         suite: a suite, or what :func:`load_suite` takes.
         directory: of the database, the worlds and a folder for each run.
         only: words that choose among the runs; see :func:`only`.
-        jobs: worker processes, at least 1, which share the CPU's threads.
+        jobs: worker processes, at least 1, which share the CPU's threads. None takes as many as
+            should take the least time, by the number of chosen runs, done or not, the threads and
+            the memory of this machine; 1 on a GPU and of a search.
         device: of worlds and SAEs.
         share_batches: whether SAEs that have world, seed and batch size in common are trained side
-            by side on the same batches: the same results, and batches are sampled once.
+            by side on the same batches: the same results, and batches are sampled once. None does
+            so, up to eight together, where that should take less time; not with a shard or another
+            executor, whose machines might see that otherwise.
         retry_failed: whether runs that failed before are tried again, from their checkpoints.
         shard: I and N, or "I/N": only the I-th of N parts of the chosen runs, for job arrays
             whose jobs share the directory; each writes a database of its own there.
@@ -97,25 +102,34 @@ def run_suite(
     """
     folder = as_path("directory", directory)
     suite = suite if isinstance(suite, Suite) else load_suite(suite)
-    executor = LocalExecutor(jobs) if executor is None else _given(executor, jobs)
-    executor.check(device)
-    as_bool("share_batches", share_batches)
+    if executor is None:
+        LocalExecutor(1 if jobs is None else jobs).check(device)
+    else:
+        _given(executor, jobs).check(device)
+    if share_batches is not None:
+        as_bool("share_batches", share_batches)
     as_bool("retry_failed", retry_failed)
     part = None if shard is None else as_shard("shard", shard)
     if suite.search is not None:
         return _search(
             suite,
             folder,
-            executor,
+            LocalExecutor(jobs or 1) if executor is None else executor,
             only=only,
             device=device,
-            share_batches=share_batches,
+            share_batches=bool(share_batches),
             retry_failed=retry_failed,
             shard=part,
             cache=cache,
         )
     planned = plan_runs(suite)
-    chosen = choose_runs(planned, only, part, share_batches=share_batches)
+    chosen = choose_runs(planned, only, part, share_batches=bool(share_batches))
+    if executor is None:
+        shares = bool(share_batches) if part is not None else share_batches
+        jobs, units = side_by_side(chosen, jobs=jobs, share_batches=shares, device=device)
+        executor = LocalExecutor(jobs)
+    else:
+        units = units_of(chosen, group_size(chosen, bool(share_batches)))
     positions = {run.key: position for position, run in enumerate(planned)}
     noted = planned if part is None else chosen
     database = RunDatabase(folder, create=True, shard=part)
@@ -132,11 +146,12 @@ def run_suite(
     if todo:
         for used in (RUNS_FOLDER, WORLDS_FOLDER):
             check_writable_folder(folder / used)
-        units = _units(todo, share_batches)
+        left = {run.key for run in todo}
+        units = [[run for run in unit if run.key in left] for unit in units]
         link_boards(folder, todo, RUNS_FOLDER)
         job = _job(suite, folder, todo, executor, device, cache)
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
-            Scheduler(executor, job, units, database, bars).run()
+            Scheduler(executor, job, filter(None, units), database, bars).run()
     return [run for run in database.runs(suite.name) if run.key in keys]
 
 
@@ -192,16 +207,11 @@ def choose_runs(
     chosen = select_runs(planned, only)
     if shard is None:
         return chosen
-    return [run for unit in shard.of(_units(chosen, share_batches)) for run in unit]
-
-
-def _units(runs: Sequence[PlannedRun], share_batches: bool) -> list[list[PlannedRun]]:
-    """The runs in groups that are done together."""
-    groups: dict[str, list[PlannedRun]] = {}
-    for run in runs:
-        stream = [run.config[name] for name in ("synthetic_model", "seed", "batch_size")]
-        groups.setdefault(json.dumps(stream) if share_batches else run.key, []).append(run)
-    return list(groups.values())
+    return [
+        run
+        for unit in shard.of(units_of(chosen, group_size(chosen, share_batches)))
+        for run in unit
+    ]
 
 
 def _job(
@@ -217,9 +227,9 @@ def _job(
     return Job(folder.resolve(), tuple(files), str(device), executor.threads, logs, cache)
 
 
-def _given(executor: Executor, jobs: int) -> Executor:
+def _given(executor: Executor, jobs: int | None) -> Executor:
     if not isinstance(executor, Executor):
         raise TypeError(f"executor must be an Executor, got {executor!r}")
-    if jobs != 1:
+    if jobs not in (None, 1):
         raise ValueError(f"jobs must be 1 with an executor, which has its own, got {jobs!r}")
     return executor
