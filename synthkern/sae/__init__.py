@@ -1,5 +1,6 @@
 """Sparse autoencoders: architectures of the field, with steps that cost what is active."""
 
+from synthkern.sae.abstopk import AbsTopKTrainingSAE, AbsTopKTrainingSAEConfig
 from synthkern.sae.base import EntriesTrainingSAE, SparseTrainingSAE, TrainingSAE, make_sae
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
@@ -26,6 +27,8 @@ from synthkern.sae.transcoder import TranscoderTrainingSAE, TranscoderTrainingSA
 __all__ = [
     "SAE_CFG_FILENAME",
     "SAE_WEIGHTS_FILENAME",
+    "AbsTopKTrainingSAE",
+    "AbsTopKTrainingSAEConfig",
     "BatchTopKTrainingSAE",
     "BatchTopKTrainingSAEConfig",
     "CrosscoderTrainingSAE",
@@ -59,6 +62,7 @@ __all__ = [
 ]
 
 for _sae_class in (
+    AbsTopKTrainingSAE,
     BatchTopKTrainingSAE,
     CrosscoderTrainingSAE,
     GatedTrainingSAE,

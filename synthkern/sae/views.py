@@ -51,17 +51,20 @@ class ViewsTrainingSAEConfig(BatchTopKTrainingSAEConfig):
         super().__post_init__()
         as_float("l1_coefficient", self.l1_coefficient, low=0)
         as_int("l1_warm_up_steps", self.l1_warm_up_steps, low=0)
+        if self.sparsity == "l1" and self.k_start is not None:
+            raise ValueError(f"k_start must be None with sparsity 'l1', got {self.k_start!r}")
         if self.normalize_activations != "none":
             raise ValueError(
                 "normalize_activations must be 'none' where several tensors are trained on, each "
                 f"in its own scale, got {self.normalize_activations!r}: scale them before"
             )
 
-    def _check_k(self) -> None:
+    def _as_k(self, name: str, value: Any) -> float:
         if self.sparsity == "batchtopk":
-            super()._check_k()
-        elif self.sparsity == "topk":
-            super(BatchTopKTrainingSAEConfig, self)._check_k()
+            return super()._as_k(name, value)
+        if self.sparsity == "topk":
+            return super(BatchTopKTrainingSAEConfig, self)._as_k(name, value)
+        return value
 
     @property
     def view_widths(self) -> tuple[int, ...]:
@@ -85,14 +88,19 @@ class ViewsTrainingSAE(BatchTopKTrainingSAE):
     cfg: ViewsTrainingSAEConfig
 
     def select(
-        self, pre: PreActivations, scale: torch.Tensor | None, *, positive: bool = True
+        self,
+        pre: PreActivations,
+        scale: torch.Tensor | None,
+        *,
+        positive: bool = True,
+        k: float | None = None,
     ) -> SparseActivations:
         """Which pre-activations [B, M] are kept: with "l1" all above 0."""
         if self.cfg.sparsity == "l1":
             return pre.above(torch.zeros_like(self.b_enc))
         if self.cfg.sparsity == "topk":
-            return TopKTrainingSAE.select(self, pre, scale, positive=positive)
-        return super().select(pre, scale, positive=positive)
+            return TopKTrainingSAE.select(self, pre, scale, positive=positive, k=k)
+        return super().select(pre, scale, positive=positive, k=k)
 
     def get_coefficients(self) -> dict[str, float | TrainCoefficientConfig]:
         """The coefficient "l1", where there is that penalty."""

@@ -411,6 +411,8 @@ def test_other_configs_are_refused() -> None:
         trans(d_in=7, d_out=7, d_sae=M, k=1, apply_b_dec_to_input=True)
     with pytest.raises(ValueError, match="d_out must be an integer"):
         trans(d_in=7, d_out=0, d_sae=M, k=1)
+    with pytest.raises(ValueError, match="k_start must be None with sparsity 'l1', got 8"):
+        cross(d_views=[7], d_sae=M, sparsity="l1", k_start=8, k_anneal_steps=5)
     # Of the penalty k has no say.
     assert cross(d_views=[7], d_sae=M, sparsity="l1").d_in == 7
     x, y, _ = views()

@@ -134,6 +134,28 @@ def test_other_batches_are_refused_by_name(batch: Any, error: Any, message: str)
     assert_same(sae, before)
 
 
+@pytest.mark.parametrize("sparsity", ["batchtopk", "topk"])
+def test_k_anneals(sparsity: str) -> None:
+    changes = {"sparsity": sparsity, "k": 2, "k_start": 6, "k_anneal_steps": 2}
+    cfg = synthetic.CrosscoderTrainingSAEConfig(d_views=WIDTHS, d_sae=M, **changes)
+    sae = coder(cfg)
+    with torch.no_grad():
+        sae.b_enc += 5  # all latents are above 0
+    curve = train_sae(sae, batches(), settings()).history.curve("l0")[1]
+    assert curve == [6, 4, 2, 2]
+
+
+def test_dead_latents_of_a_crosscoder_begin_anew() -> None:
+    changes: dict[str, Any] = {"resample_dead_every": 2, "dead_feature_window": 0, "seed": 1}
+    sae = coder()
+    with torch.no_grad():
+        sae.b_enc[:4] = -100
+    train_sae(sae, batches()[:3], settings(3 * BATCH, **changes))
+    assert float(sae.b_enc.detach()[:4].abs().max()) < 1
+    with pytest.raises(ValueError, match=r"resample_dead_every must be None .* Transcoder"):
+        train_sae(coder(CONFIGS[2]), batches(), settings(**changes))
+
+
 def test_other_sources_are_refused() -> None:
     world = small_world()
     expected = r"source must be an iterable of tuples of 2 .* widths \[6, 4\].* got a "
