@@ -4,6 +4,7 @@ from synthkern.sae.abstopk import AbsTopKTrainingSAE, AbsTopKTrainingSAEConfig
 from synthkern.sae.base import EntriesTrainingSAE, SparseTrainingSAE, TrainingSAE, make_sae
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.crosscoder import CrosscoderTrainingSAE, CrosscoderTrainingSAEConfig
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.gated import GatedTrainingSAE, GatedTrainingSAEConfig
 from synthkern.sae.jumprelu import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
@@ -21,6 +22,7 @@ from synthkern.sae.standard import StandardTrainingSAE, StandardTrainingSAEConfi
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
 from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
 from synthkern.sae.trainable import trainable_parameters
+from synthkern.sae.transcoder import TranscoderTrainingSAE, TranscoderTrainingSAEConfig
 
 __all__ = [
     "SAE_CFG_FILENAME",
@@ -29,6 +31,8 @@ __all__ = [
     "AbsTopKTrainingSAEConfig",
     "BatchTopKTrainingSAE",
     "BatchTopKTrainingSAEConfig",
+    "CrosscoderTrainingSAE",
+    "CrosscoderTrainingSAEConfig",
     "EntriesTrainingSAE",
     "GatedTrainingSAE",
     "GatedTrainingSAEConfig",
@@ -49,6 +53,8 @@ __all__ = [
     "TrainStepOutput",
     "TrainingSAE",
     "TrainingSAEConfig",
+    "TranscoderTrainingSAE",
+    "TranscoderTrainingSAEConfig",
     "get_architecture",
     "make_sae",
     "register_architecture",
@@ -58,11 +64,13 @@ __all__ = [
 for _sae_class in (
     AbsTopKTrainingSAE,
     BatchTopKTrainingSAE,
+    CrosscoderTrainingSAE,
     GatedTrainingSAE,
     JumpReLUTrainingSAE,
     MatchingPursuitTrainingSAE,
     MatryoshkaBatchTopKTrainingSAE,
     StandardTrainingSAE,
     TopKTrainingSAE,
+    TranscoderTrainingSAE,
 ):
     register_architecture(_sae_class.config_class.architecture(), _sae_class)

@@ -143,6 +143,16 @@ class TrainingSAEConfig(ABC):
                 "decoder_init_norm", self.decoder_init_norm, low=0, open_low=True
             )
 
+    @property
+    def output_width(self) -> int:
+        """D of the reconstructions: ``d_in``, but of a transcoder."""
+        return self.d_in
+
+    @property
+    def view_widths(self) -> tuple[int, ...] | None:
+        """Of an SAE that is trained on tuples of tensors [B, D_v], their D_v; else None."""
+        return None
+
     @classmethod
     @abstractmethod
     def architecture(cls) -> str:

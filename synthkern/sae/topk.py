@@ -13,9 +13,15 @@ from synthkern.engine.pre_activations import PreActivations
 from synthkern.sae.base import SparseTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
-from synthkern.sae.encoder import encoder_entries
+from synthkern.sae.encoder import encoder_entries, entries_of
 from synthkern.sae.normalization import check_trained_here
-from synthkern.sae.step import TrainStepInput, TrainStepOutput, room_of, steps_on_device
+from synthkern.sae.step import (
+    TrainStepInput,
+    TrainStepOutput,
+    room_of,
+    steps_on_device,
+    target_of,
+)
 from synthkern.sparse import SparseActivations
 from synthkern.world.registry import named
 
@@ -104,12 +110,14 @@ class Chosen(NamedTuple):
     """The latents that a batch keeps.
 
     ``entries`` are their pre-activations, with gradients; ``pre`` are all, without; ``scale`` is
-    the decoder's norms [M] where latents compete by them.
+    the decoder's norms [M] where latents compete by them; ``dense`` are all pre-activations with
+    gradients, where a subclass has an encoder of its own.
     """
 
     entries: SparseActivations
     pre: PreActivations
     scale: torch.Tensor | None
+    dense: torch.Tensor | None = None
 
 
 class Level(NamedTuple):
@@ -177,11 +185,12 @@ class TopKTrainingSAE(SparseTrainingSAE):
             given["k"] = max(self.cfg.k_start or 0, self.cfg.k)
         elif k is not None:
             given["k"] = k
+        dense = self.pre_activations(x) if self.has_own_encoder else None
         with torch.no_grad():
-            pre = self.lazy_pre_activations(x)
+            pre = self.lazy_pre_activations(x) if dense is None else PreActivations(dense)
             scale = self.decoder_norms
             kept = self.select(pre, scale, positive=not static, **given)
-        entries = self._with_gradients(x, kept)
+        entries = self._with_gradients(x, kept, dense)
         if static:
             keys = kept.values if scale is None else kept.values * scale[kept.indices]
             if self.by_magnitude:
@@ -190,7 +199,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
             if isinstance(k, torch.Tensor):
                 empty |= self._is_beyond(keys, k, len(x))
             entries = entries.with_values(entries.values.masked_fill(empty, 0))
-        return Chosen(entries, pre, scale)
+        return Chosen(entries, pre, scale, dense)
 
     def _is_beyond(self, keys: torch.Tensor, k: torch.Tensor, batch: int) -> torch.Tensor:
         """Which of the keys [nnz] of a batch are not among the ``k`` largest of their sample."""
@@ -201,7 +210,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
         """Norms [M] of the decoder's rows, where activations are rescaled by them."""
         if not self.cfg.rescale_acts_by_decoder_norm:
             return None
-        return torch.linalg.vector_norm(self.W_dec, dim=-1)
+        return self.row_norms()
 
     def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
@@ -247,7 +256,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
         chosen = self.choose(
             sae_in, static=room_of(step_input) is not None, k=self._present_k(step_input)
         )
-        levels, losses = self.reconstruct(chosen.entries, sae_in)
+        levels, losses = self.reconstruct(chosen.entries, target_of(step_input))
         losses = {
             "mse_loss": losses.pop("mse_loss"),
             "auxiliary_reconstruction_loss": self.auxiliary_loss(step_input, chosen, levels),
@@ -300,11 +309,11 @@ class TopKTrainingSAE(SparseTrainingSAE):
         found = self._largest_dead(step_input, chosen, level)
         if found is None:
             return level.sae_out.new_zeros(())
-        entries = self._with_gradients(step_input.sae_in, found.entries)
+        entries = self._with_gradients(step_input.sae_in, found.entries, chosen.dense)
         if found.padding is not None:
             entries = entries.with_values(entries.values.masked_fill(found.padding, 0))
         recovered = gather_entries(entries, self.W_dec, torch.zeros_like(self.b_dec))
-        residual = (step_input.sae_in - level.sae_out).detach()
+        residual = (target_of(step_input) - level.sae_out).detach()
         return found.share * reconstruction_loss(recovered, residual)
 
     def _largest_dead(
@@ -322,9 +331,13 @@ class TopKTrainingSAE(SparseTrainingSAE):
     @property
     def k_aux(self) -> int:
         """Dead latents that the auxiliary loss takes of a sample at most."""
-        return max(self.cfg.d_in // 2, 1)
+        return max(self.cfg.output_width // 2, 1)
 
-    def _with_gradients(self, x: torch.Tensor, kept: SparseActivations) -> SparseActivations:
+    def _with_gradients(
+        self, x: torch.Tensor, kept: SparseActivations, dense: torch.Tensor | None
+    ) -> SparseActivations:
+        if dense is not None:
+            return entries_of(dense, kept)
         x = self.scaled(x.to(self.W_dec.dtype))
         return encoder_entries(x, self.W_enc, self.b_enc, self.input_bias, kept)
 

@@ -124,6 +124,13 @@ def _check(sae: nn.Module, named: dict[str, nn.Parameter]) -> None:
             f"and W_dec [M, D] (or a W_enc that is W_dec transposed): {type(sae).__name__} {what}"
         )
 
+    cfg: Any = getattr(sae, "cfg", None)
+    widths = getattr(cfg, "view_widths", None)
+    if widths is not None and sum(widths) != cfg.d_in:
+        raise ValueError(
+            "resample_dead_every must be None for an SAE that reconstructs something else than its "
+            f"inputs, got a {type(sae).__name__}"
+        )
     shapes = {name: list(value.shape) for name, value in named.items()}
     decoder, encoder = named.get("W_dec"), getattr(sae, "W_enc", None)
     if decoder is None or not isinstance(encoder, torch.Tensor):

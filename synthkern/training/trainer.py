@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,8 +15,9 @@ from synthkern.engine.processor import warn_of_slow_bfloat16
 from synthkern.sae.base import TrainingSAE
 from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.sparsity_controller import SparsityController
-from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sae.step import TrainStepInput, TrainStepOutput, target_of
 from synthkern.sae.trainable import trainable_parameters
+from synthkern.sae.views import joined
 from synthkern.stream import fresh_seed
 from synthkern.training.batches import BatchRecord
 from synthkern.training.checkpoint import check_fits, tensors_in
@@ -119,16 +120,22 @@ class SAETrainer(TrainerNames):
         self._this_step = torch.zeros_like(self._first_bad_step)
         self._graphs = self._new_graphs()
 
-    def step(self, batch: torch.Tensor, *, is_logging_step: bool = False) -> Any:
+    def step(
+        self, batch: torch.Tensor | Sequence[torch.Tensor], *, is_logging_step: bool = False
+    ) -> Any:
         """Train on a batch [B, D] as it is sampled; gives the SAE's TrainStepOutput.
 
+        For a crosscoder or a transcoder it is a tuple of tensors [B, D_v], or these side by side.
         The pre-activations of one of this package's are not in it: the backward pass does without.
         On a GPU the next step may write over it.
 
         Raises:
             NonFiniteLossError: where the loss is not finite, before a weight has changed. On a GPU
                 :meth:`check_losses` says so later.
+            TypeError: for a tuple, where the SAE is not trained on such.
+            ValueError: for tensors of other widths than the SAE's views.
         """
+        batch = self._as_tensor(batch)
         if not self.steps_done:
             self._first_batch_size = len(batch)
             # What was left here before would be added to.
@@ -168,6 +175,23 @@ class SAETrainer(TrainerNames):
             self.dead_neurons, output.sae_in, output.sae_out, self.steps_done
         )
         self.firing.steps_since_fired[latents] = 0
+
+    @property
+    def view_widths(self) -> tuple[int, ...] | None:
+        """D_v of an SAE that is trained on tuples of tensors [B, D_v]; else None."""
+        found: tuple[int, ...] | None = getattr(self.sae.cfg, "view_widths", None)
+        return found
+
+    def _as_tensor(self, batch: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        if self.view_widths is not None:
+            return joined("batch", batch, self.view_widths)
+        if isinstance(batch, tuple | list):
+            raise TypeError(
+                f"batch must be a tensor [B, D] for a {type(self.sae).__name__}, got a "
+                f"{type(batch).__name__} of {len(batch)}"
+            )
+        found: Any = batch
+        return found
 
     def _train(
         self,
@@ -256,7 +280,7 @@ class SAETrainer(TrainerNames):
     @torch.no_grad()
     def figures(self, output: Any) -> dict[str, float]:
         """What the training curves show of a step that was just done."""
-        rows, size = output.sae_in.float(), len(output.sae_in)
+        rows, size = target_of(output).float(), len(output.sae_in)
         left = (output.sae_out.float() - rows).square().sum().item()
         variance = (rows - rows.mean(dim=0)).square().sum().item()
         fired = firings(output, self.sae.cfg.d_sae)
