@@ -20,12 +20,18 @@ def add_world_commands(commands: Any) -> None:
         "describe",
         help="print a world's rates, level by level",
         description="Print what a world asks for and what it has: rates, L0, magnitudes and "
-        "exclusivity at every level of its trees.",
+        "exclusivity at every level of its trees, and the fingerprints that it is known by.",
     )
     describe.add_argument(
         "world",
         metavar="WORLD",
         help="a preset, a config's JSON file, a saved model's directory or REPO[:SUBFOLDER]",
+    )
+    describe.add_argument(
+        "--quick",
+        action="store_true",
+        help="build no feature vectors of a preset or a config, and leave out the world's own "
+        "fingerprint, which is of these too",
     )
     add_cache(describe)
     describe.set_defaults(run=_describe)
@@ -36,11 +42,16 @@ def add_world_commands(commands: Any) -> None:
 
 def _describe(options: argparse.Namespace) -> int:
     world, cache = world_or_source(options.world), cache_of(options)
-    # Of a config the vectors are not needed; what is left is quick, unless rates are calibrated.
-    if isinstance(world, str) or (cache is not None and is_calibrated(world)):
-        print(SyntheticModel.load_from_source(world, cache=cache).describe())
-    else:
+    # Without the vectors what is left is quick, unless rates are calibrated; and without a seed a
+    # world that is built is none that anybody sees again.
+    if (
+        isinstance(world, SyntheticModelConfig)
+        and (options.quick or world.seed is None)
+        and (cache is None or not is_calibrated(world))
+    ):
         print(describe_world(world))
+    else:
+        print(SyntheticModel.load_from_source(world, cache=cache).describe())
     return 0
 
 

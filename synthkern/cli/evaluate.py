@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synthkern._table import text_table
+from synthkern._warnings import warn
 from synthkern.cli.arguments import add_cache, as_count, cache_of, world_or_source
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
@@ -20,7 +21,11 @@ from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.paths import as_path
 from synthkern.storage.saved_folder import check_writable_folder, has_file, read_folder
 from synthkern.training.batch_source import EVALUATION_START
-from synthkern.training.runner import RUNNER_CONFIG_FILENAME, SYNTHETIC_MODEL_FOLDER
+from synthkern.training.runner import (
+    RUNNER_CONFIG_FILENAME,
+    SYNTHETIC_MODEL_FOLDER,
+    WORLD_FINGERPRINT,
+)
 from synthkern.world.config import SyntheticModelConfig
 
 
@@ -51,6 +56,7 @@ def _eval(options: argparse.Namespace) -> int:
     sae = load_sae(directory, options.device)
     check_writable_folder(directory, EVALUATION_FILENAMES)
     model = world_of(directory, options.world, options.device, cache_of(options))
+    _warn_of_another_world(directory, sae, model)
     result = eval_sae_on_synthetic_data(
         sae,
         model.feature_dict,
@@ -64,6 +70,17 @@ def _eval(options: argparse.Namespace) -> int:
     write_evaluation(directory, result)
     print(table(result))
     return 0
+
+
+def _warn_of_another_world(directory: Path, sae: Any, model: SyntheticModel) -> None:
+    """Warn where the SAE's metadata name another world than it is evaluated on."""
+    trained_on, found = sae.cfg.metadata.get(WORLD_FINGERPRINT), model.fingerprint
+    if None not in (trained_on, found) and trained_on != found:
+        warn(
+            f"{directory} holds an SAE that was trained on the world {trained_on}, and it is "
+            f"evaluated on another, {found}; where that is of the same config, it was built by "
+            "another machine or release, which rounds its vectors differently"
+        )
 
 
 def world_of(

@@ -9,6 +9,7 @@ import torch
 from synthkern._table import text_table
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.build import build_correlation, build_generator, build_hierarchy
+from synthkern.model.fingerprint import config_fingerprint
 from synthkern.model.rates import EffectiveFiringProbabilities, effective_firing_probabilities
 from synthkern.world.config import SyntheticModelConfig
 
@@ -75,12 +76,15 @@ class WorldDescription:
         levels: the levels of the trees, the features outside them, and all together.
         rates: effective rates, feature by feature.
         requested: [N] rates that the config asks for.
+        config_fingerprint: what the config is known by; see :mod:`synthkern.model.fingerprint`.
+        fingerprint: what the world is known by, or None where it was not built or depends on code
+            of the user's; see :attr:`synthkern.SyntheticModel.fingerprint`.
 
     Example:
         >>> import synthkern as synthetic
         >>> trees = synthetic.HierarchyConfig(total_root_nodes=2, branching_factor=3, max_depth=1)
         >>> cfg = synthetic.SyntheticModelConfig(16, 4, hierarchy=trees, seed=0)
-        >>> print(synthetic.SyntheticModel(cfg).describe())
+        >>> print(synthetic.SyntheticModel(cfg).describe())  # doctest: +ELLIPSIS
         16 features in 4 dimensions; L0 0.66, 0.1639 for each dimension
         effective rates: closed form
         <BLANKLINE>
@@ -90,6 +94,8 @@ class WorldDescription:
             1         6         0%     0.0535     0.0133  0.249  0.08               1    0
          free         8         0%     0.0163     0.0163  1.000  0.13               1    0
           all        16         0%      0.056      0.041  0.731  0.66               1    0
+        fingerprint of the config: ...
+        fingerprint of the world: ...
     """
 
     num_features: int
@@ -97,6 +103,8 @@ class WorldDescription:
     levels: tuple[LevelDescription, ...]
     rates: EffectiveFiringProbabilities
     requested: torch.Tensor
+    config_fingerprint: str | None
+    fingerprint: str | None = None
 
     def __str__(self) -> str:
         table = text_table([_TITLES, *(level.cells() for level in self.levels)], rule=True)
@@ -110,7 +118,11 @@ class WorldDescription:
             f"{self.num_features:,} features in {self.hidden_dim:,} dimensions; "
             f"L0 {l0:.2f}, {l0 / self.hidden_dim:.4f} for each dimension"
         )
-        return "\n".join([head, how, "", *table])
+        lines = [head, how, "", *table]
+        for what, digits in (("config", self.config_fingerprint), ("world", self.fingerprint)):
+            if digits is not None:
+                lines.append(f"fingerprint of the {what}: {digits}")
+        return "\n".join(lines)
 
 
 def describe_world(
@@ -160,7 +172,14 @@ def describe_world(
     if bool((depth < 0).any()):
         levels.append(level("free", depth < 0))
     levels.append(level("all", depth >= -1))
-    return WorldDescription(cfg.num_features, cfg.hidden_dim, tuple(levels), rates, requested)
+    return WorldDescription(
+        cfg.num_features,
+        cfg.hidden_dim,
+        tuple(levels),
+        rates,
+        requested,
+        config_fingerprint(cfg),
+    )
 
 
 def _requested(cfg: SyntheticModelConfig, base: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from synthkern._checks import as_vector
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.build import build_mean_magnitudes, build_std_magnitudes
 from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.fingerprint import has_fingerprint, world_fingerprint
 from synthkern.model.hierarchy import Hierarchy
 from synthkern.model.weights import read_weights, write_weights
 from synthkern.storage.files import errors_naming, read_json, write_json
@@ -86,25 +88,35 @@ def write_model(directory: AnyPath, parts: ModelParts) -> None:
 
 def write_parts(folder: Path, parts: ModelParts) -> None:
     """Write a model's files to a folder that is there."""
-    generator, hierarchy = parts.activation_generator, parts.hierarchy
-    # The dtype of samples follows Module.to, the config's does not; and a part that was given may
-    # lack what the config would have built.
-    config = {**parts.cfg.to_dict(), "dtype": str(generator.dtype).removeprefix("torch.")}
-    for key, part in (("hierarchy", hierarchy), ("correlation", generator.correlation)):
-        if part is None:
-            config[key] = None
-    if generator.correlation is not None and config["correlation"] is not None:
-        # Of a correlation that was given, too.
-        rank = generator.correlation.correlation_factor.shape[1]
-        config["correlation"] = {**config["correlation"], "rank": rank}
-    write_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME, config)
+    hierarchy, cfg = parts.hierarchy, saved_config(parts)
+    write_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME, cfg.to_dict())
     weights = folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME
-    write_weights(weights, parts.feature_dict, generator)
+    # Of the numbers, which are what is saved, whatever code is about them.
+    fingerprint = world_fingerprint(cfg, parts.feature_dict, parts.activation_generator)
+    write_weights(weights, parts.feature_dict, parts.activation_generator, fingerprint)
     if hierarchy is not None:
         # In one line: half the size for a million nodes, and a tenth of the time.
         trees = folder / SYNTHETIC_MODEL_HIERARCHY_FILENAME
         with _paused_collector():
             write_json(trees, hierarchy.to_dict(), indent=None)
+
+
+def saved_config(parts: ModelParts) -> SyntheticModelConfig:
+    """The recipe as it is saved: what was given in place of its parts is told.
+
+    The dtype of samples follows Module.to, the config's does not; and a part that was given may
+    lack what the config would have built, or be a correlation of another rank.
+    """
+    cfg, plan = copy.copy(parts.cfg), parts.activation_generator.plan
+    cfg.dtype = str(parts.activation_generator.dtype).removeprefix("torch.")
+    if parts.hierarchy is None:
+        cfg.hierarchy = None
+    if plan.triangular or not plan.rank:
+        cfg.correlation = None
+    elif cfg.correlation is not None:
+        cfg.correlation = copy.copy(cfg.correlation)
+        cfg.correlation.rank = plan.rank
+    return cfg
 
 
 def read_model(directory: AnyPath) -> ModelParts:
@@ -142,7 +154,27 @@ def read_parts(files: SavedFiles) -> ModelParts:
             dtype=cfg.dtype,
             use_sparse_tensors=stored.use_sparse_tensors,
         )
+    _check_fingerprint(weights, stored.fingerprint, cfg, dictionary, generator)
     return ModelParts(cfg, dictionary, generator, hierarchy)
+
+
+def _check_fingerprint(
+    weights: Path,
+    saved: str | None,
+    cfg: SyntheticModelConfig,
+    dictionary: FeatureDictionary,
+    generator: ActivationGenerator,
+) -> None:
+    """Raise where a model's files say what world they were written of, and are of another now."""
+    if saved is None or not has_fingerprint(cfg, dictionary, generator):
+        return
+    found = world_fingerprint(cfg, dictionary, generator)
+    if found != saved:
+        raise ValueError(
+            f"{weights.parent} must hold the world that was saved there, whose fingerprint is "
+            f"{saved}, but its files make one with the fingerprint {found}: they are damaged, or "
+            "were edited; SyntheticModel.save writes a world that was changed"
+        )
 
 
 def _read_hierarchy(files: SavedFiles, cfg: SyntheticModelConfig) -> Hierarchy | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -31,8 +32,10 @@ from synthkern.model.files import (
     ModelParts,
     check_parts,
     read_model,
+    saved_config,
     write_model,
 )
+from synthkern.model.fingerprint import has_fingerprint, world_fingerprint
 from synthkern.model.hierarchy import Hierarchy, as_hierarchy
 from synthkern.model.hub import as_folder, as_repo_id, as_revision, download_files
 from synthkern.model.ownership import draw_from, has_positions, own, runs_own, sampler_of
@@ -42,6 +45,7 @@ from synthkern.storage.paths import AnyPath, as_path
 from synthkern.world.config import SyntheticModelConfig, as_model_config
 from synthkern.world.correlation import LowRankCorrelationMatrix
 from synthkern.world.foreign import is_foreign
+from synthkern.world.presets import HUB_OWNER, PUBLISHED_16K, UNSCALED_16K
 
 
 @contextmanager
@@ -213,6 +217,22 @@ class SyntheticModel(nn.Module):
         self.activation_generator.use_sparse_tensors = as_bool("use_sparse_tensors", value)
 
     @property
+    def fingerprint(self) -> str | None:
+        """What this world is known by: 64 hexadecimal digits of its config and its numbers.
+
+        Two models of one fingerprint give the same samples of a seed, on every device; another
+        dtype only rounds them differently. It is computed when it is asked for, of the numbers as
+        they are then: 0.1 s for SynthSAEBench-16k. :mod:`synthkern.model.fingerprint` has the
+        definition. None where samples depend on code of the user's: a generator, a dictionary, a
+        modifier or a subclass of their own, or a hook.
+        """
+        dictionary, generator = self.feature_dict, self.activation_generator
+        is_known = has_fingerprint(self.cfg, dictionary, generator)
+        if not is_known or not runs_own(self, "sample", "forward"):
+            return None
+        return world_fingerprint(saved_config(self._parts()), dictionary, generator)
+
+    @property
     def has_positions(self) -> bool:
         """Whether ``seed`` and ``start`` name samples: not where a generator, or a ``sample``, of
         the user's own takes neither.
@@ -299,14 +319,16 @@ class SyntheticModel(nn.Module):
         return self.sample(batch_size, **place)  # type: ignore[arg-type]
 
     def describe(self) -> WorldDescription:
-        """Rates, L0, magnitudes and exclusivity, level by level; print it for a table."""
+        """Rates, L0, magnitudes and exclusivity, level by level, and the fingerprint; print it for
+        a table.
+        """
         generator = self.activation_generator
         if not isinstance(generator, ActivationGenerator):
             raise TypeError(
                 f"activation_generator must be an ActivationGenerator to be described, "
                 f"got {generator!r}"
             )
-        return describe_world(self.cfg, generator)
+        return replace(describe_world(self.cfg, generator), fingerprint=self.fingerprint)
 
     def save(self, path: AnyPath) -> None:
         """Write the model to a directory, in the field's format.
@@ -405,6 +427,7 @@ class SyntheticModel(nn.Module):
 
         The model's own two or three files are fetched, all of one commit, and kept in the Hub
         client's cache, which also serves without a network. Needs ``pip install 'synthkern[hub]'``.
+        Warns of ``decoderesearch/synth-sae-bench-16k-v1``, which is not the published world.
 
         Args:
             repo_id: "name" or "owner/name".
@@ -429,7 +452,9 @@ class SyntheticModel(nn.Module):
             revision=None if revision is None else as_revision("revision", revision),
             force_download=force_download,
         )
-        return cls.load_from_disk(folder, device)
+        model = cls.load_from_disk(folder, device)
+        _warn_of_unscaled(repo_id, model.activation_generator)
+        return model
 
     @classmethod
     def load_from_source(
@@ -473,6 +498,19 @@ class SyntheticModel(nn.Module):
         model = cls.from_pretrained(repo_id, model_path if colon else None, device)
         model.source = str(source)
         return model
+
+
+def _warn_of_unscaled(repo_id: str, generator: ActivationGenerator) -> None:
+    """Warn of SynthSAEBench as it was uploaded first, without a setting that it is defined with."""
+    if repo_id.lower() != f"{HUB_OWNER}/{UNSCALED_16K}":
+        return
+    if not any(forest.scales for forest in generator.plan.forests):
+        warn(
+            f"{repo_id} lacks scale_children_by_parent: it is not the world of the published table "
+            f"(arXiv 2602.14687), which is {HUB_OWNER}/{PUBLISHED_16K}-v2 and the preset "
+            f"{PUBLISHED_16K}; the preset {UNSCALED_16K} is the recipe of this one",
+            stacklevel=3,
+        )
 
 
 def local_folder(name: str, source: Any, base: Path | None = None) -> Path | None:

@@ -37,6 +37,9 @@ _KINDS = {
 #: In the metadata, "true" or "false"; absent it is false.
 _SPARSE = "use_sparse_tensors"
 
+#: Likewise, what the world is known by that was saved; SAELens' files have none, nor older ones.
+_FINGERPRINT = "world_fingerprint"
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -45,16 +48,18 @@ class Weights:
     Attributes:
         tensors: by name.
         use_sparse_tensors: whether the generator returns sparse COO tensors.
+        fingerprint: of the world that was saved, or None where the file does not say.
     """
 
     tensors: dict[str, torch.Tensor]
     use_sparse_tensors: bool
+    fingerprint: str | None
 
 
 def write_weights(
-    path: Path, dictionary: FeatureDictionary, generator: ActivationGenerator
+    path: Path, dictionary: FeatureDictionary, generator: ActivationGenerator, fingerprint: str
 ) -> None:
-    """Write the tensors of a model as safetensors."""
+    """Write the tensors of a model as safetensors, and what its world is known by."""
     weights = {
         "feature_vectors": dictionary.feature_vectors,
         "bias": dictionary.bias,
@@ -64,7 +69,8 @@ def write_weights(
     }
     if generator.correlation is not None:
         weights.update(generator.correlation._asdict())
-    save_tensors(path, weights, {_SPARSE: "true" if generator.use_sparse_tensors else "false"})
+    sparse = "true" if generator.use_sparse_tensors else "false"
+    save_tensors(path, weights, {_SPARSE: sparse, _FINGERPRINT: fingerprint})
 
 
 def read_weights(path: Path, cfg: SyntheticModelConfig) -> Weights:
@@ -80,10 +86,11 @@ def read_weights(path: Path, cfg: SyntheticModelConfig) -> Weights:
             _check_shapes(file.tensors, cfg)
             sparse = _flag(file, _SPARSE)
         tensors = {name: file.read(name) for name in file.tensors}
+        fingerprint = file.metadata.get(_FINGERPRINT)
     with errors_naming(path):
         for name, tensor in tensors.items():
             check_finite(name, tensor)
-    return Weights(tensors, sparse)
+    return Weights(tensors, sparse, fingerprint)
 
 
 def _check_names(found: dict[str, StoredTensor], cfg: SyntheticModelConfig) -> None:

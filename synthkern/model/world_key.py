@@ -95,7 +95,12 @@ def _is_own(part: Any) -> bool:
 
 def plain_config(cfg: SyntheticModelConfig) -> dict[str, Any]:
     """A config as JSON has it, with one way to write a whole number: 5 and 5.0 are one world."""
-    found: dict[str, Any] = json.loads(json.dumps(cfg.to_dict()), parse_float=_number)
+    return plain_json(cfg.to_dict())
+
+
+def plain_json(data: dict[str, Any]) -> dict[str, Any]:
+    """A mapping as JSON has it, likewise."""
+    found: dict[str, Any] = json.loads(json.dumps(data), parse_float=_number)
     return found
 
 

@@ -66,6 +66,9 @@ _OUTCOME = (
 )
 _MODEL = tuple(f"{SYNTHETIC_MODEL_FOLDER}/{name}" for name in MODEL_FILENAMES)
 
+#: In an SAE's metadata, the fingerprint of the world that it was trained on.
+WORLD_FINGERPRINT = "world_fingerprint"
+
 #: A copy of the SAE on the way, likewise, in a folder named by its number of samples.
 _COPY = (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME, RUNNER_CONFIG_FILENAME, SPARSITY_FILENAME)
 _COPY_NAME = re.compile(r"(final_)?[0-9]+")
@@ -116,7 +119,9 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
     drawn as one; so do the copies in a ``checkpoint_path`` that is in there.
 
     A model that cannot be had again from the config, as that has no seed or another was given, is
-    saved unasked where nothing of it is lost by that (see :meth:`SyntheticModel.save`).
+    saved unasked where nothing of it is lost by that (see :meth:`SyntheticModel.save`). The SAE's
+    metadata say, as ``world_fingerprint``, what world it was trained on
+    (:attr:`SyntheticModel.fingerprint`).
 
     Args:
         cfg: what is to be done. An SAE's config of another width than the model's gets that, with
@@ -251,6 +256,7 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
         if evaluator is not None:
             # However many samples the package's own would look at.
             settings = replace(settings, eval_every=cfg.eval_frequency)
+        _note_world(self.sae, model)
         self._logger = self._make_logger()
         run = TrainingRun(
             self.sae,
@@ -431,6 +437,16 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
         if settings.log_to_tensorboard:
             return TensorBoardLogger((self._output or Path()) / _BOARD_FOLDER)
         return None
+
+
+def _note_world(sae: Any, model: SyntheticModel) -> None:
+    """Say in an SAE's metadata what world it is trained on, or that this has no fingerprint."""
+    metadata = getattr(getattr(sae, "cfg", None), "metadata", None)
+    if metadata is None:
+        return
+    fingerprint = model.fingerprint
+    if fingerprint is not None or WORLD_FINGERPRINT in metadata:
+        metadata[WORLD_FINGERPRINT] = fingerprint
 
 
 def _as_any(value: Any) -> Any:

@@ -181,9 +181,10 @@ class SyntheticModelConfig:
         """A published or customary world by its name.
 
         ``synth-sae-bench-16k`` is the standard workload of SynthSAEBench (arXiv 2602.14687):
-        16,384 features in 768 dimensions. ``-1k`` and ``-4k`` are relatives for a laptop, with
-        fewer trees and dimensions; ``-131k`` and ``-1m`` are the large ones, with
-        a tree for every 64 features and no orthogonalization.
+        16,384 features in 768 dimensions, the Hub's "-v2". ``-16k-v1`` is the Hub's of that name,
+        which lacks ``scale_children_by_parent``. ``-1k`` and ``-4k`` are relatives for a laptop,
+        with fewer trees and dimensions; ``-131k`` and ``-1m`` are the large ones, with a tree for
+        every 64 features and no orthogonalization.
 
         Raises:
             ValueError: for an unknown name; lists the known ones.

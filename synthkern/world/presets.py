@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+#: The world of the published table, and the same as it was uploaded first, by an error without
+#: children that scale with their parents; on the Hub the former is "-v2" of the two.
+PUBLISHED_16K, UNSCALED_16K = "synth-sae-bench-16k", "synth-sae-bench-16k-v1"
+
+#: Whose they are on the Hub.
+HUB_OWNER = "decoderesearch"
+
 
 def _synth_sae_bench(
     num_features: int,
@@ -12,6 +19,7 @@ def _synth_sae_bench(
     *,
     max_prob: float = 0.4,
     orthogonalize: bool = True,
+    scale: bool = True,
 ) -> dict[str, Any]:
     """SynthSAEBench (arXiv 2602.14687) at a given size."""
     return {
@@ -29,7 +37,7 @@ def _synth_sae_bench(
             "max_depth": 3,
             "mutually_exclusive_portion": 1.0,
             "compensate_probabilities": True,
-            "scale_children_by_parent": True,
+            "scale_children_by_parent": scale,
         },
         "orthogonalization": {"num_steps": 100, "lr": 3e-4} if orthogonalize else None,
         "correlation": {"rank": 25, "correlation_scale": 0.1},
@@ -50,7 +58,8 @@ def _synth_sae_bench(
 PRESETS: dict[str, dict[str, Any]] = {
     "synth-sae-bench-1k": _synth_sae_bench(1024, 128, 8, max_prob=0.314),
     "synth-sae-bench-4k": _synth_sae_bench(4096, 256, 32, max_prob=0.28),
-    "synth-sae-bench-16k": _synth_sae_bench(16384, 768, 128),
+    PUBLISHED_16K: _synth_sae_bench(16384, 768, 128),
+    UNSCALED_16K: _synth_sae_bench(16384, 768, 128, scale=False),
     "synth-sae-bench-131k": _synth_sae_bench(131072, 768, 2048, orthogonalize=False),
     "synth-sae-bench-1m": _synth_sae_bench(1048576, 768, 16384, orthogonalize=False),
 }
@@ -59,7 +68,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 ABOUT: dict[str, str] = {
     "synth-sae-bench-1k": "for a laptop: seconds to minutes of training",
     "synth-sae-bench-4k": "for a laptop: minutes of training",
-    "synth-sae-bench-16k": "SynthSAEBench, the standard workload (arXiv 2602.14687)",
+    PUBLISHED_16K: "SynthSAEBench, the standard workload (arXiv 2602.14687; the Hub's -v2)",
+    UNSCALED_16K: "the Hub's -v1: without scale_children_by_parent, and not as published",
     "synth-sae-bench-131k": "large: a tree for every 64 features, not orthogonalized",
     "synth-sae-bench-1m": "larger still, likewise",
 }
