@@ -24,7 +24,7 @@ from synthkern.training.batch_source import EVALUATION_START
 from synthkern.training.runner import (
     RUNNER_CONFIG_FILENAME,
     SYNTHETIC_MODEL_FOLDER,
-    WORLD_FINGERPRINT,
+    noted_world,
 )
 from synthkern.world.config import SyntheticModelConfig
 
@@ -74,7 +74,7 @@ def _eval(options: argparse.Namespace) -> int:
 
 def _warn_of_another_world(directory: Path, sae: Any, model: SyntheticModel) -> None:
     """Warn where the SAE's metadata name another world than it is evaluated on."""
-    trained_on, found = sae.cfg.metadata.get(WORLD_FINGERPRINT), model.fingerprint
+    trained_on, found = noted_world(sae), model.fingerprint
     if None not in (trained_on, found) and trained_on != found:
         warn(
             f"{directory} holds an SAE that was trained on the world {trained_on}, and it is "

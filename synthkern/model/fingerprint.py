@@ -90,6 +90,14 @@ def has_fingerprint(cfg: SyntheticModelConfig, dictionary: Any, generator: Any) 
     )
 
 
+def have_same_numbers(first: ActivationGenerator, second: ActivationGenerator) -> bool:
+    """Whether two generators have the same numbers, up to what rounding does to them."""
+    numbers = [[(n, _numbers(t)) for n, t in _of_features(each)] for each in (first, second)]
+    return [(n, a.shape) for n, a in numbers[0]] == [(n, a.shape) for n, a in numbers[1]] and all(
+        np.allclose(a, b, rtol=1e-5, atol=1e-7) for (_, a), (_, b) in zip(*numbers, strict=True)
+    )
+
+
 def _is_json(cfg: SyntheticModelConfig) -> bool:
     """Whether a recipe can be written."""
     try:
@@ -121,9 +129,13 @@ def _tensors(
     dictionary: FeatureDictionary, generator: ActivationGenerator
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """What a world's samples are made of, in the fingerprint's order."""
-    plan = generator.plan
     yield "feature_vectors", dictionary.feature_vectors
     yield "bias", dictionary.bias
+    yield from _of_features(generator)
+
+
+def _of_features(generator: ActivationGenerator) -> Iterator[tuple[str, torch.Tensor]]:
+    plan = generator.plan
     yield "firing_probabilities", plan.probability
     yield "mean_firing_magnitudes", plan.mean
     yield "std_firing_magnitudes", plan.std

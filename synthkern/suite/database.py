@@ -40,6 +40,9 @@ _RANKS = {
 #: Columns of a latents table: the numbers of each latent that an evaluation gives.
 LATENT_COLUMNS = ("matched_feature", "cosine", "precision", "recall", "f1_score", "rate")
 
+#: Columns of runs that files of before there were any have not.
+_FINGERPRINTS = {"world_fingerprint", "config_fingerprint"}
+
 #: Bytes of a run's curves, and of its latents, when they are inflated.
 _LARGEST = 2**28
 
@@ -74,7 +77,9 @@ CREATE TABLE IF NOT EXISTS runs (
     seconds REAL,
     training_seconds REAL,
     samples_per_second REAL,
-    error TEXT
+    error TEXT,
+    world_fingerprint TEXT,
+    config_fingerprint TEXT
 );
 CREATE TABLE IF NOT EXISTS curves (key TEXT PRIMARY KEY, rows BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS latents (key TEXT PRIMARY KEY, columns BLOB NOT NULL);
@@ -124,6 +129,9 @@ class Run(PlannedRun):
         training_seconds: of these, in sampling and steps.
         samples_per_second: in training.
         error: traceback of what ended it.
+        world_fingerprint: of the world that it was done on; None before it has ended, where the
+            world has none, and in databases of before there were any, as the next.
+        config_fingerprint: of that world's config.
     """
 
     state: str
@@ -136,6 +144,8 @@ class Run(PlannedRun):
     training_seconds: float | None
     samples_per_second: float | None
     error: str | None
+    world_fingerprint: str | None = None
+    config_fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,8 @@ class Outcome:
         seconds: of the whole.
         training_seconds: of the training.
         samples_per_second: in training.
+        world_fingerprint: of the world, or None where it has none.
+        config_fingerprint: of its config, likewise.
     """
 
     metrics: Mapping[str, float]
@@ -159,6 +171,8 @@ class Outcome:
     seconds: float
     training_seconds: float
     samples_per_second: float
+    world_fingerprint: str | None = None
+    config_fingerprint: str | None = None
 
 
 class RunDatabase:
@@ -193,6 +207,8 @@ class RunDatabase:
                     connection.execute(
                         "ALTER TABLE places ADD COLUMN axes TEXT NOT NULL DEFAULT '{}'"
                     )
+                for name in _FINGERPRINTS - _columns(connection, "runs"):
+                    connection.execute(f"ALTER TABLE runs ADD COLUMN {name} TEXT")
         elif not self._files():
             raise FileNotFoundError(
                 f"{self.path.parent} must be a directory of 'synthkern bench', but it has no "
@@ -367,6 +383,8 @@ class RunDatabase:
                 training_seconds=outcome.training_seconds,
                 samples_per_second=outcome.samples_per_second,
                 error=None,
+                world_fingerprint=outcome.world_fingerprint,
+                config_fingerprint=outcome.config_fingerprint,
             )
             curves = _deflated("curves", _json(outcome.history.rows).encode())
             columns = b"".join(_bytes(name, outcome.latents[name]) for name in LATENT_COLUMNS)
@@ -453,7 +471,12 @@ class RunDatabase:
 
 def _has_axes(connection: sqlite3.Connection) -> bool:
     """Whether places have their axes: files of before there were any have not."""
-    return any(row["name"] == "axes" for row in connection.execute("PRAGMA table_info(places)"))
+    return "axes" in _columns(connection, "places")
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    """The names of a table's columns."""
+    return {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
 
 
 def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
@@ -483,7 +506,7 @@ def _run(row: sqlite3.Row) -> tuple[int, Run]:
                 if not (value is None or is_number(value)):
                     raise ValueError(f"{figure} in {name} must be a number, got {value!r}")
         for name, kinds in _KINDS.items():
-            if not isinstance(values[name], kinds):
+            if not isinstance(values.get(name), kinds):
                 raise ValueError(f"{name} must not be {values[name]!r}")
         _state(values["key"], values["state"])
         if not isinstance(position, int):
@@ -508,6 +531,8 @@ _KINDS: dict[str, Any] = {
     "training_seconds": float | None,
     "samples_per_second": float | None,
     "error": str | None,
+    "world_fingerprint": str | None,
+    "config_fingerprint": str | None,
 }
 
 

@@ -14,7 +14,15 @@ from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.summary import last_line
 
 _FIRST = ("suite", "world", "sae", "architecture", "l0", "seed", "state")
-_MIDDLE = ("seconds", "training_seconds", "samples_per_second", "code_version", "stream_version")
+_MIDDLE = (
+    "seconds",
+    "training_seconds",
+    "samples_per_second",
+    "code_version",
+    "stream_version",
+    "world_fingerprint",
+    "config_fingerprint",
+)
 _LAST = ("error", "key", "config")
 
 
@@ -25,9 +33,9 @@ def write_csv(path: Path, runs: Sequence[Run]) -> None:
     fields are varied ``axes/<name>``, and ``axes/world`` and ``axes/sae``, the names without these;
     every figure that some run has, by its name in a log; their standard errors as
     ``standard_errors/<name>``; ``seconds``, ``training_seconds``, ``samples_per_second``,
-    ``code_version``, ``stream_version``; ``hardware/<name>``; ``error`` (the last line of the
-    traceback), ``key``, and ``config`` as JSON. What a run does not have, or is not finite, is
-    empty.
+    ``code_version``, ``stream_version``, ``world_fingerprint``, ``config_fingerprint``;
+    ``hardware/<name>``; ``error`` (the last line of the traceback), ``key``, and ``config`` as
+    JSON. What a run does not have, or is not finite, is empty.
 
     Raises:
         OSError: where the file cannot be written; what was there stays.

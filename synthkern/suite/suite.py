@@ -186,10 +186,11 @@ class Suite:
         if missing:
             raise ValueError(f"data must have {', '.join(sorted(missing))}, got {sorted(data)}")
         base = Path() if folder is None else as_path("folder", folder)
+        worlds = _worlds(data["worlds"], base)
         return cls(
             name=data["name"],
             about=str(data.get("about", "")),
-            worlds=_worlds(data["worlds"], base),
+            worlds=worlds,
             saes={
                 str(name): _sae(f"saes[{name!r}]", given, base)
                 for name, given in _filled_mapping("saes", data["saes"]).items()
@@ -198,7 +199,7 @@ class Suite:
             seeds=[_seed(value) for value in _filled_list("seeds", data["seeds"])],
             training=_mapping("training", data.get("training", {})),
             sae=_mapping("sae", data.get("sae", {})),
-            published=read_published(data.get("published", [])),
+            published=read_published(data.get("published", []), worlds),
             world=_mapping("world", data.get("world", {})),
             vary=read_vary("vary", data.get("vary", {})),
             random=_random(data.get("random", {})),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from synthkern.model.fingerprint import config_fingerprint
 from synthkern.suite.database import STATES, Run, RunDatabase
 from synthkern.suite.published import Published
+from synthkern.world.config import SyntheticModelConfig
+from synthkern.world.presets import PRESETS
 
 #: The figures of tables: their headings, by their names in :attr:`Run.metrics`.
 TABLE_METRICS = {
@@ -91,12 +96,13 @@ def summarize(runs: Sequence[Run], published: Sequence[Published] = ()) -> list[
 
     Args:
         runs: of any suites.
-        published: values for the worlds and SAEs of these names; of several for one figure the
-            first counts.
+        published: values for the worlds and SAEs of these names, which stand beside runs on the
+            world that they were measured on and no others; of several for one figure the first
+            counts.
     """
-    values: dict[tuple[str, str, float, str], Published] = {}
+    values: dict[tuple[str, str, float], list[Published]] = {}
     for each in published:
-        values.setdefault((each.world, each.sae, each.l0, each.metric), each)
+        values.setdefault((each.world, each.sae, each.l0), []).append(each)
     grouped: dict[tuple[str, str, float | None], dict[str, list[Run]]] = {}
     for run in runs:
         group = grouped.setdefault((run.suite, run.world, run.l0), {})
@@ -107,12 +113,7 @@ def summarize(runs: Sequence[Run], published: Sequence[Published] = ()) -> list[
             world=world,
             l0=l0,
             saes={
-                sae: {
-                    metric: mean_std(
-                        found, None if l0 is None else values.get((world, sae, l0, metric))
-                    )
-                    for metric, found in _values(of_sae).items()
-                }
+                sae: _figures(of_sae, [] if l0 is None else values.get((world, sae, l0), []))
                 for sae, of_sae in saes.items()
             },
             states={
@@ -136,7 +137,15 @@ def summarize_directory(database: RunDatabase) -> list[Group]:
 
 def published_values(description: Mapping[str, Any]) -> list[Published]:
     """The published values of a suite's description as the database has it."""
-    return [Published(**each) for each in description.get("published") or ()]
+    return [_published(each) for each in description.get("published") or ()]
+
+
+def _published(data: Mapping[str, Any]) -> Published:
+    """A value; one that was noted before worlds had fingerprints is of the preset of that name."""
+    if "config_fingerprint" not in data and data["world"] in PRESETS:
+        preset = SyntheticModelConfig.preset(data["world"])
+        return Published(**data, config_fingerprint=config_fingerprint(preset))
+    return Published(**data)
 
 
 def last_line(error: str | None) -> str:
@@ -151,6 +160,35 @@ def finite_metrics(run: Run) -> Iterator[tuple[str, float]]:
         for metric, value in run.metrics.items():
             if value is not None:
                 yield metric, value
+
+
+def _figures(runs: Sequence[Run], published: Sequence[Published]) -> dict[str, MeanStd]:
+    """The figures of an SAE's runs, beside those published of the world that all were done on."""
+    done = [run for run in runs if run.state == "done"]
+    beside: dict[str, Published] = {}
+    for each in published:
+        if each.metric not in beside and all(_is_of(each, run) for run in done):
+            beside[each.metric] = each
+    return {metric: mean_std(found, beside.get(metric)) for metric, found in _values(runs).items()}
+
+
+def _is_of(published: Published, run: Run) -> bool:
+    """Whether a run was done on the world that a value was measured on."""
+    if published.world_fingerprint is not None:
+        return run.world_fingerprint == published.world_fingerprint
+    known = run.config_fingerprint
+    if known is None:  # of before it was noted
+        known = _fingerprint_of(json.dumps(run.config.get("synthetic_model"), sort_keys=True))
+    return known is not None and known == published.config_fingerprint
+
+
+@lru_cache(maxsize=64)
+def _fingerprint_of(source: str) -> str | None:
+    """Of the config that a run has as its world, where it is one."""
+    try:
+        return config_fingerprint(SyntheticModelConfig.from_dict(json.loads(source)))
+    except (TypeError, ValueError):
+        return None
 
 
 def _values(runs: Sequence[Run]) -> dict[str, list[float]]:

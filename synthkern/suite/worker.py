@@ -21,9 +21,9 @@ from synthkern.suite.hardware import hardware
 from synthkern.suite.logging import run_logging
 from synthkern.suite.memory import is_memory_error
 from synthkern.suite.plugins import load_architectures
-from synthkern.suite.worlds import built_world
+from synthkern.suite.worlds import built_world, config_of
 from synthkern.training.run import TrainingResult, TrainingRun
-from synthkern.training.runner import SyntheticSAERunner
+from synthkern.training.runner import SyntheticSAERunner, noted_world
 from synthkern.training.runner_config import SyntheticSAERunnerConfig
 from synthkern.training.together import train_together
 
@@ -76,6 +76,7 @@ class Worker:
         self._stopped = stopped
         self._hardware = hardware(job.device)
         self._world: tuple[str, SyntheticModel] | None = None
+        self._config: str | None = None
 
     def do(self, runs: Sequence[PlannedRun]) -> None:
         """Do runs; those of several for which the memory is not enough are not over then.
@@ -128,6 +129,7 @@ class Worker:
             self._world = None
             self._report("world", run.world)
             self._world = name, self._build(source, self._job.device)
+            self._config = config_of(source, self._world[1])
         return self._world[1]
 
     def _train(self, trainings: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:
@@ -156,6 +158,8 @@ class Worker:
             seconds=trained.seconds + time.monotonic() - began,
             training_seconds=trained.seconds,
             samples_per_second=samples / max(trained.seconds, 1e-9),
+            world_fingerprint=noted_world(runner.sae),
+            config_fingerprint=self._config,
         )
 
     def _fail(self, run: PlannedRun, error: Exception, *, alone: bool) -> None:

@@ -6,13 +6,17 @@ import fcntl
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from synthkern.model.build import build_correlation, build_generator, build_hierarchy
 from synthkern.model.files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
+from synthkern.model.fingerprint import config_fingerprint, have_same_numbers
 from synthkern.model.synthetic_model import SyntheticModel, local_folder
 from synthkern.model.world_cache import WorldCache
+from synthkern.model.world_key import is_calibrated
 from synthkern.storage.files import file_hash
 from synthkern.storage.saved_folder import has_file
 from synthkern.training.runner import SYNTHETIC_MODEL_FOLDER
@@ -78,6 +82,24 @@ def load_world(saved: Path, source: dict[str, Any] | str, device: str) -> Synthe
     if isinstance(source, str):
         model.source = source
     return model
+
+
+def config_of(source: dict[str, Any] | str, model: SyntheticModel) -> str | None:
+    """The fingerprint of the config that a suite's world is of.
+
+    That of a saved model says so only where the model has the rates, magnitudes, correlation and
+    trees that its config gives; None where somebody changed them, or they cannot be told.
+    """
+    cfg = model.cfg
+    if isinstance(source, str):
+        if cfg.seed is None or is_calibrated(cfg):
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the config asks for, which was told before
+            built = build_generator(cfg, build_hierarchy(cfg), build_correlation(cfg))
+        if not have_same_numbers(model.activation_generator, built):
+            return None
+    return config_fingerprint(cfg)
 
 
 def _build(source: dict[str, Any] | str, cache: WorldCache | None) -> SyntheticModel:

@@ -439,13 +439,22 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
         return None
 
 
+def noted_world(sae: Any) -> str | None:
+    """The fingerprint of the world that an SAE was trained on, where its metadata say that."""
+    metadata = getattr(getattr(sae, "cfg", None), "metadata", None)
+    if isinstance(metadata, Mapping):
+        return metadata.get(WORLD_FINGERPRINT)
+    # SAELens', whose attributes it has.
+    return getattr(metadata, WORLD_FINGERPRINT, None)
+
+
 def _note_world(sae: Any, model: SyntheticModel) -> None:
     """Say in an SAE's metadata what world it is trained on, or that this has no fingerprint."""
     metadata = getattr(getattr(sae, "cfg", None), "metadata", None)
     if metadata is None:
         return
     fingerprint = model.fingerprint
-    if fingerprint is not None or WORLD_FINGERPRINT in metadata:
+    if fingerprint is not None or noted_world(sae) is not None:
         metadata[WORLD_FINGERPRINT] = fingerprint
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from synthkern.suite.database import LATENT_COLUMNS, Outcome, PlannedRun, RunDatabase
 from synthkern.training import TrainingHistory
+from synthkern.world.presets import PRESETS
 
 WORLD = "synth-sae-bench-1k"
 
@@ -60,7 +61,7 @@ def fill(
             l0=l0,
             seed=seed,
             config={
-                "synthetic_model": {"num_features": 1024, "hidden_dim": 128},
+                "synthetic_model": PRESETS.get(world, {"num_features": 1024, "hidden_dim": 128}),
                 "sae": {"architecture": sae.lower(), "d_sae": latents, "k": l0},
                 "training_samples": 1024 * rows,
                 "batch_size": 1024,

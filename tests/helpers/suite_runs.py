@@ -17,6 +17,7 @@ def run(
     state: str = "done",
     error: str | None = None,
     config: dict[str, Any] | None = None,
+    fingerprint: str | None = "a" * 64,
     **metrics: float | None,
 ) -> Run:
     """A run; ``f1`` stands for the name that F1 has in a log."""
@@ -40,4 +41,5 @@ def run(
         training_seconds=2.0,
         samples_per_second=100.0,
         error=error,
+        world_fingerprint=fingerprint,
     )

@@ -73,6 +73,34 @@ def test_a_model_in_a_folder(hub: Hub, client: Client, tmp_path: Path, folder: s
     assert asked_for(hub) == {f"{folder}/{name}" for name in (CONFIG, WEIGHTS, TREES)}
 
 
+V1 = "decoderesearch/synth-sae-bench-16k-v1"
+
+
+def test_the_first_upload_of_the_benchmark_is_told_of(
+    hub: Hub, client: Client, tmp_path: Path
+) -> None:
+    """What it lacks, and that the published table is not of it; as the v2 it is no more than that."""
+    model = world(1)
+    files = files_of(model, tmp_path / "model")
+    hub.add(V1, files)
+    hub.add(V1.replace("v1", "v2"), files)
+    for load, arguments in ((pretrained, (V1,)), (from_source, (V1,))):
+        with pytest.raises(ClientError, match=f"^UserWarning: {V1} lacks scale_children_by_parent"):
+            client(load, *arguments)
+    with pytest.raises(ClientError, match="not the world of the published table .* the preset "):
+        client(pretrained, V1)
+    assert client(pretrained, V1.replace("v1", "v2")) == bits(model)
+
+
+def test_a_scaled_world_of_that_name_is_not(hub: Hub, client: Client, tmp_path: Path) -> None:
+    forest = synthetic.HierarchyConfig(4, 2, 2, scale_children_by_parent=True)
+    model = synthetic.SyntheticModel(
+        synthetic.SyntheticModelConfig(30, 5, hierarchy=forest, seed=1)
+    )
+    hub.add(V1, files_of(model, tmp_path / "model"))
+    assert client(pretrained, V1, force_download=True) == bits(model)
+
+
 def test_revisions(hub: Hub, client: Client, tmp_path: Path) -> None:
     old, new, other = (world(seed) for seed in (1, 2, 3))
     repo = hub.add("me/revisions", files_of(old, tmp_path / "old"))

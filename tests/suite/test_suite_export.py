@@ -45,7 +45,7 @@ def test_csv_has_a_line_per_run_and_a_column_per_figure(tmp_path: Path) -> None:
     assert text.splitlines()[0] == (
         "suite,world,sae,architecture,l0,seed,state,mcc,classification/f1_score,"
         "standard_errors/mcc,seconds,training_seconds,samples_per_second,code_version,"
-        "stream_version,hardware/cpu,hardware/gpu/name,hardware/gpu/ids,error,key,config"
+        "stream_version,world_fingerprint,config_fingerprint,hardware/cpu,hardware/gpu/name,hardware/gpu/ids,error,key,config"
     )
     first, second = rows_of(tmp_path / "runs.csv")
     assert json.loads(first.pop("config")) == runs[0].config
@@ -65,6 +65,8 @@ def test_csv_has_a_line_per_run_and_a_column_per_figure(tmp_path: Path) -> None:
         "samples_per_second": "100.0",
         "code_version": "0.1.0",
         "stream_version": "1",
+        "world_fingerprint": 64 * "a",
+        "config_fingerprint": "",
         "hardware/cpu": "made up",
         "hardware/gpu/name": "none",
         "hardware/gpu/ids": "[0,1]",

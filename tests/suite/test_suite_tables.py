@@ -14,8 +14,8 @@ from synthkern.suite.tables import tables
 
 SOURCE = "somebody's paper, table 2"
 PUBLISHED = [
-    Published(SOURCE, "world", "A", 25.0, "mcc", 0.5, 0.1),
-    Published(SOURCE, "world", "A", 25.0, "sae_l0", 25.0, 0.0),
+    Published(SOURCE, "world", "A", 25.0, "mcc", 0.5, 0.1, world_fingerprint=64 * "a"),
+    Published(SOURCE, "world", "A", 25.0, "sae_l0", 25.0, 0.0, world_fingerprint=64 * "a"),
 ]
 
 ALL = {

@@ -169,6 +169,8 @@ def _details(run: Run) -> dict[str, Any]:
         "key": run.key,
         "code version": run.code_version,
         "stream version": run.stream_version,
+        "world's fingerprint": run.world_fingerprint,
+        "its config's fingerprint": run.config_fingerprint,
         "error": error if error is None or len(error) <= _ERROR else "…" + error[1 - _ERROR :],
         "configuration": run.config,
         "hardware": run.hardware,
