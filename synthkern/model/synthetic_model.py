@@ -222,7 +222,7 @@ class SyntheticModel(nn.Module):
 
         Two models of one fingerprint give the same samples of a seed, on every device; another
         dtype only rounds them differently. It is computed when it is asked for, of the numbers as
-        they are then: 0.1 s for SynthSAEBench-16k. :mod:`synthkern.model.fingerprint` has the
+        they are then: 54 ms for SynthSAEBench-16k. :mod:`synthkern.model.fingerprint` has the
         definition. None where samples depend on code of the user's: a generator, a dictionary, a
         modifier or a subclass of their own, or a hook.
         """

@@ -51,6 +51,31 @@ def test_train_eval_plot(world: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert all((out / name).stat().st_size > 1000 for name in names)
 
 
+def test_an_sae_knows_its_world(world: str, tmp_path: Path) -> None:
+    assert train(world, tmp_path, *BATCHTOPK) == 0
+    metadata = TrainingSAE.load_from_disk(tmp_path).cfg.metadata
+    assert metadata["world_fingerprint"] == small_world().fingerprint
+    # On that world, built again: nothing is warned of, which would be an error here.
+    assert main(["eval", str(tmp_path), "--samples", "100"]) == 0
+    assert main(["eval", str(tmp_path), "--samples", "100", "--world", world]) == 0
+
+
+def test_evaluation_on_another_world_warns(world: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert train(world, out, *BATCHTOPK) == 0
+    other = small_world()
+    other.activation_generator.firing_probabilities[0] = 0.25
+    other.save(tmp_path / "other")
+    names = f"trained on the world {small_world().fingerprint}, .* another, {other.fingerprint}"
+    with pytest.warns(UserWarning, match=names):
+        assert main(["eval", str(out), "--samples", "100", "--world", f"{tmp_path}/other"]) == 0
+    # Of an SAE from elsewhere nobody knows.
+    config = json.loads((out / "cfg.json").read_text())
+    del config["metadata"]["world_fingerprint"]
+    (out / "cfg.json").write_text(json.dumps(config))
+    assert main(["eval", str(out), "--samples", "100", "--world", f"{tmp_path}/other"]) == 0
+
+
 def test_evaluation_under_autocast(
     world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import torch
 
 import synthkern as synthetic
 from synthkern.cli import main
+from synthkern.model.fingerprint import config_fingerprint
 from synthkern.world.presets import ABOUT, PRESETS
 
 
@@ -63,6 +64,11 @@ def test_describe_reads_configs_and_saved_models(
     for name in ("world.json", "model"):
         assert main(["describe", str(tmp_path / name)]) == 0
         assert capsys.readouterr().out == expected
+    *table, digits = expected.splitlines()
+    assert digits == f"fingerprint of the world: {synthetic.SyntheticModel(cfg).fingerprint}"
+    assert main(["describe", "--quick", str(tmp_path / "world.json")]) == 0
+    assert capsys.readouterr().out.splitlines() == table
+    assert table[-1] == f"fingerprint of the config: {config_fingerprint(cfg)}"
     assert main(["describe", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
 

@@ -82,6 +82,7 @@ def test_csv_has_a_line_per_run_and_a_column_per_figure(tmp_path: Path) -> None:
         "standard_errors/mcc",
         "hardware/gpu/name",
         "hardware/gpu/ids",
+        "config_fingerprint",
         "error",
     }
 

@@ -241,3 +241,11 @@ def test_bad_dictionaries_are_refused(data: Any, error: type[Exception], message
 def test_unknown_keys_of_a_part_are_refused(part: str) -> None:
     with pytest.raises(ValueError, match=rf"^{part} has unknown keys \['depth'\]; known are "):
         Config.from_dict({"num_features": 5, "hidden_dim": 3, part: {"depth": 1}})
+
+
+def test_the_hubs_first_upload_lacks_one_setting() -> None:
+    first, standard = (Config.preset(f"synth-sae-bench-16k{name}") for name in ("-v1", ""))
+    assert first.hierarchy is not None
+    assert not first.hierarchy.scale_children_by_parent
+    first.hierarchy.scale_children_by_parent = True
+    assert first == standard
