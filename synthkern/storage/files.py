@@ -99,14 +99,20 @@ def _temporary(path: Path) -> Iterator[tuple[Path, Path]]:
 def save_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file of tensors of any layout and device.
+    """Write a safetensors file of tensors of any layout and device: the same bytes each time.
 
     Raises:
         OSError: naming the file, with the system's number of what is wrong.
     """
     ready = _separate(tensors)
+
+    def write(to: Path) -> None:
+        safetensors.torch.save_file(ready, to, metadata)
+        if metadata is not None and len(metadata) > 1:
+            _sort_metadata(to)
+
     try:
-        write_atomically(path, lambda to: safetensors.torch.save_file(ready, to, metadata))
+        write_atomically(path, write)
     except safetensors.SafetensorError as error:
         raise _os_error(path, error) from error
 
@@ -207,6 +213,19 @@ def _separate(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         found[name] = ready.clone() if memory in seen else ready
         seen.add(memory)
     return found
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put a safetensors file's metadata in order, which safetensors writes in any."""
+    with path.open("rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        assert len(text) <= size, f"the header of {path} must have {size} bytes, got {len(text)}"
+        file.seek(8)
+        # What was padding stays spaces.
+        file.write(text.ljust(size))
 
 
 def _os_error(path: Path, error: safetensors.SafetensorError) -> OSError:

@@ -356,3 +356,15 @@ def test_the_dtype_of_samples_may_be_edited(tmp_path: Path) -> None:
     config = json.loads((tmp_path / CONFIG).read_text())
     (tmp_path / CONFIG).write_text(json.dumps({**config, "dtype": "float64"}))
     assert load(tmp_path).fingerprint == model.fingerprint
+
+
+def test_files_are_the_same_bytes_each_time(tmp_path: Path) -> None:
+    """By which suites know a saved world; safetensors writes metadata in any order."""
+    model = world()
+    for number in range(8):
+        model.save(tmp_path / str(number))
+    assert len({(tmp_path / str(number) / WEIGHTS).read_bytes() for number in range(8)}) == 1
+    with safetensors.safe_open(tmp_path / "0" / WEIGHTS, framework="pt") as file:
+        assert set(file.metadata()) == {"use_sparse_tensors", "world_fingerprint"}
+        vectors = file.get_tensor("feature_vectors")
+    assert torch.equal(vectors, model.feature_dict.feature_vectors)
