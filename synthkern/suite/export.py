@@ -59,7 +59,8 @@ def write_parquet(path: Path, runs: Sequence[Run]) -> None:
     """Write the table of :func:`write_csv` as Parquet.
 
     A column has one type: whole numbers, numbers, truth values, or texts, which are JSON where a
-    column has values of several types or whole numbers of 2**63 and more. What a run does not have is null.
+    column has values of several types, or whole numbers of 2**63 and more. What a run does not
+    have is null.
 
     Raises:
         ImportError: where pyarrow is not installed; it names the extra.
