@@ -1,5 +1,6 @@
 """Sparse autoencoders: architectures of the field, with steps that cost what is active."""
 
+from synthkern.sae.abstopk import AbsTopKTrainingSAE, AbsTopKTrainingSAEConfig
 from synthkern.sae.base import EntriesTrainingSAE, SparseTrainingSAE, TrainingSAE, make_sae
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
@@ -24,6 +25,8 @@ from synthkern.sae.trainable import trainable_parameters
 __all__ = [
     "SAE_CFG_FILENAME",
     "SAE_WEIGHTS_FILENAME",
+    "AbsTopKTrainingSAE",
+    "AbsTopKTrainingSAEConfig",
     "BatchTopKTrainingSAE",
     "BatchTopKTrainingSAEConfig",
     "EntriesTrainingSAE",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 for _sae_class in (
+    AbsTopKTrainingSAE,
     BatchTopKTrainingSAE,
     GatedTrainingSAE,
     JumpReLUTrainingSAE,

@@ -108,6 +108,9 @@ class TrainingSAEConfig(ABC):
     training_only: ClassVar[frozenset[str]] = frozenset({"decoder_init_norm"})
     #: Values of fields that a file for inference leaves out, where they are not the defaults here.
     inference_defaults: ClassVar[Mapping[str, Any]] = {}
+    #: Names of the fields that SAELens has not, which dictionaries have where they are not the
+    #: defaults: what does without them stays as it was, and as SAELens writes it.
+    beyond_saelens: ClassVar[frozenset[str]] = frozenset()
     #: What a number of active latents is asked for by: a field here, or TARGET_L0 for the
     #: training's; None where it cannot be.
     l0_setting: ClassVar[str | None] = None
@@ -151,8 +154,12 @@ class TrainingSAEConfig(ABC):
         return cls.architecture()
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields and ``architecture``."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        """The fields and ``architecture``; what SAELens has not where it is not the default."""
+        values = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in self.beyond_saelens or getattr(self, f.name) != f.default
+        }
         copied = {key: _copied(value) for key, value in values.items()}
         return {**copied, "architecture": self.architecture()}
 

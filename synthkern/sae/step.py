@@ -25,6 +25,8 @@ class TrainStepInput:
             nothing waits for the device: entries are padded with zeros, and the auxiliary loss has
             room for this many dead latents, which must be at least as many as there are (or as it
             takes at most).
+        steps_on_device: [] int64, ``n_training_steps`` where a replay of the step finds it, with
+            ``max_dead``; None where a step is done once.
 
     Example:
         >>> import torch
@@ -42,11 +44,17 @@ class TrainStepInput:
     n_training_steps: int = 0
     is_logging_step: bool = False
     max_dead: int | None = None
+    steps_on_device: torch.Tensor | None = None
 
 
 def room_of(step_input: TrainStepInput) -> int | None:
     """The input's ``max_dead``: SAELens' own inputs, which its trainer gives, have none."""
     return getattr(step_input, "max_dead", None)
+
+
+def steps_on_device(step_input: TrainStepInput) -> torch.Tensor | None:
+    """The input's ``steps_on_device``, of which the same is true."""
+    return getattr(step_input, "steps_on_device", None)
 
 
 @dataclass

@@ -38,6 +38,11 @@ _NOT_IN_KEY = {
 }
 
 
+#: Fields that runs had not at first, and what says that they do without: such a run's key is what
+#: it was, and finds what was done before there were any.
+_CAME_LATER = {"resample_dead_every": None}
+
+
 #: Words that are named where one is none of them.
 _SHOWN = 100
 
@@ -257,7 +262,11 @@ def _made(point: Point, seed: int, worlds: Worlds) -> _Made:
 
 def _key(config: dict[str, Any], world: str) -> str:
     """The first 64 bits of a hash of all that decides the outcome of a run."""
-    decides = {name: value for name, value in config.items() if name not in _NOT_IN_KEY}
+    decides = {
+        name: value
+        for name, value in config.items()
+        if name not in _NOT_IN_KEY and _CAME_LATER.get(name, ...) != value
+    }
     decides["synthetic_model"] = world
     # How often the training curves have a row.
     decides["log_every"] = config["logger"]["wandb_log_frequency"]

@@ -82,6 +82,7 @@ def test_a_key_follows_what_decides_the_outcome() -> None:
         key(l0=[4]),
         key(saes={"TopK": "batchtopk"}),
         key(sae={"d_sae": 21}),
+        key(sae={"d_sae": 21, "k_start": 9, "k_anneal_steps": 5}),
         key(worlds={"small": {**world, "seed": 4}}),
         *(
             key(training={**base, **change})
@@ -90,6 +91,7 @@ def test_a_key_follows_what_decides_the_outcome() -> None:
                 {"training_samples": 128},
                 {"eval_samples": 301},
                 {"dead_feature_window": 5},
+                {"resample_dead_every": 5},
                 {"logger": {"wandb_log_frequency": 6}},
             )
         ),
@@ -106,6 +108,7 @@ def test_a_key_does_not_follow_what_decides_nothing() -> None:
         key(worlds={"another name": small_world().cfg.to_dict()}),
         key(saes={"another name": "topk"}),
         key(training={**base, "checkpoint_seconds": 3}),
+        key(training={**base, "resample_dead_every": None}),
         key(training={**base, "logger": {"wandb_log_frequency": 5, "run_name": "x"}}),
     } == {key()}
 
