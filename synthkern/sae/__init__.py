@@ -3,6 +3,7 @@
 from synthkern.sae.base import EntriesTrainingSAE, SparseTrainingSAE, TrainingSAE, make_sae
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
+from synthkern.sae.dense import DenseSAE
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.gated import GatedTrainingSAE, GatedTrainingSAEConfig
 from synthkern.sae.jumprelu import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
@@ -18,6 +19,7 @@ from synthkern.sae.registry import get_architecture, register_architecture
 from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.standard import StandardTrainingSAE, StandardTrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sae.third_party import SAESource, load_sae
 from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
 from synthkern.sae.trainable import trainable_parameters
 
@@ -26,6 +28,7 @@ __all__ = [
     "SAE_WEIGHTS_FILENAME",
     "BatchTopKTrainingSAE",
     "BatchTopKTrainingSAEConfig",
+    "DenseSAE",
     "EntriesTrainingSAE",
     "GatedTrainingSAE",
     "GatedTrainingSAEConfig",
@@ -35,6 +38,7 @@ __all__ = [
     "MatchingPursuitTrainingSAEConfig",
     "MatryoshkaBatchTopKTrainingSAE",
     "MatryoshkaBatchTopKTrainingSAEConfig",
+    "SAESource",
     "SparseTrainingSAE",
     "SparsityController",
     "StandardTrainingSAE",
@@ -47,6 +51,7 @@ __all__ = [
     "TrainingSAE",
     "TrainingSAEConfig",
     "get_architecture",
+    "load_sae",
     "make_sae",
     "register_architecture",
     "trainable_parameters",

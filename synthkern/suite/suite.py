@@ -12,8 +12,8 @@ from synthkern._checks import as_float, as_int, check_keys
 from synthkern.model.synthetic_model import local_folder
 from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.paths import AnyPath, as_optional_path, as_path
+from synthkern.storage.python_file import load_python_file
 from synthkern.suite.axes import axis_names, read_random, read_vary
-from synthkern.suite.plugins import load_python_file
 from synthkern.suite.published import Published, read_published
 from synthkern.suite.search import Search, read_search
 from synthkern.suite.yaml_file import parse_yaml, read_yaml
