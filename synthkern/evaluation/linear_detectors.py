@@ -255,7 +255,7 @@ def logistic_regressions(
         found.grad[:-1] += _PENALTY * found.detach()[:-1]
         return fit / len(x) + _PENALTY / 2 * found.detach()[:-1].square().sum()
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    optimizer.step(loss)
     scaled = found.detach() / curve
     weights = whitener @ scaled[:-1]
     return weights, scaled[-1] + start - mean @ weights

@@ -199,7 +199,8 @@ class Lane:
     def _takes(self, field: str) -> bool:
         if field == L0:
             return self.combination.asks
-        return field in self.combination.known and field not in self._decided
+        here = self.combination
+        return field in here.known and field not in self._decided and field not in here.idle
 
     def _taken(self, name: str, field: str, value: Any) -> Taken:
         if field == L0:

@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any
 
 from synthkern.stream import STREAM_VERSION
+from synthkern.suite.baselines import BASELINE, SOURCE, TRAINED_AS, as_trained
 from synthkern.suite.combination import (
     Combination,
     PlannedWorld,
@@ -34,6 +35,7 @@ _NOT_IN_KEY = {
     "logger",
     "sae_lens_version",
     "save_synthetic_model",
+    TRAINED_AS,
 }
 
 
@@ -207,6 +209,8 @@ class _Made:
         """The one of a seed."""
         config = {**self.config, "seed": seed}
         key = _key(config, self.identity)
+        if config.get(BASELINE) == "permuted_decoder":
+            config[TRAINED_AS] = _key(as_trained(config), self.identity)
         return PlannedRun(key, suite, self.world, self.sae, self.l0, seed, config, axes=self.axes)
 
 
@@ -238,6 +242,9 @@ def _key(config: dict[str, Any], world: str) -> str:
     """The first 64 bits of a hash of all that decides the outcome of a run."""
     decides = {name: value for name, value in config.items() if name not in _NOT_IN_KEY}
     decides["synthetic_model"] = world
+    if SOURCE in decides:
+        # Wherever it is: its identity is what it holds.
+        decides[SOURCE] = {**decides[SOURCE], SOURCE: None}
     # How often the training curves have a row.
     decides["log_every"] = config["logger"]["wandb_log_frequency"]
     text = json.dumps([STREAM_VERSION, decides], sort_keys=True, separators=(",", ":"))

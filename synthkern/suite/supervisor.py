@@ -12,6 +12,7 @@ from synthkern.model.world_cache import WorldCache
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import check_writable_folder
 from synthkern.suite.bars import Bars
+from synthkern.suite.baselines import TRAINED_AS
 from synthkern.suite.database import PlannedRun, Run, RunDatabase
 from synthkern.suite.executor import Executor, Job
 from synthkern.suite.local import LocalExecutor
@@ -198,9 +199,19 @@ def choose_runs(
 def _units(runs: Sequence[PlannedRun], share_batches: bool) -> list[list[PlannedRun]]:
     """The runs in groups that are done together."""
     groups: dict[str, list[PlannedRun]] = {}
+    names: dict[str, str] = {}
+    after: list[PlannedRun] = []
     for run in runs:
+        if TRAINED_AS in run.config:
+            after.append(run)
+            continue
         stream = [run.config[name] for name in ("synthetic_model", "seed", "batch_size")]
-        groups.setdefault(json.dumps(stream) if share_batches else run.key, []).append(run)
+        shares = share_batches and run.is_trained
+        name = names[run.key] = json.dumps(stream) if shares else run.key
+        groups.setdefault(name, []).append(run)
+    for run in after:
+        # What needs another's outcome comes after that, in one task.
+        groups.setdefault(names.get(run.config[TRAINED_AS], run.key), []).append(run)
     return list(groups.values())
 
 
