@@ -13,7 +13,7 @@ from synthkern.storage.files import write_atomically
 from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.summary import last_line
 
-_FIRST = ("suite", "world", "sae", "architecture", "l0", "seed", "state")
+_FIRST = ("suite", "world", "sae", "architecture", "role", "l0", "seed", "state")
 _MIDDLE = ("seconds", "training_seconds", "samples_per_second", "code_version", "stream_version")
 _LAST = ("error", "key", "config")
 
@@ -21,8 +21,8 @@ _LAST = ("error", "key", "config")
 def write_csv(path: Path, runs: Sequence[Run]) -> None:
     """Write a table of runs, a line each under a line of headings.
 
-    Columns: ``suite``, ``world``, ``sae``, ``architecture``, ``l0``, ``seed``, ``state``; where
-    fields are varied ``axes/<name>``, and ``axes/world`` and ``axes/sae``, the names without these;
+    Columns: ``suite``, ``world``, ``sae``, ``architecture``, ``role`` (trained, given, floor or
+    ceiling), ``l0``, ``seed``, ``state``; where fields are varied ``axes/<name>``, and ``axes/world`` and ``axes/sae``, the names without these;
     every figure that some run has, by its name in a log; their standard errors as
     ``standard_errors/<name>``; ``seconds``, ``training_seconds``, ``samples_per_second``,
     ``code_version``, ``stream_version``; ``hardware/<name>``; ``error`` (the last line of the
@@ -141,6 +141,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(run).items() if name in (*_FIRST, *_MIDDLE, "key")},
         "architecture": run.config.get("sae", {}).get("architecture"),
+        "role": run.role,
         **{f"axes/{name}": _cell(value) for name, value in run.axes.items()},
         **run.metrics,
         **{f"standard_errors/{name}": value for name, value in run.standard_errors.items()},
