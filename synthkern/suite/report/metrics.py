@@ -14,8 +14,8 @@ METRICS = Kind(
     name="metrics",
     title="Metrics against L0",
     caption="Means over seeds at the measured L0; bars are standard deviations over seeds. Where "
-    "something was published, hollow diamonds show it at the L0 that was asked for. Floors, ceilings "
-    "and SAEs that were given have hollow symbols; one without an L0 is a dashed line.",
+    "something was published, hollow diamonds show it at the L0 that was asked for. Floors, "
+    "ceilings and SAEs that were given have hollow symbols; one without an L0 is a dashed line.",
 )
 
 
