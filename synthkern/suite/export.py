@@ -15,7 +15,7 @@ from synthkern.suite.summary import last_line
 
 _FIRST = ("suite", "world", "sae", "architecture", "l0", "seed", "state")
 _MIDDLE = ("seconds", "training_seconds", "samples_per_second", "code_version", "stream_version")
-_LAST = ("error", "key", "config")
+_LAST = ("error", "key", "config", "role")
 
 #: Whole numbers from here on are texts in Parquet.
 _LARGE = 2**63
@@ -25,12 +25,12 @@ def write_csv(path: Path, runs: Sequence[Run]) -> None:
     """Write a table of runs, a line each under a line of headings.
 
     Columns: ``suite``, ``world``, ``sae``, ``architecture``, ``l0``, ``seed``, ``state``; where
-    fields are varied ``axes/<name>``, and ``axes/world`` and ``axes/sae``, the names without these;
-    every figure that some run has, by its name in a log; their standard errors as
+    fields are varied ``axes/<name>``, and ``axes/world`` and ``axes/sae``, the names without
+    these; every figure that some run has, by its name in a log; their standard errors as
     ``standard_errors/<name>``; ``seconds``, ``training_seconds``, ``samples_per_second``,
     ``code_version``, ``stream_version``; ``hardware/<name>``; ``error`` (the last line of the
-    traceback), ``key``, and ``config`` as JSON. What a run does not have, or is not finite, is
-    empty.
+    traceback), ``key``, ``config`` as JSON, and ``role``: trained, given, floor or ceiling. What a
+    run does not have, or is not finite, is empty.
 
     Raises:
         OSError: where the file cannot be written; what was there stays.
@@ -148,6 +148,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(run).items() if name in (*_FIRST, *_MIDDLE, "key")},
         "architecture": run.config.get("sae", {}).get("architecture"),
+        "role": run.role,
         **{f"axes/{name}": _cell(value) for name, value in run.axes.items()},
         **run.metrics,
         **{f"standard_errors/{name}": value for name, value in run.standard_errors.items()},

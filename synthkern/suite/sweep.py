@@ -119,9 +119,10 @@ class Sweep:
 def read_sweep(runs: Sequence[Run]) -> Sweep:
     """The table of those runs that are done, in their order.
 
-    Runs that differ in their seeds alone are one setting.
+    Runs that differ in their seeds alone are one setting. Floors and ceilings are none: nothing of
+    them is looked for.
     """
-    done = [run for run in runs if run.state == "done"]
+    done = [run for run in runs if run.state == "done" and run.role in ("trained", "given")]
     names = dict.fromkeys((*_PLACE, *(name for run in done for name in run.axes)))
     columns = {name: _column([_field(run, name) for run in done]) for name in names}
     settings: dict[tuple[Value, ...], list[int]] = {}
