@@ -23,28 +23,66 @@ class Matching:
 
     Attributes:
         best: [M] int64, the row of b of the greatest |cosine|, the first of equals.
-        mcc: mean |cosine| over the one-to-one assignment of which it is greatest; NaN where a
-            or b has no row.
+        cosine: [M] that |cosine|, float32 or float64.
+        best_of_b: [N] int64, the row of a of the greatest |cosine| with each row of b, the first of
+            equals; -1 where a has no row.
+        cosine_of_b: [N] that |cosine|; 0 where a has no row.
+        assigned: [2, min(M, N)] int64, rows of a and of b that the one-to-one assignment of the
+            greatest sum of |cosine|s puts together.
+        assigned_cosine: [min(M, N)] their |cosine|s, float64.
     """
 
     best: torch.Tensor
-    mcc: float
+    cosine: torch.Tensor
+    best_of_b: torch.Tensor
+    cosine_of_b: torch.Tensor
+    assigned: torch.Tensor
+    assigned_cosine: torch.Tensor
+
+    @property
+    def mcc(self) -> float:
+        """Mean |cosine| over the assignment; NaN where a or b has no row."""
+        return _mean(self.assigned_cosine.numpy())
 
     @property
     def uniqueness(self) -> float:
         """Number of different best matches over M; 0 where M is 0."""
-        return self.best.unique().numel() / max(1, self.best.numel())
+        return _uniqueness(self.best)
 
 
 def match(a: torch.Tensor, b: torch.Tensor) -> Matching:
     """Best matches and assignment at once; the cosines are held as float64 [M, N]."""
     m, n = len(a), len(b)
-    if m == 0 or n == 0:
-        return Matching(best_matches(a, b), float("nan"))
+    if m and not n:
+        raise ValueError(f"gt_features must have at least one row, got {list(b.shape)}")
     # The assignment takes no further copy where there are no more rows than columns.
-    costs = _costs(a, b) if m <= n else _costs(b, a)
-    best = torch.from_numpy(costs.argmin(axis=1 if m <= n else 0))
-    return Matching(best, _mean_assigned(costs))
+    few, many = (a, b) if m <= n else (b, a)
+    costs = np.empty((len(few), len(many)))
+    of_few = [torch.empty(0), torch.empty(0, dtype=torch.int64)]
+    of_many = [torch.zeros(len(many)), torch.full((len(many),), -1)]
+    parts = []
+    for rows, signed in cosine_blocks(few, many):
+        block = signed.abs_()
+        parts.append(block.max(dim=1))
+        top, row = block.max(dim=0)
+        row += rows.start
+        if rows.start:
+            above = top > of_many[0]
+            top, row = top.where(above, of_many[0]), row.where(above, of_many[1])
+        of_many = [top, row]
+        costs[rows] = block.neg_().cpu().numpy()
+    if parts:
+        of_few = [torch.cat(each) for each in zip(*parts, strict=True)]
+    of_a, of_b = (of_few, of_many) if m <= n else (of_many, of_few)
+    pairs, assigned_cosine = _assigned(costs)
+    return Matching(
+        best=of_a[1].cpu(),
+        cosine=of_a[0].cpu(),
+        best_of_b=of_b[1].cpu(),
+        cosine_of_b=of_b[0].cpu(),
+        assigned=torch.from_numpy(pairs if m <= n else pairs[::-1].copy()),
+        assigned_cosine=torch.from_numpy(assigned_cosine),
+    )
 
 
 def best_matches(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -82,7 +120,7 @@ def mean_correlation_coefficient(features_a: torch.Tensor, features_b: torch.Ten
     """
     check_vectors(("features_a", features_a), ("features_b", features_b))
     few, many = sorted((features_a, features_b), key=len)
-    return _mean_assigned(_costs(few, many)) if len(few) else float("nan")
+    return _mean(_assigned(_costs(few, many))[1])
 
 
 def feature_uniqueness(sae_features: torch.Tensor, gt_features: torch.Tensor) -> float:
@@ -103,7 +141,7 @@ def feature_uniqueness(sae_features: torch.Tensor, gt_features: torch.Tensor) ->
         0.5
     """
     check_vectors(("sae_features", sae_features), ("gt_features", gt_features))
-    return Matching(best_matches(sae_features, gt_features), float("nan")).uniqueness
+    return _uniqueness(best_matches(sae_features, gt_features))
 
 
 def cosine_blocks(
@@ -147,8 +185,20 @@ def _costs(a: torch.Tensor, b: torch.Tensor) -> npt.NDArray[np.float64]:
     return costs
 
 
-def _mean_assigned(costs: npt.NDArray[np.float64]) -> float:
+def _assigned(
+    costs: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Rows and columns [2, P] of the assignment of least costs, and its pairs' negated costs."""
     # Importing it takes a fifth of a second, which only a matching is worth.
     from scipy.optimize import linear_sum_assignment
 
-    return -float(costs[linear_sum_assignment(costs)].mean())
+    pairs = np.stack(linear_sum_assignment(costs)).astype(np.int64, copy=False)
+    return pairs, -costs[pairs[0], pairs[1]]
+
+
+def _mean(cosines: npt.NDArray[np.float64]) -> float:
+    return float(cosines.mean()) if len(cosines) else float("nan")
+
+
+def _uniqueness(best: torch.Tensor) -> float:
+    return best.unique().numel() / max(1, best.numel())

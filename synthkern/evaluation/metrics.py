@@ -1,0 +1,44 @@
+"""All metrics that a result has fields of its own for, and those that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from synthkern.evaluation.by_feature import FeatureMetrics
+from synthkern.evaluation.metric import Metric, Subject
+
+#: In the order of the result's fields.
+METRICS: tuple[type[Metric], ...] = (FeatureMetrics,)
+
+
+def metric_fields() -> list[str]:
+    """The fields of the result that metrics give."""
+    return [name for kind in METRICS for name in kind.fields]
+
+
+def check_metrics(metrics: Iterable[str] | None) -> frozenset[str]:
+    """The fields that are asked for; None is for all.
+
+    Raises:
+        TypeError: for anything but texts.
+        ValueError: for a name of no metric.
+    """
+    known = metric_fields()
+    if metrics is None:
+        return frozenset(known)
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"metrics must be names, got {name!r}")
+        if name not in known:
+            raise ValueError(f"metrics must be of {', '.join(known)}, got {name!r}")
+    return frozenset(names)
+
+
+def make_metrics(wanted: frozenset[str], subject: Subject) -> list[Metric]:
+    """Those that give a wanted field, as far as there can be such figures of what is evaluated."""
+    return [
+        kind(subject)
+        for kind in METRICS
+        if not wanted.isdisjoint(kind.fields) and kind.applies(subject)
+    ]
