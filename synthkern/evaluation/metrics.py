@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from synthkern.evaluation.absorption import AbsorptionMetric
 from synthkern.evaluation.by_feature import FeatureMetrics
+from synthkern.evaluation.hierarchy_recovery import HierarchyRecoveryMetric
 from synthkern.evaluation.metric import Metric, Subject
+from synthkern.evaluation.probing import ProbingMetric
 
 #: In the order of the result's fields.
-METRICS: tuple[type[Metric], ...] = (FeatureMetrics,)
+METRICS: tuple[type[Metric], ...] = (
+    FeatureMetrics,
+    AbsorptionMetric,
+    HierarchyRecoveryMetric,
+    ProbingMetric,
+)
 
 
 def metric_fields() -> list[str]:
