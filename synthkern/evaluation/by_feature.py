@@ -83,9 +83,9 @@ class FeatureMetrics(Metric):
         """See above."""
         matching = self.subject.matching
         assigned = np.zeros(self.subject.num_features)
-        assigned[matching.assigned[1].numpy()] = matching.assigned_cosine.numpy()
-        features, f1 = feature_f1(matching.best.numpy(), latents["f1_score"])
-        cosine = matching.cosine_of_b.numpy()
+        assigned[matching.assigned[1]] = matching.assigned_cosine
+        features, f1 = feature_f1(matching.best, latents["f1_score"])
+        cosine = matching.cosine_of_b
         rates = self._fires / max(1, self.subject.samples)
         bins = [
             {

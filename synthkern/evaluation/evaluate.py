@@ -157,7 +157,9 @@ def eval_sae_on_synthetic_data(
         samples,
         count_of_groups,
     )
-    figures = MetricSet(matching.best, size[0], count_of_groups, make_metrics(wanted, subject))
+    figures = MetricSet(
+        torch.from_numpy(matching.best), size[0], count_of_groups, make_metrics(wanted, subject)
+    )
     progress = tqdm(
         total=samples,
         desc="evaluating",
@@ -255,7 +257,7 @@ def _result(
     matching, vectors = subject.matching, subject.vectors
     cosine = nn.functional.cosine_similarity(
         subject.decoder.detach().double().cpu(),
-        vectors[matching.best.to(vectors.device)].double().cpu(),
+        vectors[torch.from_numpy(matching.best).to(vectors.device)].double().cpu(),
         dim=1,
     )
     return SyntheticDataEvalResult(
@@ -265,7 +267,7 @@ def _result(
         uniqueness=matching.uniqueness,
         standard_errors={name: float(error) for name, error in _errors(measured).items()},
         per_latent=PerLatent(
-            matched_feature=matching.best.numpy(),
+            matched_feature=matching.best,
             cosine=cosine.numpy(),
             standard_errors=_errors(per_latent),
             **{name: each.value for name, each in per_latent.items()},
