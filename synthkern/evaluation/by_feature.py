@@ -17,8 +17,14 @@ from synthkern.evaluation.metric import Batch, Metric, Subject
 THRESHOLDS = (0.5, 0.8, 0.9)
 
 #: The bins of :attr:`SyntheticDataEvalResult.by_frequency`, in their order.
-BINS = ("rarest fifth", "second fifth", "third fifth", "fourth fifth", "most frequent fifth")
-BINS += ("rarest quarter",)
+BINS = (
+    "rarest fifth",
+    "second fifth",
+    "third fifth",
+    "fourth fifth",
+    "most frequent fifth",
+    "rarest quarter",
+)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from synthkern.evaluation.by_feature import FeatureMetrics
-from synthkern.evaluation.metric import Metric, Subject
+from synthkern.evaluation.hedging import HedgingMetric
+from synthkern.evaluation.metric import Metric
+from synthkern.evaluation.null_mcc import NullMetric
+from synthkern.evaluation.splitting import SplittingMetric
 
 #: In the order of the result's fields.
-METRICS: tuple[type[Metric], ...] = (FeatureMetrics,)
+METRICS: tuple[type[Metric], ...] = (
+    FeatureMetrics,
+    SplittingMetric,
+    HedgingMetric,
+    NullMetric,
+)
 
 
 def metric_fields() -> list[str]:
@@ -35,10 +43,6 @@ def check_metrics(metrics: Iterable[str] | None) -> frozenset[str]:
     return frozenset(names)
 
 
-def make_metrics(wanted: frozenset[str], subject: Subject) -> list[Metric]:
-    """Those that give a wanted field, as far as there can be such figures of what is evaluated."""
-    return [
-        kind(subject)
-        for kind in METRICS
-        if not wanted.isdisjoint(kind.fields) and kind.applies(subject)
-    ]
+def chosen_metrics(wanted: frozenset[str]) -> list[type[Metric]]:
+    """Those that give a wanted field."""
+    return [kind for kind in METRICS if not wanted.isdisjoint(kind.fields)]
