@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from synthkern.evaluation.alignment import Alignment, align
+from synthkern.evaluation.alignment import NEAREST, Alignment, align
 from synthkern.evaluation.calculator import Array, Groups
 from synthkern.evaluation.metric import Batch, Metric, Subject
 from synthkern.evaluation.ranges import ranges
@@ -86,6 +86,7 @@ class AbsorptionMetric(Metric):
     """
 
     fields = ("absorption",)
+    nearest = NEAREST
 
     def __init__(self, subject: Subject) -> None:
         assert subject.parents is not None

@@ -10,6 +10,15 @@ import numpy.typing as npt
 from synthkern.evaluation.matching import Matching
 
 
+#: A decoder row may stand for a feature from this |cosine| on. With random directions of 768
+#: dimensions the nearest of 16,384 has one of 0.16; the sum of a feature and its five ancestors, at
+#: right angles and of one length, has one of 0.41 with each.
+_LEAST_COSINE = 0.4
+
+#: Of so many features that each latent is nearest to: at right angles no more than six have it.
+NEAREST = 8
+
+
 @dataclass(frozen=True, eq=False)
 class Alignment:
     """Latents and the features that they stand for.
@@ -17,8 +26,9 @@ class Alignment:
     Attributes:
         level: [N] int64, how many ancestors each feature has.
         feature_of: [M] int64, the feature that each latent stands for: of those that its decoder
-            row is near one of the deepest, and of these the nearest, so that a child's row to which
-            its parent's direction was added stands for the child; -1 for none.
+            row has a |cosine| of at least 0.4 with one of the deepest, and of these the nearest, so
+            that a child's row to which its parent's direction was added stands for the child; -1
+            for none. Only the :data:`NEAREST` of them count.
         latent_of: [N] int64, the latent of each feature: of those that stand for it the nearest,
             the first of equals; -1 where none does.
     """
@@ -35,9 +45,10 @@ def align(matching: Matching, parents: npt.NDArray[np.int64]) -> Alignment:
         matching: of the decoder rows with the feature vectors.
         parents: [N], each feature's parent, -1 for none.
     """
-    latent, feature, cosine = matching.near
+    latent, place = np.nonzero(matching.nearest_cosine[:, :NEAREST] >= _LEAST_COSINE)
+    feature, cosine = (x[latent, place] for x in (matching.nearest, matching.nearest_cosine))
     level = levels_of(parents)
-    feature_of = np.full(matching.best.numel(), -1, np.int64)
+    feature_of = np.full(len(matching.best), -1, np.int64)
     last = np.lexsort((-feature, cosine, level[feature], latent))
     # Of what is written twice the last stays.
     feature_of[latent[last]] = feature[last]

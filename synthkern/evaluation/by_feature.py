@@ -17,8 +17,14 @@ from synthkern.evaluation.metric import Batch, Metric, Subject
 THRESHOLDS = (0.5, 0.8, 0.9)
 
 #: The bins of :attr:`SyntheticDataEvalResult.by_frequency`, in their order.
-BINS = ("rarest fifth", "second fifth", "third fifth", "fourth fifth", "most frequent fifth")
-BINS += ("rarest quarter",)
+BINS = (
+    "rarest fifth",
+    "second fifth",
+    "third fifth",
+    "fourth fifth",
+    "most frequent fifth",
+    "rarest quarter",
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,9 @@ class FeatureMetrics(Metric):
     the samples: five bins of as many features each as can be, from the rarest on, and at last the
     rarest quarter of all. A bin's ``mcc`` counts 0 for features that the assignment leaves alone,
     so that the features' mean over all bins is ``mcc * min(M, N) / N``. Which bin a feature is in
-    is decided once, by all samples, for the figures without each group too.
+    is decided once, by all samples, and standard errors are those of the bins as they are: without
+    a group, features of about the same rate would change places, and errors be 2 to 3 times as
+    large as what other draws show.
     """
 
     fields = ("f1_all_features", "coverage", "by_frequency")
@@ -81,9 +89,9 @@ class FeatureMetrics(Metric):
         """See above."""
         matching = self.subject.matching
         assigned = np.zeros(self.subject.num_features)
-        assigned[matching.assigned[1].numpy()] = matching.assigned_cosine.numpy()
-        features, f1 = feature_f1(matching.best.numpy(), latents["f1_score"])
-        cosine = matching.cosine_of_b.numpy()
+        assigned[matching.assigned[1]] = matching.assigned_cosine
+        features, f1 = feature_f1(matching.best, latents["f1_score"])
+        cosine = matching.cosine_of_b
         rates = self._fires / max(1, self.subject.samples)
         bins = [
             {

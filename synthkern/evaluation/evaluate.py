@@ -22,7 +22,7 @@ from synthkern.evaluation.entries import entries_of
 from synthkern.evaluation.figures import Measured, MetricSet
 from synthkern.evaluation.matching import match
 from synthkern.evaluation.metric import Subject
-from synthkern.evaluation.metrics import check_metrics, make_metrics
+from synthkern.evaluation.metrics import check_metrics, chosen_metrics
 from synthkern.evaluation.parents import parents_of
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult, built_metrics
 from synthkern.evaluation.sae_interface import (
@@ -125,6 +125,7 @@ def eval_sae_on_synthetic_data(
     """
     check_fit(feature_dict, activations_generator)
     wanted = check_metrics(metrics)
+    kinds = chosen_metrics(wanted)
     samples = as_int("num_samples", num_samples, low=0)
     # Unseeded batches of a size that is asked for are those of a loop over generator.sample.
     is_loop = seed is None and start == 0 and batch_size is not None
@@ -146,7 +147,9 @@ def eval_sae_on_synthetic_data(
         count = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
     if as_bool("autocast", autocast):
         warn_of_slow_bfloat16(decoder.device, stacklevel=3)
-    matching = match(decoder, feature_dict.feature_vectors)
+    matching = match(
+        decoder, feature_dict.feature_vectors, max((kind.nearest for kind in kinds), default=1)
+    )
 
     count_of_groups = min(_GROUPS, samples, (2**31 - 1) // max(1, *decoder.shape, size[0]))
     ends = [samples * (g + 1) // count_of_groups for g in range(count_of_groups)]
@@ -160,7 +163,12 @@ def eval_sae_on_synthetic_data(
         seed=seed or 0,
         rescales=rescales_latents(sae),
     )
-    figures = MetricSet(matching.best, size[0], count_of_groups, make_metrics(wanted, subject))
+    figures = MetricSet(
+        torch.from_numpy(matching.best),
+        size[0],
+        count_of_groups,
+        [kind(subject) for kind in kinds if kind.applies(subject)],
+    )
     progress = tqdm(
         total=samples,
         desc="evaluating",
@@ -258,7 +266,7 @@ def _result(
     matching, vectors = subject.matching, subject.vectors
     cosine = nn.functional.cosine_similarity(
         subject.decoder.detach().double().cpu(),
-        vectors[matching.best.to(vectors.device)].double().cpu(),
+        vectors[torch.from_numpy(matching.best).to(vectors.device)].double().cpu(),
         dim=1,
     )
     return SyntheticDataEvalResult(
@@ -268,7 +276,7 @@ def _result(
         uniqueness=matching.uniqueness,
         standard_errors={name: float(error) for name, error in _errors(measured).items()},
         per_latent=PerLatent(
-            matched_feature=matching.best.numpy(),
+            matched_feature=matching.best,
             cosine=cosine.numpy(),
             standard_errors=_errors(per_latent),
             **{name: each.value for name, each in per_latent.items()},

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from synthkern.evaluation.alignment import align
+from synthkern.evaluation.alignment import NEAREST, align
 from synthkern.evaluation.calculator import Array
 from synthkern.evaluation.kept_samples import KeptSamples
 from synthkern.evaluation.metric import Batch, Metric, Subject
@@ -81,6 +81,7 @@ class HierarchyRecoveryMetric(Metric):
     """
 
     fields = ("hierarchy_recovery",)
+    nearest = NEAREST
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)

@@ -16,11 +16,6 @@ from synthkern.engine import product
 #: Rows of the cosines that are made at a time.
 _ROWS = 512
 
-#: A decoder row may stand for a feature from this |cosine| on. With random directions of 768
-#: dimensions the nearest of 16,384 has one of 0.16; the sum of a feature and its five ancestors, at
-#: right angles and of one length, has one of 0.41 with each.
-NEAR = 0.4
-
 
 @dataclass(frozen=True)
 class Matching:
@@ -28,29 +23,28 @@ class Matching:
 
     Attributes:
         best: [M] int64, the row of b of the greatest |cosine|, the first of equals.
-        cosine: [M] that |cosine|, float32 or float64.
+        nearest: [M, K] int64, the K rows of b of the greatest |cosine|s, from the greatest on.
+        nearest_cosine: [M, K] these |cosine|s.
         best_of_b: [N] int64, the row of a of the greatest |cosine| with each row of b, the first of
             equals; -1 where a has no row.
         cosine_of_b: [N] that |cosine|; 0 where a has no row.
         assigned: [2, min(M, N)] int64, rows of a and of b that the one-to-one assignment of the
             greatest sum of |cosine|s puts together.
         assigned_cosine: [min(M, N)] their |cosine|s, float64.
-        near: rows of a, rows of b and |cosine|s of all pairs with at least :data:`NEAR`, in no
-            order.
     """
 
-    best: torch.Tensor
-    cosine: torch.Tensor
-    best_of_b: torch.Tensor
-    cosine_of_b: torch.Tensor
-    assigned: torch.Tensor
-    assigned_cosine: torch.Tensor
-    near: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
+    best: npt.NDArray[np.int64]
+    nearest: npt.NDArray[np.int64]
+    nearest_cosine: npt.NDArray[np.float32]
+    best_of_b: npt.NDArray[np.int64]
+    cosine_of_b: npt.NDArray[np.float32]
+    assigned: npt.NDArray[np.int64]
+    assigned_cosine: npt.NDArray[np.float64]
 
     @property
     def mcc(self) -> float:
         """Mean |cosine| over the assignment; NaN where a or b has no row."""
-        return _mean(self.assigned_cosine.numpy())
+        return _mean(self.assigned_cosine)
 
     @property
     def uniqueness(self) -> float:
@@ -58,49 +52,43 @@ class Matching:
         return _uniqueness(self.best)
 
 
-def match(a: torch.Tensor, b: torch.Tensor) -> Matching:
-    """Best matches and assignment at once; the cosines are held as float64 [M, N]."""
+def match(a: torch.Tensor, b: torch.Tensor, nearest: int = 1) -> Matching:
+    """All of it at once; the cosines are held as float64 [M, N].
+
+    Args:
+        a: [M, D].
+        b: [N, D], with N at least 1 where M is.
+        nearest: K, if N is not less.
+    """
     m, n = len(a), len(b)
     if m and not n:
         raise ValueError(f"gt_features must have at least one row, got {list(b.shape)}")
-    # The assignment takes no further copy where there are no more rows than columns.
-    few, many = (a, b) if m <= n else (b, a)
-    costs = np.empty((len(few), len(many)))
-    of_few = [torch.empty(0), torch.empty(0, dtype=torch.int64)]
-    of_many = [torch.zeros(len(many)), torch.full((len(many),), -1)]
-    parts, near = [], [torch.empty(3, 0, dtype=torch.float64)]
-    for rows, signed in cosine_blocks(few, many):
+    near = min(max(1, nearest), n)
+    best, best_of_b, cosine_of_b = np.empty(m, np.int64), np.full(n, -1), np.zeros(n, np.float32)
+    top, cosine = np.empty((m, near), np.int64), np.empty((m, near), np.float32)
+    costs = _Costs(m, n)
+    for rows, signed in cosine_blocks(a, b):
         block = signed.abs_()
-        near.append(_near(block, rows.start))
-        parts.append(block.max(dim=1))
-        top, row = block.max(dim=0)
-        row += rows.start
-        if rows.start:
-            above = top > of_many[0]
-            top, row = top.where(above, of_many[0]), row.where(above, of_many[1])
-        of_many = [top, row]
-        costs[rows] = block.neg_().cpu().numpy()
-    if parts:
-        of_few = [torch.cat(each) for each in zip(*parts, strict=True)]
-    of_a, of_b = (of_few, of_many) if m <= n else (of_many, of_few)
-    pairs, assigned_cosine = _assigned(costs)
-    *places, cosine = torch.cat(near, dim=1).numpy()
-    of_few_near, of_many_near = (each.astype(np.int64) for each in places)
+        found = block.topk(near, dim=1)
+        top[rows], cosine[rows] = found.indices.cpu().numpy(), found.values.cpu().numpy()
+        values = block.cpu().numpy()
+        best[rows] = values.argmax(axis=1)
+        # Of most columns the greatest is in an earlier block, and NumPy is slow to find where.
+        greatest = values.max(axis=0)
+        above = np.flatnonzero((greatest > cosine_of_b) | (best_of_b < 0))
+        best_of_b[above] = rows.start + values[:, above].argmax(axis=0)
+        cosine_of_b[above] = greatest[above]
+        costs.set(rows, values)
+    pairs, assigned_cosine = costs.assigned()
     return Matching(
-        best=of_a[1].cpu(),
-        cosine=of_a[0].cpu(),
-        best_of_b=of_b[1].cpu(),
-        cosine_of_b=of_b[0].cpu(),
-        assigned=torch.from_numpy(pairs if m <= n else pairs[::-1].copy()),
-        assigned_cosine=torch.from_numpy(assigned_cosine),
-        near=(of_few_near, of_many_near, cosine) if m <= n else (of_many_near, of_few_near, cosine),
+        best=best,
+        nearest=top,
+        nearest_cosine=cosine,
+        best_of_b=best_of_b,
+        cosine_of_b=cosine_of_b,
+        assigned=pairs,
+        assigned_cosine=assigned_cosine,
     )
-
-
-def _near(cosines: torch.Tensor, first: int) -> torch.Tensor:
-    """Rows, from ``first`` on, columns and |cosine|s [3, P] of the pairs that are near."""
-    row, column = (cosines >= NEAR).nonzero(as_tuple=True)
-    return torch.stack([row + first, column, cosines[row, column]]).double().cpu()
 
 
 def best_matches(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -137,8 +125,10 @@ def mean_correlation_coefficient(features_a: torch.Tensor, features_b: torch.Ten
         1.0
     """
     check_vectors(("features_a", features_a), ("features_b", features_b))
-    few, many = sorted((features_a, features_b), key=len)
-    return _mean(_assigned(_costs(few, many))[1])
+    costs = _Costs(len(features_a), len(features_b))
+    for rows, block in cosine_blocks(features_a, features_b):
+        costs.set(rows, block.abs_().cpu().numpy())
+    return _mean(costs.assigned()[1])
 
 
 def feature_uniqueness(sae_features: torch.Tensor, gt_features: torch.Tensor) -> float:
@@ -159,7 +149,7 @@ def feature_uniqueness(sae_features: torch.Tensor, gt_features: torch.Tensor) ->
         0.5
     """
     check_vectors(("sae_features", sae_features), ("gt_features", gt_features))
-    return _uniqueness(best_matches(sae_features, gt_features))
+    return _uniqueness(best_matches(sae_features, gt_features).numpy())
 
 
 def cosine_blocks(
@@ -195,28 +185,33 @@ def check_vectors(*vectors: tuple[str, Any]) -> None:
         check_finite(name, value)
 
 
-def _costs(a: torch.Tensor, b: torch.Tensor) -> npt.NDArray[np.float64]:
-    """-|cosine|, float64 as the assignment takes it, so that it need not make a copy."""
-    costs = np.empty((len(a), len(b)))
-    for rows, block in cosine_blocks(a, b):
-        costs[rows] = block.abs_().neg_().cpu().numpy()
-    return costs
+class _Costs:
+    """-|cosine| of M rows and N others: float64 as the assignment takes it, and no more rows than
+    columns, so that it need not make a copy.
+    """
 
+    def __init__(self, m: int, n: int) -> None:
+        self._turned = m > n
+        self._costs = np.empty((n, m) if self._turned else (m, n))
 
-def _assigned(
-    costs: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Rows and columns [2, P] of the assignment of least costs, and its pairs' negated costs."""
-    # Importing it takes a fifth of a second, which only a matching is worth.
-    from scipy.optimize import linear_sum_assignment
+    def set(self, rows: slice, block: npt.NDArray[Any]) -> None:
+        """Those of some of the M rows, of their |cosines| [.., N]."""
+        costs = self._costs.T if self._turned else self._costs
+        np.negative(block, out=costs[rows])
 
-    pairs = np.stack(linear_sum_assignment(costs)).astype(np.int64, copy=False)
-    return pairs, -costs[pairs[0], pairs[1]]
+    def assigned(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The pairs [2, P] of the assignment that costs least, and their |cosine|s [P]."""
+        # Importing it takes a fifth of a second, which only a matching is worth.
+        from scipy.optimize import linear_sum_assignment
+
+        pairs = np.stack(linear_sum_assignment(self._costs)).astype(np.int64, copy=False)
+        cosines = -self._costs[pairs[0], pairs[1]]
+        return (pairs[::-1].copy() if self._turned else pairs), cosines
 
 
 def _mean(cosines: npt.NDArray[np.float64]) -> float:
     return float(cosines.mean()) if len(cosines) else float("nan")
 
 
-def _uniqueness(best: torch.Tensor) -> float:
-    return best.unique().numel() / max(1, best.numel())
+def _uniqueness(best: npt.NDArray[np.int64]) -> float:
+    return len(np.unique(best)) / max(1, len(best))

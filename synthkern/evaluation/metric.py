@@ -85,9 +85,12 @@ class Metric(GroupSums, ABC):
 
     Attributes:
         fields: of the result that it gives.
+        nearest: how many of each latent's nearest features the subject's matching has, if there are
+            as many.
     """
 
     fields: ClassVar[tuple[str, ...]]
+    nearest: ClassVar[int] = 1
 
     def __init__(self, subject: Subject, **sums: Array) -> None:
         super().__init__(**sums)

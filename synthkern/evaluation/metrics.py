@@ -6,16 +6,22 @@ from collections.abc import Iterable
 
 from synthkern.evaluation.absorption import AbsorptionMetric
 from synthkern.evaluation.by_feature import FeatureMetrics
+from synthkern.evaluation.hedging import HedgingMetric
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecoveryMetric
-from synthkern.evaluation.metric import Metric, Subject
+from synthkern.evaluation.metric import Metric
+from synthkern.evaluation.null_mcc import NullMetric
 from synthkern.evaluation.probing import ProbingMetric
+from synthkern.evaluation.splitting import SplittingMetric
 
 #: In the order of the result's fields.
 METRICS: tuple[type[Metric], ...] = (
     FeatureMetrics,
     AbsorptionMetric,
+    SplittingMetric,
+    HedgingMetric,
     HierarchyRecoveryMetric,
     ProbingMetric,
+    NullMetric,
 )
 
 
@@ -43,10 +49,6 @@ def check_metrics(metrics: Iterable[str] | None) -> frozenset[str]:
     return frozenset(names)
 
 
-def make_metrics(wanted: frozenset[str], subject: Subject) -> list[Metric]:
-    """Those that give a wanted field, as far as there can be such figures of what is evaluated."""
-    return [
-        kind(subject)
-        for kind in METRICS
-        if not wanted.isdisjoint(kind.fields) and kind.applies(subject)
-    ]
+def chosen_metrics(wanted: frozenset[str]) -> list[type[Metric]]:
+    """Those that give a wanted field."""
+    return [kind for kind in METRICS if not wanted.isdisjoint(kind.fields)]

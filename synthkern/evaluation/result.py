@@ -14,7 +14,9 @@ from synthkern.evaluation.absorption import Absorption
 from synthkern.evaluation.by_feature import FrequencyBin
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
+from synthkern.evaluation.null_mcc import NullMCC
 from synthkern.evaluation.probing import ProbeF1
+from synthkern.evaluation.splitting import Splitting
 from synthkern.evaluation.tree import built, leaves, plain
 
 Column = npt.NDArray[np.float64]
@@ -91,8 +93,11 @@ class SyntheticDataEvalResult:
         by_frequency: F1, coverage and MCC of the features in bins by their rate: five with as many
             features each, the rarest first, and at last the rarest quarter.
         absorption: how often children's latents stand in for their parents'.
+        splitting: several latents for a feature, and several features for a latent.
+        hedging: how much of the directions of correlated features a latent mixes in.
         hierarchy_recovery: the world's tree, as the latents' co-activation tells it.
         probe_f1: of probes that find true features in the latents.
+        null_mcc: MCC and uniqueness of random dictionaries, and the MCC above chance.
 
     Example:
         >>> import synthkern as synthetic
@@ -127,8 +132,11 @@ class SyntheticDataEvalResult:
     coverage: dict[float, float] | None = field(default=None, kw_only=True)
     by_frequency: list[FrequencyBin] | None = field(default=None, kw_only=True)
     absorption: Absorption | None = field(default=None, kw_only=True)
+    splitting: Splitting | None = field(default=None, kw_only=True)
+    hedging: float | None = field(default=None, kw_only=True)
     hierarchy_recovery: HierarchyRecovery | None = field(default=None, kw_only=True)
     probe_f1: ProbeF1 | None = field(default=None, kw_only=True)
+    null_mcc: NullMCC | None = field(default=None, kw_only=True)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SyntheticDataEvalResult):
