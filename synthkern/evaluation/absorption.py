@@ -48,11 +48,14 @@ class Absorption:
     In language models this is measured with a probe for the parent ("A is for Absorption",
     arXiv 2409.14507; SAEBench, arXiv 2503.09532); here both features and their directions are
     known. What is looked at are all samples of all edges from parent p to child c, where both are
-    active and p has a latent. Let u be unit feature vectors and r decoder rows (of norm 1 where
+    active and p has a latent, m. Let u be unit feature vectors and r decoder rows (of norm 1 where
     the SAE rescales latents by these norms).
 
-    - A latent stands for the deepest feature of the tree with which its row has a |cosine| of at
-      least 0.4, the nearest of several; the feature's own latent m is the nearest of those.
+    - A row is made of the features that orthogonal matching pursuit finds among its 8 nearest:
+      again and again the one with the largest component in what the fit by those before leaves,
+      while it is at least 0.4 of the row's length. The latent stands for the deepest of these in
+      the tree, of several the nearest. A feature's own latent is the nearest of those that stand
+      for it.
     - Of a latent l that stands for a feature h, what it carries of p is the coefficient ``A`` in
       the least-squares fit ``r_l = A u_p + B u_h``, so that a true feature's row carries nothing
       of others, whatever their cosine. It is a carrier of the edge where h is c or below c,
@@ -62,15 +65,17 @@ class Absorption:
     - An absorbed sample is *spread* where no carrier writes two thirds of what all carriers do,
       else *full* where m is silent and *partial* where it fires.
 
-    All of this is relative within a sample: scales of the inputs do not matter. An SAE whose rows
-    are the true features has 0.
+    A world without a tree, and samples without an edge, have no absorption. All of this is relative
+    within a sample: scales of the inputs do not matter. An SAE whose rows are the true features has
+    0.
 
     Attributes:
         full: share of these samples that are fully absorbed; as the others in [0, 1], together at
-            most 1, and NaN where there were no such samples.
+            most 1.
         partial: share that are in part.
         spread: share that are by several latents.
-        by_level: the same of the parents with no ancestor, with one, and so on.
+        by_level: the same of the parents with no ancestor, with one, and so on; NaN of a level
+            without samples.
     """
 
     full: float
@@ -90,7 +95,7 @@ class AbsorptionMetric(Metric):
 
     def __init__(self, subject: Subject) -> None:
         assert subject.parents is not None
-        alignment = align(subject.matching, subject.parents)
+        alignment = align(subject)
         self._parents = subject.parents
         self._level = alignment.level
         levels = np.zeros(alignment.level.max(), np.int64)
@@ -160,9 +165,11 @@ class AbsorptionMetric(Metric):
         self._add(groups, **{name: counts.reshape(-1, levels)})
 
     def figures(self, latents: Mapping[str, Array]) -> dict[str, Any]:
-        """The shares."""
+        """The shares, where there were samples of edges."""
         sums = self.left_out()
         edges = sums.pop("edges")
+        if not edges[-1].any():
+            return {}
         by_level = [
             {name: _share(counts[:, level], edges[:, level]) for name, counts in sums.items()}
             for level in range(edges.shape[1])

@@ -63,7 +63,7 @@ class HierarchyRecovery:
     tree, given samples enough and siblings that are not nearly always active together.
 
     Attributes:
-        precision: share of the edges told that are right, in [0, 1]; NaN where none is told. An
+        precision: share of the edges told that are right, in [0, 1]; 0 where none is told. An
             ancestor further up, which is all that can be told where the parent has no latent, is
             not right.
         recall: number of right edges over that of all edges of the world's tree, in [0, 1].
@@ -100,10 +100,10 @@ class HierarchyRecoveryMetric(Metric):
         """Precision and recall."""
         parents = self.subject.parents
         assert parents is not None
-        latent_of = align(self.subject.matching, parents).latent_of
+        latent_of = align(self.subject).latent_of
         feature = np.flatnonzero(latent_of >= 0)
         told, right = self._edges(latent_of[feature], feature, parents)
-        precision = np.where(told > 0, right / np.maximum(1, told), np.nan)
+        precision = right / np.maximum(1, told)
         recall = right / (parents >= 0).sum()
         return {"hierarchy_recovery": {"precision": precision, "recall": recall}}
 

@@ -60,11 +60,12 @@ class ProbeF1:
     evaluation's seed from those that fire in at least 16 samples that are fitted and 4 that are
     tested. Kept are the first samples of each of the 32 groups that errors are made of, 131,072
     together; a group is fitted to, chosen by or tested on as a whole. Errors are of the samples
-    that probes are tested on: probes and features stay.
+    that probes are tested on: probes and features stay. An evaluation in which no feature fires so
+    often has none of this.
 
     Attributes:
         single: F1 of the best single latent, of the four that correlate best the one that detects
-            the feature best where it was fitted; in [0, 1], NaN where no feature fires so often.
+            the feature best where it was fitted; in [0, 1].
         best: F1 of the logistic regression on the best k latents, with k of 1, 4 and 16 the one of
             best F1 on the quarter that is neither fitted to nor tested on. Each latent is in units
             of its root mean square, and half the squared weights are added to the summed loss, of
@@ -94,7 +95,7 @@ class ProbingMetric(Metric):
         self._kept.add(batch.groups, batch.features, batch.latents)
 
     def figures(self, latents: Mapping[str, Array]) -> dict[str, Any]:
-        """Mean F1."""
+        """Mean F1, where a feature fires often enough."""
         groups = np.arange(self.subject.groups)
         fitted, chosen, tested = (
             _Part(self._kept, groups[np.isin(groups % _KINDS, kinds)])
@@ -105,8 +106,9 @@ class ProbingMetric(Metric):
             _probe(feature, best, fitted, chosen, tested)
             for feature, best in zip(features, _most_correlated(fitted, features), strict=True)
         ]
-        kinds = [list(each) for each in zip(*found, strict=True)] or [[], []]
-        single, best = (_mean_f1(each, tested, len(groups)) for each in kinds)
+        if not found:
+            return {}
+        single, best = (_mean_f1(each, tested, len(groups)) for each in zip(*found, strict=True))
         return {"probe_f1": {"single": single, "best": best}}
 
 
@@ -133,6 +135,8 @@ class _Part:
 
     def __init__(self, kept: KeptSamples, groups: Ints) -> None:
         features, latents = kept.matrices(groups.tolist())
+        # What is not finite tells a probe nothing.
+        latents.data[~np.isfinite(latents.data)] = 0
         self.groups = groups
         self.sizes = np.array(kept.sizes(groups.tolist()))
         self.group_of = np.repeat(np.arange(len(groups)), self.sizes)
@@ -329,10 +333,8 @@ def logistic_weights(x: Floats, fires: Floats, total: Floats) -> Floats:
     return weights[:-1] / scale
 
 
-def _mean_f1(counts: list[_Counts], part: _Part, groups: int) -> Array:
-    """Mean over the probes without each group, and of all: [G + 1]; NaN of none."""
-    if not counts:
-        return np.full(groups + 1, np.nan)
+def _mean_f1(counts: tuple[_Counts, ...], part: _Part, groups: int) -> Array:
+    """Mean over the probes without each group, and of all: [G + 1]."""
     each = _Counts(*(np.stack(kind) for kind in zip(*counts, strict=True)))
     whole = _Counts(*(kind.sum(axis=1, keepdims=True) for kind in each))
     figures = np.full(groups + 1, whole.f1().mean())
