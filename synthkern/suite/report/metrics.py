@@ -7,7 +7,7 @@ from typing import Any
 
 from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.figure import BAR, Figure, Kind, Panel, color, named, short, symbol
-from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd
+from synthkern.suite.summary import Group, MeanStd, table_metrics
 
 METRICS = Kind(
     name="metrics",
@@ -24,7 +24,10 @@ def metric_figures(contents: ReportData) -> Iterator[Figure]:
         places.setdefault((group.suite, group.world), []).append(group)
     for (suite, world), groups in places.items():
         panels = []
-        for metric, heading in TABLE_METRICS.items():
+        metrics = table_metrics(
+            name for group in groups for figures in group.saes.values() for name in figures
+        )
+        for metric, heading in metrics.items():
             if metric != "sae_l0":
                 traces = [
                     trace
