@@ -29,6 +29,10 @@ MORE_METRICS = {
     "null_mcc/calibrated_mcc": "MCC above chance",
     "splitting/split": "feature splitting",
     "hedging": "hedging",
+    "absorption/full": "full absorption",
+    "hierarchy_recovery/precision": "tree precision",
+    "hierarchy_recovery/recall": "tree recall",
+    "probe_f1/single": "probe F1",
 }
 
 
