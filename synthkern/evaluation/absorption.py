@@ -104,8 +104,13 @@ class AbsorptionMetric(Metric):
         self._latent = latent_of[: subject.num_features]
         #: Whether a feature has a parent that has a latent.
         self._is_child = latent_of[subject.parents] >= 0
+        self._is_in_edge = self._is_child.copy()
+        self._is_in_edge[subject.parents[self._is_child]] = True
         self._carries = _carries(subject, alignment)
         self._gain = _gains(subject, alignment)
+        #: Whether a latent carries anything, or is a feature's own.
+        self._is_looked_at = self._carries.counts > 0
+        self._is_looked_at[alignment.latent_of[alignment.latent_of >= 0]] = True
 
     @classmethod
     def applies(cls, subject: Subject) -> bool:
@@ -114,14 +119,14 @@ class AbsorptionMetric(Metric):
 
     def add_batch(self, batch: Batch) -> None:
         """Add samples."""
-        active = _Places(batch.features)
+        active = _Places(batch.features, self._is_in_edge)
         group = batch.groups.of_rows.numpy()
         child = self._is_child[active.columns]
         rows, children = active.rows[child], active.columns[child]
         edges = active.find(rows, self._parents[children]) >= 0
         self._add_counts(batch.groups, "edges", group[rows[edges]], children[edges])
 
-        firing = _Places(batch.latents)
+        firing = _Places(batch.latents, self._is_looked_at)
         events = self._events(active, firing)
         if events is None:
             return
@@ -190,13 +195,15 @@ class _Events(NamedTuple):
 
 
 class _Places:
-    """Entries [B, N] on the CPU, and where they are."""
+    """Entries [B, N] in the columns that are wanted, bool [N], on the CPU, and where they are."""
 
-    def __init__(self, entries: SparseActivations) -> None:
-        self.columns: Ints = entries.indices.cpu().numpy().astype(np.int64)
-        self.values = entries.values.detach().double().cpu().numpy()
+    def __init__(self, entries: SparseActivations, wanted: npt.NDArray[np.bool_]) -> None:
+        columns = entries.indices.cpu().numpy()
+        kept = np.flatnonzero(wanted[columns])
+        self.columns: Ints = columns[kept].astype(np.int64)
+        self.values = entries.values.detach().cpu()[torch.from_numpy(kept)].double().numpy()
         sizes = np.diff(entries.offsets.cpu().numpy())
-        self.rows: Ints = np.repeat(np.arange(len(sizes)), sizes)
+        self.rows: Ints = np.repeat(np.arange(len(sizes)), sizes)[kept]
         self._width = np.int64(entries.num_features)
         self._keys = self.rows * self._width + self.columns
 

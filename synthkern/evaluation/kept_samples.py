@@ -13,13 +13,13 @@ from synthkern.sparse import SparseActivations
 
 #: Samples that are kept of all groups, and entries of each kind.
 _SAMPLES = 2**17
-_ENTRIES = 2**25
+_ENTRIES = 2**24
 
 
 class KeptSamples:
     """The first samples of each of G groups, as many as fit.
 
-    Of each group these are a G-th of 131,072, and of 2**25 entries of any kind, 256 MiB.
+    Of each group these are a G-th of 131,072, and of 2**24 entries of any kind, 128 MiB.
 
     Args:
         groups: G.

@@ -189,7 +189,7 @@ class _Table(NamedTuple):
     group: Ints
 
     def counts(self, says: npt.NDArray[np.bool_]) -> _Counts:
-        """_Counts by group of a probe that says of each row whether the feature fires."""
+        """Counts by group of a probe that says of each row whether the feature fires."""
         size = self.groups
         weights = self.fires * says, self.total * says, self.fires
         return _Counts(
@@ -260,7 +260,7 @@ def _most_correlated(part: _Part, features: Ints) -> list[tuple[Ints, Floats]]:
 def _probe(
     feature: int, best: tuple[Ints, Floats], fitted: _Part, chosen: _Part, tested: _Part
 ) -> tuple[_Counts, _Counts]:
-    """_Counts by tested group of the best single latent, and of the best k."""
+    """Counts by tested group of the best single latent, and of the best k."""
     latents, signs = best
     table, choice, test = (part.table(feature, latents) for part in (fitted, chosen, tested))
     rows = np.diag(signs)[:_SINGLES]
