@@ -29,6 +29,7 @@ MORE_METRICS = {
     "null_mcc/calibrated_mcc": "MCC above chance",
     "splitting/split": "feature splitting",
     "hedging": "hedging",
+    "seed_agreement": "seed agreement",
 }
 
 
