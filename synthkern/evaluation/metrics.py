@@ -24,6 +24,10 @@ METRICS: tuple[type[Metric], ...] = (
     NullMetric,
 )
 
+#: What evaluations in the middle of a training are asked for. They are many, their logs are kept
+#: whole, and the others are many numbers or take long.
+IN_TRAINING = ("f1_all_features", "coverage")
+
 
 def metric_fields() -> list[str]:
     """The fields of the result that metrics give."""

@@ -33,6 +33,7 @@ MORE_METRICS = {
     "hierarchy_recovery/precision": "tree precision",
     "hierarchy_recovery/recall": "tree recall",
     "probe_f1/single": "probe F1",
+    "seed_agreement": "seed agreement",
 }
 
 

@@ -349,3 +349,21 @@ def test_searches_can_be_guided_by_metrics() -> None:
         "probe_f1/single",
         "probe_f1/best",
     }
+
+
+# ---- seeds --------------------------------------------------------------------------------------
+
+
+def test_agreement_by_hand() -> None:
+    axes = torch.eye(3)
+    # Two of three rows are the same, in another order and with other signs and lengths.
+    other = torch.tensor([[0.0, -2.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 1.0]])
+    half = (2 + math.sqrt(0.5)) / 3
+    assert synthetic.dictionary_agreement([axes, other]) == pytest.approx([half, half])
+    assert synthetic.dictionary_agreement([axes, other, axes]) == pytest.approx(
+        [(1 + half) / 2, half, (1 + half) / 2]
+    )
+    assert synthetic.dictionary_agreement([]) == []
+    assert math.isnan(synthetic.dictionary_agreement([axes])[0])
+    with pytest.raises(ValueError, match=r"decoders\[1\] must be as wide as decoders\[0\], 3"):
+        synthetic.dictionary_agreement([axes, torch.eye(2)])
