@@ -71,8 +71,9 @@ class TrainingSAE(nn.Module, ABC):
     logged_vectors: ClassVar[tuple[tuple[str, str], ...]] = ()
     #: Whether this very class (not one derived from it, which must say so itself) heeds
     #: ``TrainStepInput.max_dead``, so that its steps can be replayed as a CUDA graph: they then
-    #: depend on ``sae_in`` and ``dead_neuron_mask`` alone, and only change tensors, in place. Its
-    #: ``k_aux`` is the number of dead latents beyond which more room is of no use.
+    #: depend on the input's tensors alone, and only change tensors, in place; after
+    #: ``cfg.k_anneal_steps``, where there are any, others may be captured. Its ``k_aux`` is the
+    #: number of dead latents beyond which more room is of no use.
     has_static_steps: ClassVar[bool] = False
 
     cfg: TrainingSAEConfig

@@ -136,8 +136,8 @@ class TopKTrainingSAE(SparseTrainingSAE):
     its pre-activation times its decoder row's norm n, and the decoder divides by n again: n
     decides which latents are kept and has no gradient of its own.
 
-    With ``k_start`` the k of training anneals linearly, as in the trainers of "dictionary_learning"
-    (Marks, Karvonen, Mueller 2024), which begin with all latents.
+    With ``k_start`` the k of training anneals linearly, as the trainers of "dictionary_learning"
+    (Marks, Karvonen, Mueller 2024) let it, from the number of input dimensions on.
 
     Example:
         >>> import torch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from synthkern._checks import as_bool
@@ -53,7 +53,8 @@ def run_suite(
     Args:
         suite: a suite, or what :func:`load_suite` takes.
         directory: of the database, the worlds and a folder for each run.
-        only: words that choose among the runs; see :func:`only`.
+        only: words that choose among the runs, such as "BatchTopK" and "hidden_dim=256", or a text
+            of them separated by commas.
         jobs: worker processes, at least 1, which share the CPU's threads. None takes as many as
             should take the least time, by the number of chosen runs, done or not, the threads and
             the memory of this machine; 1 on a GPU and of a search.
@@ -100,30 +101,93 @@ def run_suite(
         >>> run.state, "mcc" in run.metrics
         ('done', True)
     """
-    folder = as_path("directory", directory)
     suite = suite if isinstance(suite, Suite) else load_suite(suite)
+    part = None if shard is None else as_shard("shard", shard)
+    if share_batches is not None:
+        as_bool("share_batches", share_batches)
+    return run_plan(
+        plan_suite(suite, only, part, share_batches=bool(share_batches)),
+        directory,
+        jobs=jobs,
+        device=device,
+        share_batches=share_batches,
+        retry_failed=retry_failed,
+        executor=executor,
+        cache=cache,
+    )
+
+
+@dataclass(frozen=True)
+class SuitePlan:
+    """What is to be done of a suite.
+
+    Attributes:
+        suite: itself.
+        runs: all of its runs; none of a suite with a search.
+        chosen: of these, those that are wanted.
+        searches: those that are wanted, of a suite with a search.
+        shard: that the chosen ones are of, or None.
+    """
+
+    suite: Suite
+    runs: list[PlannedRun]
+    chosen: list[PlannedRun]
+    searches: list[PlannedSearch]
+    shard: Shard | None
+
+
+def plan_suite(
+    suite: Suite, only: Iterable[str] = (), shard: Shard | None = None, *, share_batches: bool
+) -> SuitePlan:
+    """The plan of a suite, for :func:`run_plan`; arguments as of :func:`run_suite`.
+
+    Raises:
+        ValueError: for a suite that is not valid, or what no search can have.
+        ImportError: where the suite has a search and Optuna is not installed.
+    """
+    if suite.search is None:
+        runs = plan_runs(suite)
+        chosen = _choose_runs(runs, only, shard, share_batches=share_batches)
+        return SuitePlan(suite, runs, chosen, [], shard)
+    if shard is not None:
+        raise ValueError("shard must not be given with a search, whose trials follow each other")
+    if share_batches:
+        raise ValueError("share_batches must not be set with a search, whose runs come one by one")
+    searches = plan_searches(suite, only)
+    optuna_module()
+    return SuitePlan(suite, [], [], searches, None)
+
+
+def run_plan(
+    plan: SuitePlan,
+    directory: AnyPath,
+    *,
+    jobs: int | None = None,
+    device: str = "cpu",
+    share_batches: bool | None = None,
+    retry_failed: bool = False,
+    executor: Executor | None = None,
+    cache: WorldCache | None = None,
+) -> list[Run]:
+    """:func:`run_suite` of a suite that is planned already."""
+    folder = as_path("directory", directory)
+    suite, planned, chosen, part = plan.suite, plan.runs, plan.chosen, plan.shard
     if executor is None:
         LocalExecutor(1 if jobs is None else jobs).check(device)
     else:
         _given(executor, jobs).check(device)
-    if share_batches is not None:
-        as_bool("share_batches", share_batches)
     as_bool("retry_failed", retry_failed)
-    part = None if shard is None else as_shard("shard", shard)
+    if cache is not None and not isinstance(cache, WorldCache):
+        raise TypeError(f"cache must be a WorldCache or None, got {cache!r}")
     if suite.search is not None:
         return _search(
-            suite,
+            plan,
             folder,
             LocalExecutor(jobs or 1) if executor is None else executor,
-            only=only,
             device=device,
-            share_batches=bool(share_batches),
             retry_failed=retry_failed,
-            shard=part,
             cache=cache,
         )
-    planned = plan_runs(suite)
-    chosen = choose_runs(planned, only, part, share_batches=bool(share_batches))
     if executor is None:
         shares = bool(share_batches) if part is not None else share_batches
         jobs, units = side_by_side(chosen, jobs=jobs, share_batches=shares, device=device)
@@ -156,25 +220,22 @@ def run_suite(
 
 
 def _search(
-    suite: Suite,
+    plan: SuitePlan,
     folder: Path,
     executor: Executor,
     *,
-    only: Iterable[str],
     device: str,
-    share_batches: bool,
     retry_failed: bool,
-    shard: Shard | None,
     cache: WorldCache | None,
 ) -> list[Run]:
-    """:func:`run_suite` of a suite with a search."""
-    plans = choose_searches(suite, only, shard, share_batches=share_batches)
+    """:func:`run_plan` of a suite with a search."""
+    suite = plan.suite
     assert suite.search is not None
-    examples = [run for plan in plans for run in plan.examples]
+    examples = [run for search in plan.searches for run in search.examples]
     job = _job(suite, folder, examples, executor, device, cache)
     return run_searches(
         suite,
-        plans,
+        plan.searches,
         replace(job, rows=suite.search.pruning is not None),
         executor,
         used=(RUNS_FOLDER, WORLDS_FOLDER),
@@ -182,25 +243,7 @@ def _search(
     )
 
 
-def choose_searches(
-    suite: Suite, only: Iterable[str], shard: Shard | None, *, share_batches: bool
-) -> list[PlannedSearch]:
-    """The searches of a suite that words choose.
-
-    Raises:
-        ImportError: where Optuna is not installed.
-        ValueError: where they are not valid, or for what no search can have.
-    """
-    if shard is not None:
-        raise ValueError("shard must not be given with a search, whose trials follow each other")
-    if share_batches:
-        raise ValueError("share_batches must not be set with a search, whose runs come one by one")
-    plans = plan_searches(suite, only)
-    optuna_module()
-    return plans
-
-
-def choose_runs(
+def _choose_runs(
     planned: Sequence[PlannedRun], only: Iterable[str], shard: Shard | None, *, share_batches: bool
 ) -> list[PlannedRun]:
     """The planned runs that words choose, or a shard's part of these."""

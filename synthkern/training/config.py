@@ -55,8 +55,8 @@ class TrainingConfig:
             dtype. Faster on a GPU, and on a processor with bfloat16 arithmetic (AVX512-BF16, AMX,
             newer ARM); a training on another one warns.
         cuda_graph: whether whole steps are replayed as a CUDA graph, on a GPU, where the SAE is one
-            of this package's TopK, BatchTopK or Matryoshka BatchTopK. What is not a tensor, its
-            config above all, is then looked at in the first steps alone.
+            of this package's TopK, AbsTopK, BatchTopK or Matryoshka BatchTopK. What is not a
+            tensor, its config above all, is then looked at in the first steps alone.
         target_l0: the mean number of active latents that the sparsity coefficient is adjusted to
             meet, from the end of its warm-up on, where the SAE has one; None leaves it as it is.
         dead_feature_window: steps without firing after which a latent counts as dead.

@@ -366,7 +366,7 @@ def _with_run_name(logger: Any, name: str) -> Any:
     if logger.log_to_wandb and importlib.util.find_spec("wandb") is None:
         raise ImportError("logger.log_to_wandb needs wandb: pip install wandb")
     if getattr(logger, _LOGS_TO_BOARD, False) and importlib.util.find_spec("tensorboard") is None:
-        raise ImportError("logger.log_to_tensorboard needs it: pip install tensorboard")
+        raise ImportError("logger.log_to_tensorboard needs tensorboard: pip install tensorboard")
     own = copy.copy(logger)
     if getattr(own, "run_name", None) is None:
         with suppress(AttributeError):  # a frozen one

@@ -115,6 +115,36 @@ def test_new_weights_are_those_of_the_paper_and_adam_forgets_the_old(kind: str) 
             assert bool(old[~dead].any()), name
 
 
+@pytest.mark.parametrize(
+    ("architecture", "start"),
+    [("gated", {"b_gate": 0.0, "b_mag": 0.0, "r_mag": 0.0}), ("jumprelu", {"threshold": 0.01})],
+)
+def test_what_else_a_latent_has_begins_anew(architecture: str, start: dict[str, float]) -> None:
+    sae: Any = small_sae(architecture)
+    trainer = trained(sae)
+    assert trainer._resampler is not None
+    before = state(sae)
+    dead = torch.zeros(M, dtype=torch.bool)
+    dead[DEAD] = True
+    trainer._resampler.resample(dead, *batch(), 7)
+    for name, value in start.items():
+        vector = getattr(sae, name).detach()
+        assert torch.equal(vector[DEAD], torch.full((3,), value))
+        assert torch.equal(vector[~dead], before[name][~dead])
+        assert bool((before[name][DEAD] != value).any())
+        for moment in moments(trainer, name):
+            assert not moment[DEAD].any()
+
+
+def test_a_tied_encoder_is_the_decoder() -> None:
+    sae: Any = small_sae("matching_pursuit")
+    trainer = trained(sae)
+    assert trainer._resampler is not None
+    assert len(trainer._resampler.resample(torch.arange(M) == 4, *batch(), 7)) == 1
+    torch.testing.assert_close(sae.W_enc[:, 4].norm(), torch.tensor(1.0))
+    assert not any(moment[4].any() for moment in moments(trainer, "W_dec"))
+
+
 def test_inputs_are_drawn_by_the_square_of_their_error() -> None:
     """Errors of 1, 2 and 3 have the weights 1, 4 and 9, errors of 0 none; within 4 sigma."""
     x = torch.eye(4, D)
