@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_suites import suite_data
 from small_training import small_sae, small_world
 from torch.utils.data import DataLoader, TensorDataset
 
 import synthkern as synthetic
+from synthkern.suite.plan import plan_runs
+from synthkern.suite.suite import Suite
 from synthkern.training import TrainingConfig, train_sae
 
 WIDTHS, M, BATCH = [6, 4], 16, 32
@@ -212,6 +215,11 @@ def test_other_sources_are_refused() -> None:
         train_sae(coder(), 3, settings())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"tensor .* for a TopKTrainingSAE, got a tuple of 2"):
         synthetic.SAETrainer(small_sae("topk"), settings()).step(rows())
+    with pytest.raises(ValueError, match=r"sae must be trained on single tensors, .* got a Cross"):
+        synthetic.SyntheticSAERunnerConfig(world.cfg, CONFIGS[0])
+    data = suite_data(saes={"C": {"architecture": "transcoder", "sae": {"d_out": 3, "k": 2}}})
+    with pytest.raises(ValueError, match=r"sae must be trained on single tensors, .* got a Trans"):
+        plan_runs(Suite.from_dict(data))
     with pytest.raises(ValueError, match="batch must be a tuple of 2 tensors"):
         synthetic.SAETrainer(coder(), settings()).step(rows()[:1])
 
