@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from synthkern._table import text_table
 from synthkern.cli.arguments import add_cache, as_count, cache_of, world_or_source
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
+from synthkern.evaluation.by_feature import BINS
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
 from synthkern.model.files import SYNTHETIC_MODEL_CONFIG_FILENAME
 from synthkern.model.synthetic_model import SyntheticModel, local_folder
@@ -164,10 +166,24 @@ def table(result: SyntheticDataEvalResult) -> str:
     """The figures of an evaluation and their standard errors, a line each."""
     rows = [("figure", "value", "standard error")]
     for name, value in result.to_log_dict().items():
-        if name.startswith("standard_errors/"):
+        if name.startswith(("standard_errors/", "by_frequency/")):
             continue
         error = result.standard_errors.get(name)
         shown = "" if error is None else f"{error:.2g}"
         number = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
         rows.append((name, number, shown))
-    return "\n".join(text_table(rows, "<"))
+    return "\n".join([*text_table(rows, "<"), *_bins(result)])
+
+
+def _bins(result: SyntheticDataEvalResult) -> Iterator[str]:
+    """The features by how often they fire, a line for each bin."""
+    if not result.by_frequency:
+        return
+    shown = [f"coverage {threshold:g}" for threshold in result.by_frequency[0].coverage]
+    rows = [("features", "number", "rates", "F1", *shown, "MCC")]
+    for name, each in zip(BINS, result.by_frequency, strict=True):
+        figures = [each.f1, *each.coverage.values(), each.mcc]
+        rates = f"{each.low:.3g} to {each.high:.3g}" if each.features else ""
+        rows.append((name, f"{each.features:,}", rates, *(f"{x:.4f}" for x in figures)))
+    yield ""
+    yield from text_table(rows, "<")

@@ -4,6 +4,7 @@ The calculators take the samples batch by batch and keep sums of them in float64
 what they are sums of is compared with nothing of size B x N.
 """
 
+from synthkern.evaluation.agreement import dictionary_agreement
 from synthkern.evaluation.classification import (
     ClassificationMetrics,
     ClassificationMetricsCalculator,
@@ -27,6 +28,7 @@ __all__ = [
     "ShrinkageCalculator",
     "SyntheticDataEvalResult",
     "compute_classification_metrics",
+    "dictionary_agreement",
     "eval_sae_on_synthetic_data",
     "feature_uniqueness",
     "mean_correlation_coefficient",

@@ -111,8 +111,8 @@ class Worlds:
         if place not in self._found:
             assert isinstance(world.source, dict)
             source = dict(world.source)
-            for name, value in changes.items():
-                set_field(source, name, value)
+            for name in whole_first(changes):
+                set_field(source, name, changes[name])
             self._found[place] = PlannedWorld.look_up(world.name, source)
         return self._found[place]
 
@@ -254,6 +254,11 @@ class Combination:
         return suite.world
 
 
+def whole_first(names: Iterable[str]) -> list[str]:
+    """Names of fields in an order in which what is said of a part's field is not lost."""
+    return sorted(names, key=lambda name: name.count("."))
+
+
 def set_field(data: dict[str, Any], name: str, value: Any) -> None:
     """Set a field by its name, with a dot where it is of a part; parts are copied."""
     part, _, inner = name.partition(".")
@@ -294,9 +299,9 @@ def _read(section: str, settings: Mapping[str, Any], known: Mapping[str, Field])
 
 
 def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with those of parts in the parts; whole parts first."""
+    """Settings with those of parts in the parts."""
     found: dict[str, Any] = {}
-    for name in sorted(settings, key=lambda name: name.count(".")):
+    for name in whole_first(settings):
         set_field(found, name, settings[name])
     return found
 

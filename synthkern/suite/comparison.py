@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from synthkern.suite.database import Run
-from synthkern.suite.summary import TABLE_METRICS, finite_metrics, place_name
+from synthkern.suite.summary import finite_metrics, place_name, table_metrics
 
 #: Share of intervals that hold the true difference; a verdict errs with what is left of 1.
 CONFIDENCE = 0.95
@@ -79,7 +79,7 @@ class Comparison:
         first: name of the SAE whose figures' differences these are.
         second: name of the other, which may be the same.
         pairs: how many.
-        differences: first minus second by metric, of those in :data:`TABLE_METRICS` that some
+        differences: first minus second by metric, of those of :func:`table_metrics` that some
             pair has.
         other_worlds: whether the worlds of that name are configured unalike in some pair.
         other_streams: whether the same seed means other samples in some pair, as the stream has
@@ -211,7 +211,7 @@ def _comparison(pairs: Sequence[tuple[Run, Run]]) -> Comparison:
                 columns.setdefault(metric, []).append((value, partner[metric]))
     differences = {
         metric: difference(*zip(*columns[metric], strict=True))
-        for metric in TABLE_METRICS
+        for metric in table_metrics(columns)
         if metric in columns
     }
     first, second = pairs[0]

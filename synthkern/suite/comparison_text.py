@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from synthkern.suite.comparison import CONFIDENCE, POWER, Comparison, Difference, Pairing, Verdict
 from synthkern.suite.database import Run
-from synthkern.suite.summary import TABLE_METRICS, place_name
+from synthkern.suite.summary import metric_heading, place_name
 from synthkern.suite.tables import layout, terminal_width
 
 _HEADINGS = {
@@ -78,7 +78,7 @@ def sentence_of(comparison: Comparison, first: str, second: str) -> str:
 
     def subject(metrics: Sequence[str], detail: bool = True) -> str:
         named = [
-            TABLE_METRICS[name] + (f" ({_detail(comparison, name)})" if detail else "")
+            metric_heading(name) + (f" ({_detail(comparison, name)})" if detail else "")
             for name in metrics
         ]
         return f"their {_and(named)}" if clauses else f"{_and(named)} of {first} and {second}"
@@ -119,7 +119,7 @@ def _is_told(difference: Difference) -> bool:
 
 def _told(comparison: Comparison, metric: str, than: str) -> str:
     """ "a higher F1 than B by 0.148 (95% CI 0.144 to 0.151)"."""
-    each, heading = comparison.differences[metric], TABLE_METRICS[metric]
+    each, heading = comparison.differences[metric], metric_heading(metric)
     assert each.low is not None
     assert each.high is not None
     higher = each.mean > 0
@@ -167,7 +167,7 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, dict[str, str]]]:
             texts["corrected"] = f"{each.corrected:.4f}" if each.corrected >= 1e-4 else "<0.0001"
         if each.detectable is not None:
             texts["detectable"] = _number(each, each.detectable)
-        yield TABLE_METRICS[metric], texts
+        yield metric_heading(metric), texts
 
 
 def _number(difference: Difference, value: float, sign: str = "") -> str:

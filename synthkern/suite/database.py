@@ -135,7 +135,8 @@ class Run(PlannedRun):
         code_version: of the package that did it; None before it began, as all that follows.
         stream_version: of the samples.
         hardware: what did it, by name.
-        metrics: the figures of its evaluation, by their names in a log; None where not finite.
+        metrics: the figures of its evaluation, by their names in a log, and ``seed_agreement``, how
+            much its decoder is like those of the same run with other seeds; None where not finite.
         standard_errors: of these.
         seconds: that it took, over all processes: sampling, steps and the evaluation at its end.
         training_seconds: of these, in sampling and steps.
@@ -357,7 +358,7 @@ class RunDatabase:
     def start(
         self, key: str, code_version: str, stream_version: int, hardware: Mapping[str, Any]
     ) -> None:
-        """Note that a run is being done, and by what; like the next four, a KeyError where there
+        """Note that a run is being done, and by what; like the next five, a KeyError where there
         is no such run.
         """
         with self._changes() as connection:
@@ -391,6 +392,16 @@ class RunDatabase:
             connection.execute(
                 "INSERT OR REPLACE INTO latents VALUES (?, ?)", (key, _deflated("latents", columns))
             )
+
+    def note(self, key: str, metrics: Mapping[str, float]) -> None:
+        """Note further figures of a finished run, besides those of its evaluation."""
+        with self._changes() as connection:
+            row = connection.execute("SELECT metrics FROM runs WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                raise KeyError(key)
+            with errors_naming(self.path), _naming(f"run {key!r}"):
+                known = _object("metrics", row["metrics"] or "{}")
+            _update(connection, key, metrics=_json(known | _finite(metrics)))
 
     def prune(self, key: str, history: TrainingHistory) -> None:
         """Note that a search has ended a run, after these rows of its curves."""

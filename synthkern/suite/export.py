@@ -17,6 +17,9 @@ _FIRST = ("suite", "world", "sae", "architecture", "l0", "seed", "state")
 _MIDDLE = ("seconds", "training_seconds", "samples_per_second", "code_version", "stream_version")
 _LAST = ("error", "key", "config", "role")
 
+#: Whole numbers from here on are texts in Parquet.
+_LARGE = 2**63
+
 
 def write_csv(path: Path, runs: Sequence[Run]) -> None:
     """Write a table of runs, a line each under a line of headings.
@@ -56,7 +59,8 @@ def write_parquet(path: Path, runs: Sequence[Run]) -> None:
     """Write the table of :func:`write_csv` as Parquet.
 
     A column has one type: whole numbers, numbers, truth values, or texts, which are JSON where a
-    column has values of several types. What a run does not have is null.
+    column has values of several types, or whole numbers of 2**63 and more. What a run does not
+    have is null.
 
     Raises:
         ImportError: where pyarrow is not installed; it names the extra.
@@ -80,6 +84,9 @@ def _is_empty(values: Sequence[Any]) -> bool:
 def _of_one_type(values: list[Any]) -> list[Any]:
     """Values as one of Arrow's types holds them."""
     types = {type(value) for value in values if value is not None}
+    if types == {int} and max(abs(value) for value in values if value is not None) >= _LARGE:
+        # Seeds of worlds, which the type of the other whole numbers does not hold.
+        return [None if value is None else str(value) for value in values]
     if len(types) < 2:
         return values
     if types == {int, float}:

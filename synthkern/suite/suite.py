@@ -320,6 +320,8 @@ def _read_python(path: Path) -> Any:
 def _worlds(data: Any, folder: Path) -> dict[str, dict[str, Any] | str]:
     if isinstance(data, list):
         data = {str(world): world for world in _list("worlds", data)}
+    if not isinstance(data, Mapping):
+        raise ValueError(f"worlds must be a list or a mapping, got {data!r}")
     return {
         str(name): _world(f"worlds[{name!r}]", world, folder)
         for name, world in _filled_mapping("worlds", data).items()

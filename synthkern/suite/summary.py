@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from synthkern.evaluation.by_feature import BINS
 from synthkern.suite.baselines import ROLES, Role
 from synthkern.suite.database import STATES, Run, RunDatabase
 from synthkern.suite.published import Published
@@ -20,6 +21,39 @@ TABLE_METRICS = {
     "sae_l0": "L0",
     "dead_latents": "dead latents",
 }
+
+#: Those that tables show besides, where a run has them.
+MORE_METRICS = {
+    "f1_all_features": "all-feature F1",
+    "by_frequency/5/f1": "rarest-quarter F1",
+    "coverage/0.8": "coverage 0.8",
+    "null_mcc/calibrated_mcc": "MCC above chance",
+    "splitting/split": "feature splitting",
+    "hedging": "hedging",
+    "absorption/full": "full absorption",
+    "hierarchy_recovery/precision": "tree precision",
+    "hierarchy_recovery/recall": "tree recall",
+    "probe_f1/single": "probe F1",
+    "seed_agreement": "seed agreement",
+}
+
+
+def table_metrics(found: Iterable[str]) -> dict[str, str]:
+    """The figures of a table of runs that have those of these names, and their headings."""
+    there = set(found)
+    more = {name: heading for name, heading in MORE_METRICS.items() if name in there}
+    return TABLE_METRICS | more
+
+
+def metric_heading(name: str) -> str:
+    """What a figure is called: "F1", "precision", "rarest fifth: coverage 0.5"."""
+    known = TABLE_METRICS.get(name) or MORE_METRICS.get(name)
+    if known is not None:
+        return known
+    first, *rest = name.removeprefix("classification/").split("/")
+    if first == "by_frequency" and rest[0].isdigit() and int(rest[0]) < len(BINS):
+        return f"{BINS[int(rest[0])]}: {metric_heading('/'.join(rest[1:]))}"
+    return " ".join([first, *rest]).replace("_", " ").replace("l0", "L0").replace("mcc", "MCC")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from synthkern._checks import is_number
 from synthkern.suite.database import Run
 from synthkern.suite.plan import axis_text
-from synthkern.suite.summary import TABLE_METRICS, MeanStd, finite_metrics, mean_std
+from synthkern.suite.summary import MeanStd, finite_metrics, mean_std, metric_heading, table_metrics
 
 #: Headings of what is no metric; another field or figure is its own heading.
 _HEADINGS = {
@@ -57,6 +57,11 @@ class Variable:
         found = list(dict.fromkeys(value for value in self.values if value is not None))
         return [*(sorted(found) if self.is_number else found)]
 
+    @property
+    def groups(self) -> list[Value]:
+        """The distinct values, and None at the end where some settings have no such field."""
+        return [*self.distinct, *([None] if None in self.values else [])]
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -92,11 +97,9 @@ class Sweep:
         """
         if name in self.variables:
             return self.variables[name]
-        wanted = _plain(name)
-        found = [
-            each
-            for each in self.variables.values()
-            if wanted in (_plain(each.heading), _plain(each.name.rpartition("/")[2]))
+        wanted, variables = _plain(name), self.variables.values()
+        found = [each for each in variables if wanted == _plain(each.heading)] or [
+            each for each in variables if wanted == _plain(each.name.rpartition("/")[2])
         ]
         if len(found) == 1:
             return found[0]
@@ -142,8 +145,8 @@ def _figures(
     measured = [dict(_measured(run)) for run in runs]
     there = dict.fromkeys(name for each in measured for name in each)
     # Those of the tables first, in their order.
-    names = [name for name in TABLE_METRICS if name in there]
-    names += [name for name in there if name not in TABLE_METRICS]
+    names = [name for name in table_metrics(there) if name in there]
+    names += [name for name in there if name not in names]
     found: dict[str, list[MeanStd | None]] = {}
     for name in names:
         over = ([measured[row][name] for row in rows if name in measured[row]] for rows in settings)
@@ -160,8 +163,13 @@ def _measured(run: Run) -> Iterator[tuple[str, float]]:
 
 
 def _field(run: Run, name: str) -> Any:
-    """A field of a run; names of worlds and SAEs are without what is varied."""
-    return run.axes.get(name, getattr(run, name) if name in _PLACE else None)
+    """A field of a run, or None; names of worlds and SAEs are without what is varied.
+
+    A value that is null is a text, which is told from a field that a run does not have.
+    """
+    if name in run.axes:
+        return axis_text(None) if run.axes[name] is None else run.axes[name]
+    return getattr(run, name) if name in _PLACE else None
 
 
 def _column(values: list[Any]) -> list[Value]:
@@ -172,8 +180,7 @@ def _column(values: list[Any]) -> list[Value]:
 
 
 def _heading(name: str) -> str:
-    known = TABLE_METRICS.get(name) or _HEADINGS.get(name)
-    return known or name.rpartition("/")[2].replace("_", " ").replace("l0", "L0")
+    return _HEADINGS.get(name) or metric_heading(name)
 
 
 def _plain(name: str) -> str:

@@ -21,7 +21,8 @@ from synthkern.suite.evaluated import freeze_decoder, permute_decoder
 from synthkern.suite.plan import plan_runs
 from synthkern.suite.suite import Suite, load_suite
 from synthkern.suite.summary import summarize
-from synthkern.suite.supervisor import _units, run_suite
+from synthkern.suite.side_by_side import units_of
+from synthkern.suite.supervisor import run_suite
 from synthkern.suite.tables import tables
 from synthkern.training.batch_source import EVALUATION_START
 
@@ -148,8 +149,8 @@ def test_a_permuted_decoder_whose_sae_nobody_trained(
 
 def test_a_permuted_decoder_comes_with_what_it_permutes() -> None:
     runs = plan_runs(small_suite(saes={**ROWS, "Batch": "batchtopk"}))
-    for share in (False, True):
-        units = _units(runs, share)
+    for together in (1, 2, 8):
+        units = units_of(runs, together)
         assert sorted(run.key for unit in units for run in unit) == sorted(run.key for run in runs)
         for unit in units:
             names = [run.sae for run in unit]

@@ -8,7 +8,7 @@ from typing import Any
 from synthkern.suite.baselines import Role
 from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.figure import BAR, Figure, Kind, Panel, color, named, short, symbol
-from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd
+from synthkern.suite.summary import Group, MeanStd, table_metrics
 
 METRICS = Kind(
     name="metrics",
@@ -28,7 +28,10 @@ def metric_figures(contents: ReportData) -> Iterator[Figure]:
         roles = {sae: role for group in groups for sae, role in group.roles.items()}
         ends = _ends(groups)
         panels = []
-        for metric, heading in TABLE_METRICS.items():
+        metrics = table_metrics(
+            name for group in groups for figures in group.saes.values() for name in figures
+        )
+        for metric, heading in metrics.items():
             if metric != "sae_l0":
                 traces = [
                     trace
