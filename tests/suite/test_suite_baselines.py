@@ -19,9 +19,9 @@ from synthkern.suite.baselines import BASELINES
 from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.evaluated import freeze_decoder, permute_decoder
 from synthkern.suite.plan import plan_runs
+from synthkern.suite.side_by_side import units_of
 from synthkern.suite.suite import Suite, load_suite
 from synthkern.suite.summary import summarize
-from synthkern.suite.side_by_side import units_of
 from synthkern.suite.supervisor import run_suite
 from synthkern.suite.tables import tables
 from synthkern.training.batch_source import EVALUATION_START
@@ -300,7 +300,7 @@ def test_mistakes_are_told_before_any_work(
 
 
 def test_tables_show_them_apart(done: tuple[Path, list[Run]]) -> None:
-    text = tables(summarize(done[1]), width=200)
+    text = tables(summarize(done[1]), width=500)
     above, below = text.split("small, L0 = 4")
     for part in (above, below):
         names = [line.split("  ")[0] for line in part.splitlines() if line[:1].isalpha()]
