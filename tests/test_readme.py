@@ -110,6 +110,17 @@ def test_the_suites_can_be_planned() -> None:
     assert len(runs) == 3 * 20 * 2 * (1 + 2)
 
 
+def test_the_rows_to_compare_with_are_those_of_quick() -> None:
+    (rows,) = (parse_yaml(source) for source in blocks("yaml") if "baseline:" in source)
+    quick = load_suite("quick")
+    data = {"name": "rows", "worlds": ["synth-sae-bench-1k"], "seeds": [0], "l0": [5], **rows}
+    found = Suite.from_dict({**data, "sae": quick.sae})
+    for name, sae in found.saes.items():
+        same = quick.saes[name]
+        assert (sae.architecture, sae.baseline) == (same.architecture, same.baseline)
+    assert [run.role for run in plan_runs(found)] == ["trained", *["floor"] * 3, *["ceiling"] * 2]
+
+
 def test_what_commands_name_is_there() -> None:
     for command in commands():
         found = re.match(OTHERS, command)
