@@ -5,10 +5,14 @@ from synthkern._names import *
 from synthkern._version import __version__
 from synthkern.data.synthetic_stream import SyntheticStream
 from synthkern.evaluation import (
+    Absorption,
+    AbsorptionLevel,
     ExplainedVarianceCalculator,
     FrequencyBin,
+    HierarchyRecovery,
     NullMCC,
     PerLatent,
+    ProbeF1,
     Splitting,
     dictionary_agreement,
 )
@@ -38,16 +42,20 @@ from synthkern.training import (
 
 __all__ = [
     "STREAM_VERSION",
+    "Absorption",
+    "AbsorptionLevel",
     "ActivationScaler",
     "CachedWorld",
     "ExplainedVarianceCalculator",
     "FrequencyBin",
     "HierarchyModifier",
+    "HierarchyRecovery",
     "Logger",
     "LoggingConfig",
     "NonFiniteLossError",
     "NullMCC",
     "PerLatent",
+    "ProbeF1",
     "SAETrainer",
     "SparseActivations",
     "Splitting",

@@ -34,7 +34,13 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class AbsorptionLevel:
-    """Absorption of the parents at one level of the tree; see :class:`Absorption`."""
+    """Absorption of the parents at one level of the tree; see :class:`Absorption`.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.AbsorptionLevel(full=0.25, partial=0.5, spread=0.0).partial
+        0.5
+    """
 
     full: float
     partial: float
@@ -76,6 +82,22 @@ class Absorption:
         spread: share that are by several latents.
         by_level: the same of the parents with no ancestor, with one, and so on; NaN of a level
             without samples.
+
+    Example:
+        >>> import torch
+        >>> import synthkern as synthetic
+        >>> tree = synthetic.HierarchyNode(0, [synthetic.HierarchyNode(1)])
+        >>> generator = synthetic.ActivationGenerator(
+        ...     4, 0.5, modify_activations=synthetic.hierarchy_modifier(tree)
+        ... )
+        >>> features = synthetic.FeatureDictionary.from_vectors(torch.eye(4), torch.zeros(4))
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=4, d_sae=4))
+        >>> synthetic.init_sae_to_match_feature_dict(sae, features)
+        >>> with torch.no_grad():
+        ...     sae.W_enc[1, 0] = -1  # the child's feature turns the parent's latent off
+        ...     sae.W_dec[1, 0] = 1  # and the child's latent writes both
+        >>> synthetic.eval_sae_on_synthetic_data(sae, features, generator, 1000, seed=0).absorption
+        Absorption(full=1.0, partial=0.0, spread=0.0, by_level=[AbsorptionLevel(full=1.0, ...)])
     """
 
     full: float

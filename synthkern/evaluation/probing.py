@@ -70,6 +70,17 @@ class ProbeF1:
             best F1 on the quarter that is neither fitted to nor tested on. Each latent is in units
             of its root mean square, and half the squared weights are added to the summed loss, of
             up to 1,024 samples of either kind that stand for all.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 16, seed=0))
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=16, d_sae=6))
+        >>> synthetic.init_sae_to_match_feature_dict(sae, model.feature_dict)
+        >>> result = synthetic.eval_sae_on_synthetic_data(
+        ...     sae, model.feature_dict, model.activation_generator, 1000, seed=0
+        ... )
+        >>> result.probe_f1  # two of the eight features have no latent
+        ProbeF1(single=0..., best=0...)
     """
 
     single: float
