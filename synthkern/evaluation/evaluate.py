@@ -30,6 +30,7 @@ from synthkern.evaluation.sae_interface import (
     InferenceSAE,
     check_methods,
     check_returned,
+    rescales_latents,
     weight,
 )
 from synthkern.evaluation.tree import leaves, plain
@@ -159,6 +160,8 @@ def eval_sae_on_synthetic_data(
         parents_of(activations_generator, size[0]),
         samples,
         count_of_groups,
+        seed=seed or 0,
+        rescales=rescales_latents(sae),
     )
     figures = MetricSet(
         torch.from_numpy(matching.best),

@@ -34,6 +34,8 @@ class Subject:
             world without a tree.
         samples: how many there will be.
         groups: G, into how many the samples are cut for the jackknife; 0 without samples.
+        seed: of what is chosen at random.
+        rescales: whether the SAE divides latents by their decoder rows' norms to decode them.
     """
 
     decoder: torch.Tensor
@@ -42,6 +44,8 @@ class Subject:
     parents: npt.NDArray[np.int64] | None
     samples: int
     groups: int
+    seed: int = 0
+    rescales: bool = False
 
     @property
     def num_latents(self) -> int:

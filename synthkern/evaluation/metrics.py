@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from synthkern.evaluation.absorption import AbsorptionMetric
 from synthkern.evaluation.by_feature import FeatureMetrics
 from synthkern.evaluation.hedging import HedgingMetric
+from synthkern.evaluation.hierarchy_recovery import HierarchyRecoveryMetric
 from synthkern.evaluation.metric import Metric
 from synthkern.evaluation.null_mcc import NullMetric
+from synthkern.evaluation.probing import ProbingMetric
 from synthkern.evaluation.splitting import SplittingMetric
 
 #: In the order of the result's fields.
 METRICS: tuple[type[Metric], ...] = (
     FeatureMetrics,
+    AbsorptionMetric,
     SplittingMetric,
     HedgingMetric,
+    HierarchyRecoveryMetric,
+    ProbingMetric,
     NullMetric,
 )
 

@@ -13,7 +13,7 @@ from synthkern.model.hierarchy_modifier import HierarchyModifier
 def parents_of(generator: Any, num_features: int) -> npt.NDArray[np.int64] | None:
     """Each feature's parent, the nearest ancestor that has a feature: [N] int64, -1 for none.
 
-    Of several forests that give a feature a parent the first counts.
+    A feature has the place of the first forest that it is in, so that there is no loop.
 
     Args:
         generator: an ActivationGenerator, or anything with such ``modify_activations``.
@@ -26,10 +26,12 @@ def parents_of(generator: Any, num_features: int) -> npt.NDArray[np.int64] | Non
     if not isinstance(modifiers, tuple | list):
         modifiers = (modifiers,)
     parents = np.full(num_features, -1, np.int64)
+    placed = np.zeros(num_features, np.bool_)
     for modifier in modifiers:
         if isinstance(modifier, HierarchyModifier):
             feature = modifier.forest.feature.cpu().numpy()
             above = modifier.forest.parent.cpu().numpy()
-            child = (above >= 0) & (parents[feature] < 0)
+            child = (above >= 0) & ~placed[feature]
             parents[feature[child]] = feature[above[child]]
+            placed[feature] = True
     return parents if (parents >= 0).any() else None
