@@ -14,7 +14,7 @@ namespace {
 using MaybeVector = std::optional<Array<float>>;
 
 Encoder encoder_of(const Array<float>& inputs, const Array<float>& vectors, const MaybeVector& bias,
-                   const MaybeVector& scale, double most) {
+                   const MaybeVector& scale, double most, bool magnitude = false) {
     const int64_t batch = rows_of(inputs, "inputs"), width = rows_of(vectors, "vectors");
     const int64_t dim = inputs.shape(1);
     check_at_least_0(std::numeric_limits<int32_t>::max() - width,
@@ -29,7 +29,8 @@ Encoder encoder_of(const Array<float>& inputs, const Array<float>& vectors, cons
             batch,
             width,
             dim,
-            most};
+            most,
+            magnitude};
 }
 
 // Calls encode() without the GIL.
@@ -52,13 +53,15 @@ void bind_encode(py::module_& m) {
     m.def(
         "encode_topk",
         [](const Array<float>& inputs, const Array<float>& vectors, const MaybeVector& bias,
-           const MaybeVector& scale, int64_t k, bool positive, double most, int threads) {
+           const MaybeVector& scale, int64_t k, bool positive, bool magnitude, double most,
+           int threads) {
             check_at_least_0(k, "k");
-            const Encoder encoder = encoder_of(inputs, vectors, bias, scale, most);
+            const Encoder encoder = encoder_of(inputs, vectors, bias, scale, most, magnitude);
             return encoded([&] { return encode_topk(encoder, k, positive, threads, kInterrupt); });
         },
         "inputs"_a.noconvert(), "vectors"_a.noconvert(), "bias"_a.noconvert().none(true),
-        "scale"_a.noconvert().none(true), "k"_a, "positive"_a, "most"_a, "threads"_a);
+        "scale"_a.noconvert().none(true), "k"_a, "positive"_a, "magnitude"_a, "most"_a,
+        "threads"_a);
     m.def(
         "encode_batch_topk",
         [](const Array<float>& inputs, const Array<float>& vectors, const MaybeVector& bias,

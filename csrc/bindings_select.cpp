@@ -14,11 +14,11 @@ template <class T>
 using MaybeArray = std::optional<Array<T>>;
 
 template <class T>
-Dense<T> dense_of(const Array<T>& pre, const MaybeArray<T>& scale) {
+Dense<T> dense_of(const Array<T>& pre, const MaybeArray<T>& scale, bool magnitude = false) {
     const int64_t batch = rows_of(pre, "pre"), width = pre.shape(1);
     check_at_least_0(std::numeric_limits<int32_t>::max() - width, "2**31 - 1 - the width of pre");
     return {check(pre, "pre", {batch, width}), scale ? check(*scale, "scale", {width}) : nullptr,
-            batch, width};
+            batch, width, magnitude};
 }
 
 // Calls select(dense) without the GIL.
@@ -37,13 +37,15 @@ void bind_typed(py::module_& m) {
     using namespace py::literals;
     m.def(
         "select_topk",
-        [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t k, bool positive, int threads) {
+        [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t k, bool positive,
+           bool magnitude, int threads) {
             check_at_least_0(k, "k");
-            return selected(dense_of(pre, scale), [&](const Dense<T>& dense) {
+            return selected(dense_of(pre, scale, magnitude), [&](const Dense<T>& dense) {
                 return select_topk(dense, k, positive, threads, kInterrupt);
             });
         },
-        "pre"_a.noconvert(), "scale"_a.noconvert().none(true), "k"_a, "positive"_a, "threads"_a);
+        "pre"_a.noconvert(), "scale"_a.noconvert().none(true), "k"_a, "positive"_a, "magnitude"_a,
+        "threads"_a);
     m.def(
         "select_batch_topk",
         [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t count, bool positive,

@@ -122,8 +122,8 @@ static void code_inputs(const float* rows, int64_t count, int64_t dim, int32_t* 
 }
 
 static void bound_keys(const int32_t* latents, const int32_t* inputs, int64_t words,
-                       const LatentTerms& terms, const InputTerms* rows, float* keys,
-                       int64_t stride) {
+                       const LatentTerms& terms, const InputTerms* rows, bool magnitudes,
+                       float* keys, int64_t stride) {
     Codes sum[kTileRows][2] = {};
     for (int64_t w = 0; w < words; ++w) {
         const Codes low = load<Codes>(latents + w * kTileLatents);
@@ -143,9 +143,11 @@ static void bound_keys(const int32_t* latents, const int32_t* inputs, int64_t wo
             const Codes whole = sum[b][c] - rows[b].offset;
             const Wide product = __builtin_convertvector(whole, Wide) * step;
             const int64_t at = c * kWide;
-            Wide key = fma(coded, load<Wide>(terms.rest + at), load<Wide>(terms.shift + at));
-            key = fma(rest, load<Wide>(terms.norm + at), key);
-            store(keys + b * stride + at, fma(product, load<Wide>(terms.step + at), key));
+            Wide off = fma(coded, load<Wide>(terms.rest + at), load<Wide>(terms.slack + at));
+            off = fma(rest, load<Wide>(terms.norm + at), off);
+            const Wide key =
+                fma(product, load<Wide>(terms.step + at), load<Wide>(terms.shift + at));
+            store(keys + b * stride + at, (magnitudes ? magnitude(key) : key) + off);
         }
     }
 }

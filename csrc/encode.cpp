@@ -36,7 +36,8 @@ class Latents {
         const int64_t tile = coder_->latents, tiles = parts_of(encoder.width, tile);
         padded_ = tiles * tile;
         codes_.resize(size_t(padded_ * words_));
-        for (auto* terms : {&step_, &norm_, &rest_, &shift_}) terms->resize(size_t(padded_));
+        for (auto* terms : {&step_, &norm_, &rest_, &shift_, &slack_})
+            terms->resize(size_t(padded_));
         std::atomic<bool> fine{true};
         parallel(tiles, threads, interrupt, [&] {
             return [&, coded = std::vector<CodedRow>(size_t(tile))](int64_t t, Poll&) mutable {
@@ -57,7 +58,7 @@ class Latents {
     const int32_t* codes(int64_t first) const { return codes_.data() + first * words_; }
     LatentTerms terms(int64_t first) const {
         return {&step_[size_t(first)], &norm_[size_t(first)], &rest_[size_t(first)],
-                &shift_[size_t(first)]};
+                &shift_[size_t(first)], &slack_[size_t(first)]};
     }
 
   private:
@@ -77,7 +78,8 @@ class Latents {
         constexpr float kInfinity = std::numeric_limits<float>::infinity();
         shift_[i] = !(bound > -kLargest) ? kInfinity
                     : bound == kInfinity ? -kInfinity
-                                         : bias * scale - bound + rounding;
+                                         : bias * scale - bound;
+        slack_[i] = rounding;
         return is_small(row.norm) && is_small(bias) && scale >= 0 && is_small(scale);
     }
 
@@ -86,7 +88,7 @@ class Latents {
     bool is_fine_ = false;
     int64_t words_ = 0, padded_ = 0;
     std::vector<int32_t> codes_;
-    std::vector<float> step_, norm_, rest_, shift_;
+    std::vector<float> step_, norm_, rest_, shift_, slack_;
 };
 
 // Some inputs' bounds of keys; one for each thread.
@@ -117,7 +119,8 @@ class Bounds {
             for (int64_t b = 0; b < count; b += coder.inputs)
                 coder.bound_keys(latents_.codes(first), codes_.data() + b * latents_.words(),
                                  latents_.words(), latents_.terms(first), &terms_[size_t(b)],
-                                 bounds_.data() + b * latents_.padded() + first, latents_.padded());
+                                 encoder_.magnitude, bounds_.data() + b * latents_.padded() + first,
+                                 latents_.padded());
         return true;
     }
 
@@ -139,11 +142,12 @@ void add_biases(const Encoder& encoder, const int32_t* latents, int64_t count, f
 }
 
 float key_of(const Encoder& encoder, float value, int32_t latent) {
-    return ordered(encoder.scale != nullptr ? value * encoder.scale[latent] : value);
+    const float key = encoder.scale != nullptr ? value * encoder.scale[latent] : value;
+    return ordered(encoder.magnitude ? std::abs(key) : key);
 }
 
 int64_t find_large(const float* bounds, float bound, int64_t n, int32_t* places) {
-    return kernels().find_large_f32(bounds, nullptr, nullptr, bound, n, places);
+    return kernels().find_large_f32(bounds, nullptr, nullptr, bound, false, n, places);
 }
 
 // The latents that may be among the chosen of some inputs, and their pre-activations.

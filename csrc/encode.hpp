@@ -16,7 +16,8 @@ struct Encoder {
     const float* bias;     // [width], or null for 0
     const float* scale;    // [width], or null for 1: keys are pre-activations * scale
     int64_t batch, width, dim;
-    double most;  // share of the latents that are worth computing one by one
+    double most;             // share of the latents that are worth computing one by one
+    bool magnitude = false;  // keys are the absolute values
 };
 
 // As select_topk, select_batch_topk and select_above of the pre-activations. None where there is

@@ -62,13 +62,15 @@ struct CodedRow {
 };
 
 // What bound_keys does, per input and per latent:
-//     key = step * latent's step * (codes . codes) + rest * norm + coded * latent's rest + shift.
+//     key = step * latent's step * (codes . codes) + shift
+//     off = rest * norm + coded * latent's rest + slack
+// and of these key + off, or |key| + off.
 struct InputTerms {
     float step, rest, coded;
     int32_t offset;
 };
 struct LatentTerms {
-    const float *step, *norm, *rest, *shift;  // [latents] each
+    const float *step, *norm, *rest, *shift, *slack;  // [latents] each
 };
 
 // Products by small integers, with a bound of what they are off.
@@ -83,10 +85,10 @@ struct Coder {
     // rows: [count, dim]; words: [count, code_words].
     void (*code_inputs)(const float* rows, int64_t count, int64_t dim, int32_t* words,
                         CodedRow* coded);
-    // keys: [inputs, latents], `stride` from one row to the next.
+    // keys: [inputs, latents], `stride` from one row to the next; |key| with `magnitude`.
     void (*bound_keys)(const int32_t* latents, const int32_t* inputs, int64_t words,
-                       const LatentTerms& terms, const InputTerms* rows, float* keys,
-                       int64_t stride);
+                       const LatentTerms& terms, const InputTerms* rows, bool magnitude,
+                       float* keys, int64_t stride);
 };
 
 struct Kernels {
@@ -105,10 +107,11 @@ struct Kernels {
     // all are of the first of the inputs, which are rows [dim] too.
     void (*dot_f32)(const int32_t* indices, const int32_t* rows, int64_t count,
                     const float* vectors, const float* inputs, int64_t dim, float* out);
-    // The places in [0, n) where row * scale exceeds bounds + bound, NaN among them, ascending;
-    // returns how many. row, scale, bounds: [n]; at most one of scale and bounds is not null.
+    // The places in [0, n) where row * scale, or with `magnitude` its absolute value, exceeds
+    // bounds + bound, NaN among them, ascending; returns how many. row, scale, bounds: [n]; bounds
+    // are null where scale is not, or with `magnitude`.
     int64_t (*find_large_f32)(const float* row, const float* scale, const float* bounds,
-                              float bound, int64_t n, int32_t* places);
+                              float bound, bool magnitude, int64_t n, int32_t* places);
     // correlations -= value * row, and the place of the largest of them, the first of equal ones;
     // -1 where none is above 0. correlations, row: [n].
     int64_t (*subtract_and_find)(float* correlations, float value, const float* row, int64_t n);

@@ -1,6 +1,7 @@
 #include "select.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -14,15 +15,16 @@ namespace {
 constexpr int64_t kRows = 16;  // to a part
 
 int64_t find_large(const float* row, const float* scale, const float* bounds, float bound,
-                   int64_t n, int32_t* places) {
-    return kernels().find_large_f32(row, scale, bounds, bound, n, places);
+                   bool magnitude, int64_t n, int32_t* places) {
+    return kernels().find_large_f32(row, scale, bounds, bound, magnitude, n, places);
 }
 
 int64_t find_large(const double* row, const double* scale, const double* bounds, double bound,
-                   int64_t n, int32_t* places) {
+                   bool magnitude, int64_t n, int32_t* places) {
     int64_t count = 0;
     for (int64_t j = 0; j < n; ++j) {
-        const double key = scale != nullptr ? row[j] * scale[j] : row[j];
+        double key = scale != nullptr ? row[j] * scale[j] : row[j];
+        if (magnitude) key = std::abs(key);
         if (!(key <= (bounds != nullptr ? bounds[j] + bound : bound))) places[count++] = int32_t(j);
     }
     return count;
@@ -31,7 +33,8 @@ int64_t find_large(const double* row, const double* scale, const double* bounds,
 template <class T>
 T key_of(const Dense<T>& dense, int64_t b, int64_t j) {
     const T value = dense.pre[b * dense.width + j];
-    return ordered(dense.scale != nullptr ? value * dense.scale[j] : value);
+    const T key = dense.scale != nullptr ? value * dense.scale[j] : value;
+    return ordered(dense.magnitude ? std::abs(key) : key);
 }
 
 // Calls row(b, part, places) for every sample; places has room for a row's indices.
@@ -82,8 +85,8 @@ std::vector<Part<T>> candidates(const Dense<T>& dense, T bound, int threads,
                                 const Interrupt& interrupt) {
     return each_sample(dense, threads, interrupt, [&](int64_t b, Part<T>& part, int32_t* places) {
         const T* none = nullptr;
-        const int64_t found =
-            find_large(dense.pre + b * dense.width, dense.scale, none, bound, dense.width, places);
+        const int64_t found = find_large(dense.pre + b * dense.width, dense.scale, none, bound,
+                                         dense.magnitude, dense.width, places);
         part.indices.insert(part.indices.end(), places, places + found);
         for (int64_t i = 0; i < found; ++i) part.keys.push_back(key_of(dense, b, places[i]));
     });
@@ -102,7 +105,7 @@ OwnedCsr<T> select_topk(const Dense<T>& dense, int64_t k, bool positive, int thr
             const T* scale = dense.scale == nullptr ? nullptr : dense.scale + first;
             const int64_t found =
                 find_large(dense.pre + b * dense.width + first, scale, none, best.bound(),
-                           std::min(kStep, dense.width - first), places);
+                           dense.magnitude, std::min(kStep, dense.width - first), places);
             for (int64_t i = 0; i < found; ++i)
                 best.add(key_of(dense, b, first + places[i]), int32_t(first) + places[i]);
             best.shrink();
@@ -131,8 +134,8 @@ template <class T>
 OwnedCsr<T> select_above(const Dense<T>& dense, const T* bounds, int threads,
                          const Interrupt& interrupt) {
     const auto row = [&](int64_t b, Part<T>& part, int32_t* places) {
-        const int64_t found =
-            find_large(dense.pre + b * dense.width, dense.scale, bounds, T(0), dense.width, places);
+        const int64_t found = find_large(dense.pre + b * dense.width, dense.scale, bounds, T(0),
+                                         false, dense.width, places);
         part.indices.insert(part.indices.end(), places, places + found);
     };
     return joined(each_sample(dense, threads, interrupt, row), kEverything);

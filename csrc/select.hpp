@@ -20,6 +20,7 @@ struct Dense {
     const T* pre;    // [batch, width]
     const T* scale;  // [width], or null for 1: keys are pre * scale
     int64_t batch, width;
+    bool magnitude = false;  // keys are |pre * scale|
 };
 
 // The k largest keys of every sample, of equal ones those with the lowest index; only keys above 0

@@ -1,8 +1,9 @@
 // Which numbers of a row are large: part of kernels.cpp.
 
-// The places j in [0, n) where row[j] * scale[j] exceeds bounds[j] + bound, NaN among them, are
-// written to `places`, ascending; returns how many. scale, bounds: [n], or null for 1 and 0.
-template <bool scaled, bool bounded>
+// The places j in [0, n) where row[j] * scale[j], or with `magnitude` its absolute value, exceeds
+// bounds[j] + bound, NaN among them, are written to `places`, ascending; returns how many. scale,
+// bounds: [n], or null for 1 and 0.
+template <bool scaled, bool bounded, bool magnitude>
 static inline int64_t find_large(const float* row, const float* scale, const float* bounds,
                                  float bound, int64_t n, int32_t* places) {
     constexpr int kStep = 4 * kVector;  // almost none is large, so that a test serves a cache line
@@ -14,6 +15,7 @@ static inline int64_t find_large(const float* row, const float* scale, const flo
             const int64_t at = j + c * kVector;
             F32 key = load<F32>(row + at), least = splat(bound);
             if (scaled) key = key * load<F32>(scale + at);
+            if (magnitude) key = (F32)((I32)key & 0x7FFFFFFF);
             if (bounded) least = load<F32>(bounds + at) + least;
             large[c] = ~(I32)(key <= least);
         }
@@ -23,7 +25,8 @@ static inline int64_t find_large(const float* row, const float* scale, const flo
                 places[count++] = int32_t(j) + c * kVector + __builtin_ctz(bits);
     }
     for (; j < n; ++j) {
-        const float key = scaled ? row[j] * scale[j] : row[j];
+        float key = scaled ? row[j] * scale[j] : row[j];
+        if (magnitude) key = __builtin_fabsf(key);
         const float least = bounded ? bounds[j] + bound : bound;
         if (!(key <= least)) places[count++] = int32_t(j);
     }
@@ -31,8 +34,11 @@ static inline int64_t find_large(const float* row, const float* scale, const flo
 }
 
 static int64_t find_large_f32(const float* row, const float* scale, const float* bounds,
-                              float bound, int64_t n, int32_t* places) {
-    if (bounds != nullptr) return find_large<false, true>(row, scale, bounds, bound, n, places);
-    if (scale != nullptr) return find_large<true, false>(row, scale, bounds, bound, n, places);
-    return find_large<false, false>(row, scale, bounds, bound, n, places);
+                              float bound, bool magnitude, int64_t n, int32_t* places) {
+    const auto find = bounds != nullptr  ? find_large<false, true, false>
+                      : scale != nullptr ? magnitude ? find_large<true, false, true>
+                                                     : find_large<true, false, false>
+                      : magnitude        ? find_large<false, false, true>
+                                         : find_large<false, false, false>;
+    return find(row, scale, bounds, bound, n, places);
 }

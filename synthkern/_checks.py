@@ -71,7 +71,8 @@ def as_float(
     below = low is not None and (number <= low if open_low else number < low)
     if not math.isfinite(number) or below or (high is not None and number > high):
         expected = _range(low, high, open_low=open_low)
-        raise ValueError(f"{name} must be a finite number {expected}, got {number!r}".strip())
+        expected = f"a finite number {expected}".strip()
+        raise ValueError(f"{name} must be {expected}, got {number!r}")
     return number
 
 

@@ -66,7 +66,7 @@ def count_fires(
     threads: int,
 ) -> None: ...
 def select_topk(
-    pre: Any, scale: Any, k: int, positive: bool, threads: int
+    pre: Any, scale: Any, k: int, positive: bool, magnitude: bool, threads: int
 ) -> tuple[Any, Any, Any]: ...
 def select_batch_topk(
     pre: Any, scale: Any, count: int, positive: bool, threads: int
@@ -80,6 +80,7 @@ def encode_topk(
     scale: Any,
     k: int,
     positive: bool,
+    magnitude: bool,
     most: float,
     threads: int,
 ) -> tuple[Any, Any, Any] | None: ...

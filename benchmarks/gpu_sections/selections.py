@@ -70,6 +70,7 @@ def _calls(
         "of a sample": lambda: steps.select_topk(pre, None, k, True),
         "of a sample, scaled": lambda: steps.select_topk(pre, scale, k, True),
         "of a sample, any sign": lambda: steps.select_topk(pre, None, k, False),
+        "of a sample, magnitudes": lambda: steps.select_topk(pre, None, k, True, True),
         "of a batch": lambda: steps.select_batch_topk(pre, None, count, True),
         "of a batch, scaled": lambda: steps.select_batch_topk(pre, scale, count, True),
         "of a batch, any sign": lambda: steps.select_batch_topk(pre, scale, count, False),

@@ -153,6 +153,8 @@ def _of_selections() -> Iterator[tuple[str, Callable[[], object]]]:
         if not note:
             yield "of a sample, scaled", partial(BACKEND.select_topk, pre, scale, 25, True)
             yield "of a sample, any sign", partial(BACKEND.select_topk, pre, None, 25, False)
+            call = partial(BACKEND.select_topk, pre, scale, 25, True, True)
+            yield "of a sample, magnitudes", call
             yield "of a batch", partial(BACKEND.select_batch_topk, pre, None, 200, True)
             yield "of a batch, scaled", partial(BACKEND.select_batch_topk, pre, scale, 200, True)
             yield "of a batch, any sign", partial(BACKEND.select_batch_topk, pre, scale, 200, False)

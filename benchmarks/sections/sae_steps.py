@@ -49,6 +49,7 @@ _PURSUIT = {
 }
 _STATES = (
     _Steps("TopK", "topk", {"k": _K}),
+    _Steps("AbsTopK", "abstopk", {"k": _K}),
     _Steps("BatchTopK", "batchtopk", {"k": _K}, at_least=3.5, at_most=1.6),
     _Steps(
         "Matryoshka BatchTopK",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,19 @@ import torch
 
 from synthkern.cli.arguments import add_cache, add_only, as_count, cache_of
 from synthkern.storage.paths import as_optional_path, as_path
-from synthkern.suite.database import RunDatabase
-from synthkern.suite.estimate import estimate, work
+from synthkern.suite.database import PlannedRun, RunDatabase
+from synthkern.suite.estimate import Estimate, estimate, work
 from synthkern.suite.executor import Executor
-from synthkern.suite.plan import plan_runs
 from synthkern.suite.plan_text import plan_text
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.ray_executor import RayExecutor
-from synthkern.suite.search_plan import PlannedSearch
 from synthkern.suite.search_run import trials_done
 from synthkern.suite.search_text import best_text, search_text
-from synthkern.suite.shards import Shard, as_shard
+from synthkern.suite.shards import as_shard
+from synthkern.suite.side_by_side import side_by_side
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
 from synthkern.suite.summary import summarize
-from synthkern.suite.supervisor import choose_runs, choose_searches, run_suite
+from synthkern.suite.supervisor import SuitePlan, plan_suite, run_plan
 from synthkern.suite.tables import tables
 
 #: Multiplications (:func:`work`) that take a minute or more on two cores: less is not measured
@@ -55,13 +55,17 @@ def add_bench_command(commands: Any) -> None:
         metavar="FILE",
         help="a Python file with an SAE class that the suite gets as well; may come again",
     )
-    bench.add_argument("--jobs", type=as_count, default=1, help="worker processes")
+    bench.add_argument(
+        "--jobs",
+        type=as_count,
+        help="worker processes; where not given as many as should be fastest on this machine",
+    )
     bench.add_argument("--device", default="cpu", help="of worlds and SAEs")
     bench.add_argument(
         "--share-batches",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="train SAEs of one world, seed and batch size on the same batches, sampled once: the "
-        "same results",
+        "same results; where not given as should be faster",
     )
     bench.add_argument(
         "--retry-failed", action="store_true", help="try runs again that failed before"
@@ -113,25 +117,19 @@ def _bench(options: argparse.Namespace) -> int:
     files = [as_path("--sae", file) for file in options.sae]
     suite = _with_logs(_with_plugins(load_suite(options.suite), files), options)
     directory = out or Path(f"bench-{suite.name}")
-    plans: list[PlannedSearch] = []
-    if suite.search is not None:
-        plans = choose_searches(suite, options.only, shard, share_batches=options.share_batches)
-        done = trials_done(directory, suite, plans)
-        print(search_text(suite.name, plans, done), flush=True)
-    else:
-        print(_plan(suite, directory, shard, options), flush=True)
+    plan = plan_suite(suite, options.only, shard, share_batches=bool(options.share_batches))
+    text = _plan_text if suite.search is None else _search_text
+    print(text(plan, directory, options), flush=True)
     if options.dry_run:
         return 0
     print(flush=True)
-    runs = run_suite(
-        suite,
+    runs = run_plan(
+        plan,
         directory,
-        only=options.only,
         jobs=options.jobs,
         device=options.device,
         share_batches=options.share_batches,
         retry_failed=options.retry_failed,
-        shard=shard,
         executor=_executor(options),
         cache=cache_of(options),
     )
@@ -139,12 +137,13 @@ def _bench(options: argparse.Namespace) -> int:
         print(f"The suite has no run for part {options.shard}.")
         return 0
     print(tables(summarize(runs, suite.published)))
-    if plans:
-        print(f"\n{best_text(plans, runs)}")
+    if plan.searches:
+        print(f"\n{best_text(plan.searches, runs)}")
     print(f"\nResults are in {directory}: synthkern report {directory} draws them.")
     states = Counter(run.state for run in runs)
-    if states["pending"] or states["running"]:
-        print(f"{states['pending'] + states['running']} runs are being done by another process.")
+    if others := states["pending"] + states["running"]:
+        counted = "1 run is" if others == 1 else f"{others} runs are"
+        print(f"{counted} being done by another process.")
     return 1 if states["failed"] else 0
 
 
@@ -170,24 +169,50 @@ def _executor(options: argparse.Namespace) -> Executor | None:
     return None
 
 
-def _plan(suite: Suite, directory: Path, shard: Shard | None, options: argparse.Namespace) -> str:
-    """The plan in words; measured where it is worth it, or asked for."""
-    chosen = choose_runs(plan_runs(suite), options.only, shard, share_batches=options.share_batches)
+def _plan_text(plan: SuitePlan, directory: Path, options: argparse.Namespace) -> str:
+    """The plan in words, with what its runs take."""
+    shares = options.share_batches if plan.shard is None else bool(options.share_batches)
+    suite, chosen = plan.suite, plan.chosen
+    jobs = 1
+    if options.ray is None:
+        jobs = side_by_side(
+            chosen, jobs=options.jobs, share_batches=shares, device=options.device
+        ).jobs
     try:
         states = {run.key: run.state for run in RunDatabase(directory).runs(suite.name)}
     except FileNotFoundError:
         states = {}
     over = ("done",) if options.retry_failed else ("done", "failed")
     todo = [run for run in chosen if states.get(run.key) not in over]
-    found = None
-    if todo and (options.dry_run or sum(map(work, todo)) > _WORTH_MEASURING):
-        found = estimate(
-            todo,
-            files=[sae.file for sae in suite.saes.values() if sae.file is not None],
-            device=options.device,
-            threads=max(1, torch.get_num_threads() // options.jobs),
-        )
-    return plan_text(chosen, todo, found, jobs=options.jobs, parts=options.dry_run)
+    found = _estimate(suite, todo, jobs, options)
+    return plan_text(chosen, todo, found, jobs=jobs, parts=options.dry_run)
+
+
+def _search_text(plan: SuitePlan, directory: Path, options: argparse.Namespace) -> str:
+    """The searches in words, with what runs take that are as theirs may be."""
+    done = trials_done(directory, plan.suite, plan.searches)
+    likely = [
+        run
+        for search, count in zip(plan.searches, done, strict=True)
+        for run in search.likely_runs(max(0, search.search.trials - count))
+    ]
+    jobs = options.jobs or 1
+    found = _estimate(plan.suite, likely, jobs, options)
+    return search_text(plan.suite.name, plan.searches, done, found, jobs=jobs)
+
+
+def _estimate(
+    suite: Suite, runs: Sequence[PlannedRun], jobs: int, options: argparse.Namespace
+) -> Estimate | None:
+    """What runs take, measured where it is worth it or asked for."""
+    if not runs or not (options.dry_run or sum(map(work, runs)) > _WORTH_MEASURING):
+        return None
+    return estimate(
+        runs,
+        files=[sae.file for sae in suite.saes.values() if sae.file is not None],
+        device=options.device,
+        threads=max(1, torch.get_num_threads() // jobs),
+    )
 
 
 def _with_plugins(suite: Suite, files: list[Path]) -> Suite:

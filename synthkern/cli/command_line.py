@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 
 from synthkern._version import __version__
@@ -36,6 +38,11 @@ def _run(words: list[str]) -> int:
     try:
         options = _parser(named_architecture(words)).parse_args(words)
         status: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads what is printed has seen enough, as "head" does; nothing is told to nobody.
+        _silence()
+        return 141
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130
@@ -43,6 +50,14 @@ def _run(words: list[str]) -> int:
         print(f"synthkern: {error}", file=sys.stderr)
         return 2
     return status
+
+
+def _silence() -> None:
+    """What is still to be written to standard output goes nowhere."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _parser(architecture: str | None) -> argparse.ArgumentParser:

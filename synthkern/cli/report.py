@@ -104,10 +104,7 @@ def _report(options: argparse.Namespace) -> int:
     directory = as_path("DIR", options.directory)
     contents = read_report_data(directory, options.suite)
     view = ViewOptions(options.x, tuple(options.y), options.colour, options.facet)
-    if options.text and not view.is_given:
-        # Also of suites that vary nothing.
-        view = ViewOptions(colour="sae")
-    sweeps = read_sweeps(contents, view, options.best)
+    sweeps = read_sweeps(contents, view, options.best, every=options.text)
     path = directory / PAGE_FILENAME if options.out is None else _page(options.out)
     folder = directory / FIGURES_DIRECTORY
     exports = {ending: directory / f"runs.{ending}" for ending in options.export}
@@ -117,7 +114,8 @@ def _report(options: argparse.Namespace) -> int:
     if options.figures is not None:
         check_writable_folder(folder)
     if options.text:
-        print("\n\n".join(_text(sweep, several=len(sweeps) > 1) for sweep in sweeps))
+        texts = [_text(sweep, several=len(sweeps) > 1) for sweep in sweeps]
+        print("\n\n".join(texts or ["no run is done yet"]))
     else:
         write_page(contents, path, sweeps)
         print(path)

@@ -24,6 +24,7 @@ from synthkern.cli.evaluate import source_beside, table
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae.registry import architecture_names, get_architecture
 from synthkern.sae.saelens import config_class_of
+from synthkern.sae.views import ViewsTrainingSAEConfig
 from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.paths import as_path
 from synthkern.training import SyntheticSAERunner, SyntheticSAERunnerConfig
@@ -71,10 +72,19 @@ def add_train_command(commands: Any, architecture: str | None) -> None:
         allow_abbrev=False,
     )
     _add_train_options(train)
-    if architecture in architecture_names():
+    if architecture in _architectures():
         _add_sae_options(train, architecture)
     add_cache(train)
     train.set_defaults(run=_train)
+
+
+def _architectures() -> list[str]:
+    """Those that are trained on single tensors, as a world's samples are."""
+    return [
+        name
+        for name in architecture_names()
+        if not issubclass(get_architecture(name).config_class, ViewsTrainingSAEConfig)
+    ]
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +97,7 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="where to write")
     parser.add_argument("--config", metavar="FILE", help="a runner_config.json")
-    parser.add_argument("--architecture", choices=architecture_names(), help="of the SAE")
+    parser.add_argument("--architecture", choices=_architectures(), help="of the SAE")
     parser.add_argument("--samples", type=as_count, help="to train on, such as 2e6")
     parser.add_argument(
         "--log", choices=("tensorboard", "wandb", "none"), help="where figures go besides"

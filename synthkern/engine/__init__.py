@@ -331,7 +331,12 @@ def gather_grad_values(
 
 @torch.no_grad()
 def select_topk(
-    pre: torch.Tensor, k: int, *, scale: torch.Tensor | None = None, positive: bool = True
+    pre: torch.Tensor,
+    k: int,
+    *,
+    scale: torch.Tensor | None = None,
+    positive: bool = True,
+    magnitude: bool = False,
 ) -> SparseActivations:
     """The k largest pre-activations of every sample; of equal ones those of the lowest latents.
 
@@ -344,6 +349,8 @@ def select_topk(
         scale: [M], what decides is ``pre * scale``; the values stay those of ``pre``.
         positive: whether only those above 0 count, so that samples may have fewer. Where not, a
             GPU need not be waited for.
+        magnitude: whether absolute values decide, so that "above 0" is "not 0" and minus infinity
+            is as large as infinity; the values keep their signs.
 
     Returns:
         [B, M] in CSR form, values in float32, or float64 where ``pre`` is.
@@ -353,7 +360,9 @@ def select_topk(
     scale = None if scale is None else _by_latent("scale", scale, pre)
     pre = _wide(pre)
     backend = backend_for(pre.device)
-    return backend.select_topk(pre, scale, min(k, pre.shape[1]), as_bool("positive", positive))
+    k = min(k, pre.shape[1])
+    ways = as_bool("positive", positive), as_bool("magnitude", magnitude)
+    return backend.select_topk(pre, scale, k, *ways)
 
 
 @torch.no_grad()

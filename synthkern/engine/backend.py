@@ -126,7 +126,12 @@ class Backend(ABC):
     @staticmethod
     @abstractmethod
     def select_topk(
-        pre: torch.Tensor, scale: torch.Tensor | None, k: int, positive: bool, /
+        pre: torch.Tensor,
+        scale: torch.Tensor | None,
+        k: int,
+        positive: bool,
+        magnitude: bool = False,
+        /,
     ) -> SparseActivations:
         """Select the largest pre-activations of every sample."""
 

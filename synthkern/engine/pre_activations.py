@@ -45,9 +45,12 @@ class PreActivations:
         """[ceil(B / step), M], of every so many samples."""
         return self.dense()[::step]
 
-    def topk(self, k: int, scale: torch.Tensor | None, *, positive: bool) -> SparseActivations:
+    def topk(
+        self, k: int, scale: torch.Tensor | None, *, positive: bool, magnitude: bool = False
+    ) -> SparseActivations:
         """As :func:`synthkern.engine.select_topk`."""
-        return engine.select_topk(self.dense(), k, scale=scale, positive=positive)
+        ways = {"positive": positive, "magnitude": magnitude}
+        return engine.select_topk(self.dense(), k, scale=scale, **ways)
 
     def batch_topk(
         self, count: int, scale: torch.Tensor | None, *, positive: bool
@@ -109,12 +112,16 @@ class _Partial(PreActivations):
         return product.linear(self._inputs[::step], self._vectors, self._bias)
 
     @torch.no_grad()
-    def topk(self, k: int, scale: torch.Tensor | None, *, positive: bool) -> SparseActivations:
+    def topk(
+        self, k: int, scale: torch.Tensor | None, *, positive: bool, magnitude: bool = False
+    ) -> SparseActivations:
         """As :func:`synthkern.engine.select_topk`."""
         found = None
         if k <= _FEW_OF_SAMPLE * self.shape[1]:
-            found = encode.encode_topk(*self._parts, _plain(scale), k, positive)
-        return super().topk(k, scale, positive=positive) if found is None else found
+            found = encode.encode_topk(*self._parts, _plain(scale), k, positive, magnitude)
+        if found is not None:
+            return found
+        return super().topk(k, scale, positive=positive, magnitude=magnitude)
 
     @torch.no_grad()
     def batch_topk(

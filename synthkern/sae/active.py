@@ -130,6 +130,8 @@ def active(
     """
     check_trained_here(sae.cfg)
     check_width("x", x, sae.cfg.d_in)
+    if sae.has_own_encoder:
+        return DenseActive(sae.pre_activations(x))
     x = x.to(sae.W_dec.dtype)
     thresholds = thresholds.detach()
     parts = x, sae.W_enc, b_enc, sae.input_bias

@@ -71,8 +71,9 @@ class TrainingSAE(nn.Module, ABC):
     logged_vectors: ClassVar[tuple[tuple[str, str], ...]] = ()
     #: Whether this very class (not one derived from it, which must say so itself) heeds
     #: ``TrainStepInput.max_dead``, so that its steps can be replayed as a CUDA graph: they then
-    #: depend on ``sae_in`` and ``dead_neuron_mask`` alone, and only change tensors, in place. Its
-    #: ``k_aux`` is the number of dead latents beyond which more room is of no use.
+    #: depend on the input's tensors alone, and only change tensors, in place; after
+    #: ``cfg.k_anneal_steps``, where there are any, others may be captured. Its ``k_aux`` is the
+    #: number of dead latents beyond which more room is of no use.
     has_static_steps: ClassVar[bool] = False
 
     cfg: TrainingSAEConfig
@@ -151,13 +152,15 @@ class TrainingSAE(nn.Module, ABC):
     def draw_decoder(self) -> None:
         """Rows that are Kaiming uniform, then of the config's norm, and a bias of zeros."""
         dtype = as_dtype("dtype", self.cfg.dtype)
-        rows = torch.empty(self.cfg.d_sae, self.cfg.d_in, dtype=dtype, device=self.cfg.device)
+        rows = torch.empty(
+            self.cfg.d_sae, self.cfg.output_width, dtype=dtype, device=self.cfg.device
+        )
         nn.init.kaiming_uniform_(rows)
         if self.cfg.decoder_init_norm is not None:
             rows /= torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
             rows *= self.cfg.decoder_init_norm
         self.W_dec = nn.Parameter(rows)
-        self.b_dec = nn.Parameter(rows.new_zeros(self.cfg.d_in))
+        self.b_dec = nn.Parameter(rows.new_zeros(self.cfg.output_width))
 
     @abstractmethod
     def encode_with_hidden_pre(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -233,8 +236,11 @@ class TrainingSAE(nn.Module, ABC):
 
         BatchTopK and Matryoshka BatchTopK become JumpReLU SAEs, whose thresholds are the learnt
         one; where activations are rescaled by the decoder's norms, the files hold a decoder of
-        unit rows and an encoder scaled by the norms.
+        unit rows and an encoder scaled by the norms. One with an encoder of its own, which no
+        other architecture has, is saved whole.
         """
+        if self.has_own_encoder and self.cfg.inference_architecture() != self.cfg.architecture():
+            return self.save_model(path)
         config, state = inference_dict(self.cfg, self.W_dec.dtype), self.inference_state()
         self.process_state_dict_for_saving_inference(state)
         return write_sae(path, config, state)
@@ -340,7 +346,13 @@ class TrainingSAE(nn.Module, ABC):
     @torch.no_grad()
     def get_W_dec_norm(self) -> torch.Tensor:
         """Norms of the decoder's rows, [M], not below 1e-8."""
-        return torch.linalg.vector_norm(self.W_dec, dim=-1).clamp(min=1e-8)
+        return self.row_norms().clamp(min=1e-8)
+
+    def row_norms(self) -> torch.Tensor:
+        """Norms of the decoder's rows, [M], with gradients: how much a latent's activation of 1
+        counts.
+        """
+        return torch.linalg.vector_norm(self.W_dec, dim=-1)
 
     @torch.no_grad()
     def log_histograms(self) -> dict[str, npt.NDArray[Any]]:
@@ -358,7 +370,7 @@ class TrainingSAE(nn.Module, ABC):
                 f"which is not known of {type(self).__name__}: it has no latent_vectors"
             )
         state: dict[str, torch.Tensor] = self.state_dict()
-        norms = torch.linalg.vector_norm(state["W_dec"], dim=-1)
+        norms = self.row_norms()
         state["W_dec"] = state["W_dec"] / norms.where(norms > 0, 1)[:, None]
         for name in ("W_enc", *self.latent_vectors):
             state[name] = state[name] * norms
@@ -383,9 +395,17 @@ class TrainingSAE(nn.Module, ABC):
         """``(x - b_dec) @ W_enc + b_enc``, [..., M] of [..., D]."""
         return product.linear(self.centred(x), self.W_enc.T, self.b_enc)
 
+    @property
+    def has_own_encoder(self) -> bool:
+        """Whether a subclass computes :meth:`pre_activations` in a way of its own."""
+        return self._encodes_unlike(TrainingSAE)
+
+    def _encodes_unlike(self, kind: Any) -> bool:
+        return getattr(self.pre_activations, "__func__", None) is not kind.pre_activations
+
     def lazy_pre_activations(self, x: torch.Tensor) -> PreActivations:
         """The same of [B, D], without gradients, made as far as they are asked for."""
-        if getattr(self.pre_activations, "__func__", None) is not TrainingSAE.pre_activations:
+        if self.has_own_encoder:
             with torch.no_grad():
                 return PreActivations(self.pre_activations(x))
         return pre_activations(self.centred(x), self.W_enc.T, self.b_enc)

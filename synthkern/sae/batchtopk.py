@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from synthkern._checks import as_float
 from synthkern.engine.pre_activations import PreActivations
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
-from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
+from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig, ranks
 from synthkern.sparse import SparseActivations
 from synthkern.world.registry import named
 
@@ -37,8 +38,9 @@ class BatchTopKTrainingSAEConfig(TopKTrainingSAEConfig):
         super().__post_init__()
         as_float("topk_threshold_lr", self.topk_threshold_lr, low=0, high=1)
 
-    def _check_k(self) -> None:
-        as_float("k", self.k, low=0, high=self.d_sae, open_low=True)
+    def _as_k(self, name: str, value: Any) -> float:
+        as_float(name, value, low=0, high=self.d_sae, open_low=True)
+        return value
 
     architecture = named("batchtopk")
 
@@ -88,10 +90,23 @@ class BatchTopKTrainingSAE(TopKTrainingSAE):
         return self
 
     def select(
-        self, pre: PreActivations, scale: torch.Tensor | None, *, positive: bool = True
+        self,
+        pre: PreActivations,
+        scale: torch.Tensor | None,
+        *,
+        positive: bool = True,
+        k: float | None = None,
     ) -> SparseActivations:
-        """Which pre-activations [B, M] are kept: as many as there are, or only those above 0."""
-        return pre.batch_topk(int(self.cfg.k * len(pre)), scale, positive=positive)
+        """Which pre-activations [B, M] are kept: as many as there are, or only those above 0.
+
+        ``k`` is given where it is not the config's.
+        """
+        k = self.cfg.k if k is None else k
+        return pre.batch_topk(int(k * len(pre)), scale, positive=positive)
+
+    def _is_beyond(self, keys: torch.Tensor, k: torch.Tensor, batch: int) -> torch.Tensor:
+        """Which of the keys [nnz] of a batch are not among its largest, ``k`` of a sample."""
+        return ranks(keys) >= (k * batch).long()
 
     def inference_state(self) -> dict[str, torch.Tensor]:
         """The tensors for inference by name: a JumpReLU's, whose thresholds are the learnt one."""

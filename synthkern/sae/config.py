@@ -108,6 +108,9 @@ class TrainingSAEConfig(ABC):
     training_only: ClassVar[frozenset[str]] = frozenset({"decoder_init_norm"})
     #: Values of fields that a file for inference leaves out, where they are not the defaults here.
     inference_defaults: ClassVar[Mapping[str, Any]] = {}
+    #: Names of the fields that SAELens has not, which dictionaries have where they are not the
+    #: defaults: what does without them stays as it was, and as SAELens writes it.
+    beyond_saelens: ClassVar[frozenset[str]] = frozenset()
     #: What a number of active latents is asked for by: a field here, or TARGET_L0 for the
     #: training's; None where it cannot be.
     l0_setting: ClassVar[str | None] = None
@@ -140,6 +143,16 @@ class TrainingSAEConfig(ABC):
                 "decoder_init_norm", self.decoder_init_norm, low=0, open_low=True
             )
 
+    @property
+    def output_width(self) -> int:
+        """D of the reconstructions: ``d_in``, but of a transcoder."""
+        return self.d_in
+
+    @property
+    def view_widths(self) -> tuple[int, ...] | None:
+        """Of an SAE that is trained on tuples of tensors [B, D_v], their D_v; else None."""
+        return None
+
     @classmethod
     @abstractmethod
     def architecture(cls) -> str:
@@ -151,8 +164,12 @@ class TrainingSAEConfig(ABC):
         return cls.architecture()
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields and ``architecture``."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        """The fields and ``architecture``; what SAELens has not where it is not the default."""
+        values = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in self.beyond_saelens or getattr(self, f.name) != f.default
+        }
         copied = {key: _copied(value) for key, value in values.items()}
         return {**copied, "architecture": self.architecture()}
 

@@ -26,7 +26,13 @@ class DeadEntries(NamedTuple):
 
 
 def largest_dead(
-    pre: PreActivations, scale: torch.Tensor | None, mask: torch.Tensor, begin: int, k_aux: int
+    pre: PreActivations,
+    scale: torch.Tensor | None,
+    mask: torch.Tensor,
+    begin: int,
+    k_aux: int,
+    *,
+    magnitude: bool = False,
 ) -> DeadEntries | None:
     """The ``k_aux`` largest of each sample, or all where fewer latents are dead; None for none.
 
@@ -36,6 +42,7 @@ def largest_dead(
         mask: [W] bool, which of the latents from ``begin`` on are dead.
         begin: the first latent that may be.
         k_aux: at least 1.
+        magnitude: whether absolute values decide.
     """
     dead = mask.nonzero().flatten() + begin
     if not dead.numel():
@@ -45,6 +52,7 @@ def largest_dead(
         min(k_aux, dead.numel()),
         scale=None if scale is None else scale[dead],
         positive=False,
+        magnitude=magnitude,
     )
     indices = dead.to(torch.int32)[found.indices]
     entries = SparseActivations(found.offsets, indices, found.values, pre.shape[1], validate=False)
@@ -58,6 +66,8 @@ def largest_dead_of_room(
     begin: int,
     k_aux: int,
     room: int,
+    *,
+    magnitude: bool = False,
 ) -> DeadEntries | None:
     """The same in ``room`` entries of each sample, padded, however many latents are dead.
 
@@ -70,6 +80,8 @@ def largest_dead_of_room(
     keys = numbers[:, begin : begin + mask.numel()]
     if scale is not None:
         keys = keys * scale[begin : begin + mask.numel()]
+    if magnitude:
+        keys = keys.abs()
     found = engine.select_topk(keys.masked_fill(~mask, -torch.inf), room, positive=False)
     indices = found.indices + begin
     values = numbers.gather(1, indices.long().view(len(pre), room)).flatten().to(found.dtype)

@@ -48,6 +48,15 @@ def encoder_entries(
     return chosen.with_values(values)
 
 
+def entries_of(pre: torch.Tensor, chosen: SparseActivations) -> SparseActivations:
+    """The pre-activations [B, M] at the places of ``chosen``, with their gradients.
+
+    For encoders that are not one product, of which :func:`encoder_entries` knows nothing.
+    """
+    values = pre[chosen.row_indices(), chosen.indices.long()]
+    return chosen.with_values(values.to(chosen.dtype))
+
+
 class _Encoder(torch.autograd.Function):
     @staticmethod
     def forward(

@@ -95,7 +95,7 @@ def _check_decoder(found: Mapping[str, StoredTensor], cfg: TrainingSAEConfig) ->
     """Raise where the config's sizes are not the file's, before memory of these sizes is taken."""
     if "W_dec" not in found:
         raise ValueError(f"the file of an SAE must hold W_dec, got {sorted(found)}")
-    _check_shape("W_dec", found["W_dec"], (cfg.d_sae, cfg.d_in))
+    _check_shape("W_dec", found["W_dec"], (cfg.d_sae, cfg.output_width))
 
 
 def _stored_state(

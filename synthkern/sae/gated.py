@@ -100,6 +100,11 @@ class GatedTrainingSAE(ThresholdTrainingSAE):
         return product.linear(self.centred(x), self.W_enc.T)
 
     @property
+    def has_own_encoder(self) -> bool:
+        """Whether a subclass computes :meth:`pre_activations` in a way of its own."""
+        return self._encodes_unlike(GatedTrainingSAE)
+
+    @property
     def thresholds(self) -> torch.Tensor:
         """[M], above which gates are open."""
         return -self.b_gate

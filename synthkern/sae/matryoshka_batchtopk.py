@@ -26,6 +26,9 @@ class MatryoshkaBatchTopKTrainingSAEConfig(BatchTopKTrainingSAEConfig):
         matryoshka_widths: ascending; the last level has all latents, and is added with a warning
             where it is missing.
         use_matryoshka_aux_loss: whether each level's dead latents get its own residual.
+        detach_levels: whether a level's loss moves the level's own latents alone: what the levels
+            before it reconstruct is taken as it is, the bias that is added among it, which is the
+            first level's. Else a loss moves the latents of all levels up to its own.
 
     Example:
         >>> import synthkern as synthetic
@@ -36,12 +39,16 @@ class MatryoshkaBatchTopKTrainingSAEConfig(BatchTopKTrainingSAEConfig):
         [2, 4, 16]
     """
 
+    beyond_saelens = BatchTopKTrainingSAEConfig.beyond_saelens | {"detach_levels"}
+
     matryoshka_widths: list[int] = field(default_factory=list)
     use_matryoshka_aux_loss: bool = False
+    detach_levels: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         as_bool("use_matryoshka_aux_loss", self.use_matryoshka_aux_loss)
+        as_bool("detach_levels", self.detach_levels)
         widths = [as_int("matryoshka_widths", width, low=1) for width in self.matryoshka_widths]
         ascending = all(a < b for a, b in pairwise(widths))
         if not widths or not ascending or widths[-1] > self.d_sae:
@@ -70,7 +77,9 @@ class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):
     Sparse Autoencoders") over BatchTopK.
 
     The latents below each width give a reconstruction of their own, whose loss is added. All
-    levels are one gather: a level's latents are a stretch of a sample's entries.
+    levels are one gather: a level's latents are a stretch of a sample's entries. With
+    ``detach_levels`` a gradient stops between the levels, so that the first latents are trained as
+    if there were no others, and the later ones on what those leave.
 
     Example:
         >>> import torch
@@ -98,6 +107,10 @@ class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):
         added = gather_entries(stretches, self.W_dec, torch.zeros_like(self.b_dec))
         by_level = added.view(len(sae_in), len(widths), self.cfg.d_in)
         sums = by_level.cumsum(dim=1) + self.b_dec
+        if self.cfg.detach_levels:
+            own = torch.cat([by_level[:, :1] + self.b_dec, by_level[:, 1:]], dim=1)
+            # The same numbers, with the gradients of each level's own part.
+            sums = sums.detach() + (own - own.detach())
         each = reconstruction_loss(sums.transpose(0, 1), sae_in).unbind()
         losses = {
             f"inner_mse_loss_{width}": loss

@@ -8,9 +8,9 @@ import torch
 
 from synthkern._checks import as_float, as_int
 from synthkern.sae.active import active
-from synthkern.sae.base import reconstruction_loss, total
+from synthkern.sae.base import TrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TARGET_L0, TrainCoefficientConfig, TrainingSAEConfig, coefficient
-from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sae.step import TrainStepInput, TrainStepOutput, target_of
 from synthkern.sae.threshold import ThresholdTrainingSAE
 from synthkern.world.registry import named
 
@@ -89,25 +89,44 @@ class StandardTrainingSAE(ThresholdTrainingSAE):
 
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """The losses of a batch [B, D]: of the reconstruction, and the penalty."""
-        sae_in, p = step_input.sae_in, self.cfg.lp_norm
-        found = active(self, sae_in, self.b_enc, self.thresholds, may_be_sparse=p == 1)
-        acts = found.values.relu()
-        sae_out = found.decode(acts, self.W_dec, self.b_dec)
-        norms = torch.linalg.vector_norm(self.W_dec, dim=1)
-        if p == 1:
-            sums = found.latent_sums(acts)
-            penalty = sums @ norms.to(sums.dtype) / len(sae_in)
-        else:
-            penalty = torch.linalg.vector_norm(acts * norms, ord=p, dim=1).mean()
-        losses = {
-            "mse_loss": reconstruction_loss(sae_out, sae_in),
-            "l1_loss": step_input.coefficients["l1"] * penalty,
-        }
-        return TrainStepOutput(
-            sae_in=sae_in,
-            sae_out=sae_out,
-            latents=found.latents(acts),
-            loss=total(losses),
-            losses=losses,
-            pre=found.pre,
-        )
+        return l1_step(self, step_input, self.cfg.lp_norm)
+
+
+def l1_step(
+    sae: TrainingSAE,
+    step_input: TrainStepInput,
+    p: float = 1.0,
+    scale: torch.Tensor | None = None,
+) -> TrainStepOutput:
+    """A step of a ReLU SAE whose activations are penalised by the decoder's norms.
+
+    Args:
+        sae: whose weights these are.
+        step_input: with the coefficient "l1".
+        p: which norm of a sample's activations is the penalty.
+        scale: [M] that the latents of the output are multiplied by, or None.
+    """
+    sae_in = step_input.sae_in
+    found = active(sae, sae_in, sae.b_enc, torch.zeros_like(sae.b_enc), may_be_sparse=p == 1)
+    acts = found.values.relu()
+    sae_out = found.decode(acts, sae.W_dec, sae.b_dec)
+    norms = sae.row_norms()
+    if p == 1:
+        sums = found.latent_sums(acts)
+        penalty = sums @ norms.to(sums.dtype) / len(sae_in)
+    else:
+        penalty = torch.linalg.vector_norm(acts * norms, ord=p, dim=1).mean()
+    losses = {
+        "mse_loss": reconstruction_loss(sae_out, target_of(step_input)),
+        "l1_loss": step_input.coefficients["l1"] * penalty,
+    }
+    given = acts if scale is None else acts.detach() * found.of_latents(scale.detach())
+    return TrainStepOutput(
+        sae_in=sae_in,
+        sae_out=sae_out,
+        latents=found.latents(given),
+        loss=total(losses),
+        losses=losses,
+        pre=found.pre,
+        scale=scale,
+    )

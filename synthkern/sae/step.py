@@ -25,6 +25,9 @@ class TrainStepInput:
             nothing waits for the device: entries are padded with zeros, and the auxiliary loss has
             room for this many dead latents, which must be at least as many as there are (or as it
             takes at most).
+        steps_on_device: [] int64, ``n_training_steps`` where a replay of the step finds it, with
+            ``max_dead``; None where a step is done once.
+        target: what is to be reconstructed, [B, D_out]; None for ``sae_in`` itself.
 
     Example:
         >>> import torch
@@ -42,11 +45,24 @@ class TrainStepInput:
     n_training_steps: int = 0
     is_logging_step: bool = False
     max_dead: int | None = None
+    steps_on_device: torch.Tensor | None = None
+    target: torch.Tensor | None = None
 
 
 def room_of(step_input: TrainStepInput) -> int | None:
     """The input's ``max_dead``: SAELens' own inputs, which its trainer gives, have none."""
     return getattr(step_input, "max_dead", None)
+
+
+def steps_on_device(step_input: TrainStepInput) -> torch.Tensor | None:
+    """The input's ``steps_on_device``, of which the same is true."""
+    return getattr(step_input, "steps_on_device", None)
+
+
+def target_of(step: TrainStepInput | TrainStepOutput) -> torch.Tensor:
+    """What is to be reconstructed: the step's ``target``, or its ``sae_in`` where there is none."""
+    target: torch.Tensor | None = getattr(step, "target", None)
+    return step.sae_in if target is None else target
 
 
 @dataclass
@@ -65,6 +81,7 @@ class TrainStepOutput:
         scale: [M] that the pre-activations are multiplied by for ``hidden_pre``, or None.
         shift: [M] that is added after that, or None.
         metrics: anything else worth logging.
+        target: what ``sae_out`` is to be, [B, D_out]; None for ``sae_in`` itself.
 
     Example:
         >>> import torch
@@ -87,12 +104,30 @@ class TrainStepOutput:
     metrics: dict[str, torch.Tensor | float | Callable[[], torch.Tensor | float]] = field(
         default_factory=dict
     )
+    target: torch.Tensor | None = None
 
     _released: bool = field(default=False, init=False, repr=False)
 
     def release_pre(self) -> None:
         """Let go of the pre-activations, which gradients do not need and [B, M] numbers are."""
         self.pre, self._released = None, True
+
+    def add_loss(self, name: str, value: torch.Tensor) -> None:
+        """Add a loss to those that the architecture has, as a subclass may in its step.
+
+        Args:
+            name: in ``losses``, which must not have it.
+            value: of one number, with its gradients.
+
+        Raises:
+            ValueError: for a name that there is, or another shape.
+        """
+        if name in self.losses:
+            raise ValueError(f"name must be none of {sorted(self.losses)}, got {name!r}")
+        if value.numel() != 1:
+            raise ValueError(f"value must be one number, got shape {list(value.shape)}")
+        self.losses[name] = value.reshape(())
+        self.loss = self.loss + value.reshape(()).to(self.loss.dtype)
 
     @property
     def feature_acts(self) -> torch.Tensor:

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from synthkern.engine.autograd import gather_entries
-from synthkern.engine.pre_activations import pre_activations
+from synthkern.engine.pre_activations import PreActivations, pre_activations
 from synthkern.sae.base import TrainingSAE, check_width
-from synthkern.sae.encoder import encoder_entries
+from synthkern.sae.encoder import encoder_entries, entries_of
 from synthkern.sparse import SparseActivations
 
 #: The share of active latents below which entries are decoded one by one. Time of that over the
@@ -35,6 +35,9 @@ class ThresholdTrainingSAE(TrainingSAE):
     def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
         check_width("x", x, self.cfg.d_in)
+        if self.has_own_encoder:
+            dense = self.pre_activations(x)
+            return entries_of(dense, PreActivations(dense).above(self.thresholds))
         x = self.scaled(x.to(self.W_dec.dtype))
         with torch.no_grad():
             centred = x if self.input_bias is None else x - self.input_bias

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
@@ -13,9 +13,15 @@ from synthkern.engine.pre_activations import PreActivations
 from synthkern.sae.base import SparseTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
-from synthkern.sae.encoder import encoder_entries
+from synthkern.sae.encoder import encoder_entries, entries_of
 from synthkern.sae.normalization import check_trained_here
-from synthkern.sae.step import TrainStepInput, TrainStepOutput, room_of
+from synthkern.sae.step import (
+    TrainStepInput,
+    TrainStepOutput,
+    room_of,
+    steps_on_device,
+    target_of,
+)
 from synthkern.sparse import SparseActivations
 from synthkern.world.registry import named
 
@@ -30,37 +36,72 @@ class TopKTrainingSAEConfig(TrainingSAEConfig):
         aux_loss_coefficient: of the loss that revives dead latents.
         rescale_acts_by_decoder_norm: whether latents compete, and are given, as if the decoder's
             rows had norm 1.
+        k_start: k of the first step of a training, from which it anneals to ``k`` linearly, by the
+            step's ``n_training_steps``; None for ``k`` throughout. ``encode`` takes ``k`` always,
+            and so do evaluations on the way.
+        k_anneal_steps: steps after which it is ``k``; with ``k_start``, and only then, at least 1.
 
     Example:
         >>> import synthkern as synthetic
         >>> cfg = synthetic.TopKTrainingSAEConfig(d_in=8, d_sae=16, k=2)
         >>> synthetic.TopKTrainingSAEConfig.from_dict(cfg.to_dict()) == cfg
         True
+        >>> cfg = synthetic.TopKTrainingSAEConfig(8, 16, k=2, k_start=6, k_anneal_steps=100)
+        >>> [int(cfg.k_at(step)) for step in (0, 25, 50, 99, 100, 1000)]
+        [6, 5, 4, 2, 2, 2]
     """
 
     l0_setting = "k"
     training_only = TrainingSAEConfig.training_only | {
         "use_sparse_activations",
         "aux_loss_coefficient",
+        "k_start",
+        "k_anneal_steps",
     }
+    beyond_saelens = frozenset({"k_start", "k_anneal_steps"})
     inference_defaults = {"rescale_acts_by_decoder_norm": False}  # noqa: RUF012
 
     k: float = 100
     use_sparse_activations: bool = False
     aux_loss_coefficient: float = 1.0
     rescale_acts_by_decoder_norm: bool = True
+    k_start: float | None = field(default=None, kw_only=True)
+    k_anneal_steps: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_k()
+        self.k = self._as_k("k", self.k)
+        as_int("k_anneal_steps", self.k_anneal_steps, low=0)
+        if (self.k_start is not None) != (self.k_anneal_steps > 0):
+            raise ValueError(
+                "k_start and k_anneal_steps must be given together, the latter at least 1, got "
+                f"{self.k_start!r} and {self.k_anneal_steps!r}"
+            )
+        if self.k_start is not None:
+            self.k_start = self._as_k("k_start", self.k_start)
         as_bool("use_sparse_activations", self.use_sparse_activations)
         as_float("aux_loss_coefficient", self.aux_loss_coefficient, low=0)
         as_bool("rescale_acts_by_decoder_norm", self.rescale_acts_by_decoder_norm)
 
-    def _check_k(self) -> None:
+    def _as_k(self, name: str, value: Any) -> float:
         # SAELens' files have 2.0 for 2.
-        whole = isinstance(self.k, float) and self.k.is_integer()
-        self.k = as_int("k", int(self.k) if whole else self.k, low=1, high=self.d_sae)
+        whole = isinstance(value, float) and value.is_integer()
+        return as_int(name, int(value) if whole else value, low=1, high=self.d_sae)
+
+    def k_at(self, step: int) -> float:
+        """k after so many steps of training; what is kept are whole latents of a sample, or, of
+        BatchTopK, of a batch.
+        """
+        return self._annealed(step) if self.is_annealing(step) else self.k
+
+    def is_annealing(self, step: int) -> bool:
+        """Whether k is on its way after so many steps."""
+        return self.k_start is not None and step < self.k_anneal_steps
+
+    def _annealed(self, step: Any) -> Any:
+        """The same on its way, of a number or of a tensor in float64, to the same bits."""
+        steps = self.k_anneal_steps
+        return (self.k_start * (steps - step) + self.k * step) / steps
 
     architecture = named("topk")
 
@@ -69,12 +110,14 @@ class Chosen(NamedTuple):
     """The latents that a batch keeps.
 
     ``entries`` are their pre-activations, with gradients; ``pre`` are all, without; ``scale`` is
-    the decoder's norms [M] where latents compete by them.
+    the decoder's norms [M] where latents compete by them; ``dense`` are all pre-activations with
+    gradients, where a subclass has an encoder of its own.
     """
 
     entries: SparseActivations
     pre: PreActivations
     scale: torch.Tensor | None
+    dense: torch.Tensor | None = None
 
 
 class Level(NamedTuple):
@@ -93,6 +136,9 @@ class TopKTrainingSAE(SparseTrainingSAE):
     its pre-activation times its decoder row's norm n, and the decoder divides by n again: n
     decides which latents are kept and has no gradient of its own.
 
+    With ``k_start`` the k of training anneals linearly, as the trainers of "dictionary_learning"
+    (Marks, Karvonen, Mueller 2024) let it, from the number of input dimensions on.
+
     Example:
         >>> import torch
         >>> import synthkern as synthetic
@@ -105,37 +151,66 @@ class TopKTrainingSAE(SparseTrainingSAE):
     config_class = TopKTrainingSAEConfig
     latent_vectors = ("b_enc",)
     has_static_steps = True
+    #: Whether latents compete by their magnitudes and keep their signs: "above 0" then is "not 0".
+    by_magnitude: ClassVar[bool] = False
 
     cfg: TopKTrainingSAEConfig
 
     def select(
-        self, pre: PreActivations, scale: torch.Tensor | None, *, positive: bool = True
+        self,
+        pre: PreActivations,
+        scale: torch.Tensor | None,
+        *,
+        positive: bool = True,
+        k: float | None = None,
     ) -> SparseActivations:
-        """Which pre-activations [B, M] are kept: as many as there are, or only those above 0."""
-        return pre.topk(int(self.cfg.k), scale, positive=positive)
+        """Which pre-activations [B, M] are kept: as many as there are, or only those above 0.
 
-    def choose(self, x: torch.Tensor, *, static: bool = False) -> Chosen:
+        ``k`` is given where it is not the config's.
+        """
+        k = self.cfg.k if k is None else k
+        return pre.topk(int(k), scale, positive=positive, magnitude=self.by_magnitude)
+
+    def choose(
+        self, x: torch.Tensor, *, static: bool = False, k: float | torch.Tensor | None = None
+    ) -> Chosen:
         """The latents that inputs [B, D] keep.
 
         ``static`` keeps places for those that are not above 0 too, as zeros, so that the number of
-        entries is always the same.
+        entries is always the same. ``k`` is given where it is not the config's; as a tensor [],
+        with ``static``, there are places for the largest k that the annealing has.
         """
+        given: dict[str, float] = {}  # a subclass's own selection may know only the config's
+        if isinstance(k, torch.Tensor):
+            given["k"] = max(self.cfg.k_start or 0, self.cfg.k)
+        elif k is not None:
+            given["k"] = k
+        dense = self.pre_activations(x) if self.has_own_encoder else None
         with torch.no_grad():
-            pre = self.lazy_pre_activations(x)
+            pre = self.lazy_pre_activations(x) if dense is None else PreActivations(dense)
             scale = self.decoder_norms
-            kept = self.select(pre, scale, positive=not static)
-        entries = self._with_gradients(x, kept)
+            kept = self.select(pre, scale, positive=not static, **given)
+        entries = self._with_gradients(x, kept, dense)
         if static:
             keys = kept.values if scale is None else kept.values * scale[kept.indices]
-            entries = entries.with_values(entries.values.masked_fill(keys <= 0, 0))
-        return Chosen(entries, pre, scale)
+            if self.by_magnitude:
+                keys = keys.abs()
+            empty = keys <= 0
+            if isinstance(k, torch.Tensor):
+                empty |= self._is_beyond(keys, k, len(x))
+            entries = entries.with_values(entries.values.masked_fill(empty, 0))
+        return Chosen(entries, pre, scale, dense)
+
+    def _is_beyond(self, keys: torch.Tensor, k: torch.Tensor, batch: int) -> torch.Tensor:
+        """Which of the keys [nnz] of a batch are not among the ``k`` largest of their sample."""
+        return (ranks(keys.view(batch, -1)) >= k.long()).flatten()
 
     @property
     def decoder_norms(self) -> torch.Tensor | None:
         """Norms [M] of the decoder's rows, where activations are rescaled by them."""
         if not self.cfg.rescale_acts_by_decoder_norm:
             return None
-        return torch.linalg.vector_norm(self.W_dec, dim=-1)
+        return self.row_norms()
 
     def encode_sparse(self, x: torch.Tensor) -> SparseActivations:
         """Activations of the latents, in CSR form, of inputs [B, D]."""
@@ -178,8 +253,10 @@ class TopKTrainingSAE(SparseTrainingSAE):
         """The losses of a batch [B, D]: of the reconstruction, and the auxiliary one."""
         check_trained_here(self.cfg)
         sae_in = step_input.sae_in
-        chosen = self.choose(sae_in, static=room_of(step_input) is not None)
-        levels, losses = self.reconstruct(chosen.entries, sae_in)
+        chosen = self.choose(
+            sae_in, static=room_of(step_input) is not None, k=self._present_k(step_input)
+        )
+        levels, losses = self.reconstruct(chosen.entries, target_of(step_input))
         losses = {
             "mse_loss": losses.pop("mse_loss"),
             "auxiliary_reconstruction_loss": self.auxiliary_loss(step_input, chosen, levels),
@@ -197,6 +274,17 @@ class TopKTrainingSAE(SparseTrainingSAE):
             pre=chosen.pre,
             scale=chosen.scale,
         )
+
+    def _present_k(self, step_input: TrainStepInput) -> float | torch.Tensor | None:
+        """k where it anneals, and is not the config's; a tensor where the device knows the step."""
+        step = step_input.n_training_steps
+        if not self.cfg.is_annealing(step):
+            return None
+        known = steps_on_device(step_input)
+        if known is None:
+            return self.cfg.k_at(step)
+        annealed: torch.Tensor = self.cfg._annealed(known.double())
+        return annealed
 
     def reconstruct(
         self, entries: SparseActivations, sae_in: torch.Tensor
@@ -221,11 +309,11 @@ class TopKTrainingSAE(SparseTrainingSAE):
         found = self._largest_dead(step_input, chosen, level)
         if found is None:
             return level.sae_out.new_zeros(())
-        entries = self._with_gradients(step_input.sae_in, found.entries)
+        entries = self._with_gradients(step_input.sae_in, found.entries, chosen.dense)
         if found.padding is not None:
             entries = entries.with_values(entries.values.masked_fill(found.padding, 0))
         recovered = gather_entries(entries, self.W_dec, torch.zeros_like(self.b_dec))
-        residual = (step_input.sae_in - level.sae_out).detach()
+        residual = (target_of(step_input) - level.sae_out).detach()
         return found.share * reconstruction_loss(recovered, residual)
 
     def _largest_dead(
@@ -237,14 +325,27 @@ class TopKTrainingSAE(SparseTrainingSAE):
         where = chosen.pre, chosen.scale, mask, level.begin, self.k_aux
         room = room_of(step_input)
         if room is None:
-            return largest_dead(*where)
-        return largest_dead_of_room(*where, room)
+            return largest_dead(*where, magnitude=self.by_magnitude)
+        return largest_dead_of_room(*where, room, magnitude=self.by_magnitude)
 
     @property
     def k_aux(self) -> int:
         """Dead latents that the auxiliary loss takes of a sample at most."""
-        return max(self.cfg.d_in // 2, 1)
+        return max(self.cfg.output_width // 2, 1)
 
-    def _with_gradients(self, x: torch.Tensor, kept: SparseActivations) -> SparseActivations:
+    def _with_gradients(
+        self, x: torch.Tensor, kept: SparseActivations, dense: torch.Tensor | None
+    ) -> SparseActivations:
+        if dense is not None:
+            return entries_of(dense, kept)
         x = self.scaled(x.to(self.W_dec.dtype))
         return encoder_entries(x, self.W_enc, self.b_enc, self.input_bias, kept)
+
+
+def ranks(keys: torch.Tensor) -> torch.Tensor:
+    """Places [..., N] of the keys in the order of their size, from 0 on, the first of equal ones
+    first.
+    """
+    order = keys.argsort(dim=-1, descending=True, stable=True)
+    places = torch.arange(keys.shape[-1], device=keys.device)
+    return torch.empty_like(order).scatter_(-1, order, places.expand_as(order))

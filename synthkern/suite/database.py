@@ -20,6 +20,7 @@ from synthkern._checks import is_number
 from synthkern.storage.files import errors_naming, parse_json
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import check_writable_folder
+from synthkern.suite.baselines import Role, is_trained, role_of
 from synthkern.suite.disk import database_error
 from synthkern.suite.shards import Shard
 from synthkern.training.history import TrainingHistory, check_rows
@@ -108,6 +109,22 @@ class PlannedRun:
     config: dict[str, Any]
     axes: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
+    @property
+    def role(self) -> Role:
+        """Whether this trains an SAE, evaluates a given one, or is a floor or a ceiling."""
+        return role_of(self.config)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it trains an SAE, or only evaluates."""
+        return is_trained(self.config)
+
+    @property
+    def training_samples(self) -> int:
+        """How many it trains on."""
+        samples: int = self.config["training_samples"]
+        return samples if self.is_trained else 0
+
 
 @dataclass(frozen=True)
 class Run(PlannedRun):
@@ -150,7 +167,7 @@ class Outcome:
         latents: columns [M] by :data:`LATENT_COLUMNS`.
         seconds: of the whole.
         training_seconds: of the training.
-        samples_per_second: in training.
+        samples_per_second: in training, or None where there was none.
     """
 
     metrics: Mapping[str, float]
@@ -159,7 +176,7 @@ class Outcome:
     latents: Mapping[str, npt.NDArray[Any]]
     seconds: float
     training_seconds: float
-    samples_per_second: float
+    samples_per_second: float | None
 
 
 class RunDatabase:

@@ -112,11 +112,16 @@ class Expression:
         # Looked up apart, so that what follows is an error of the arithmetic.
         values = {name: lookup(name) for name in self.names}
         try:
-            return self._evaluate(values.__getitem__)
+            value = self._evaluate(values.__getitem__)
+        except OverflowError:
+            problem = "it is too large"
         except (ArithmeticError, ValueError, TypeError) as error:
-            given = ", ".join(f"{name} = {value}" for name, value in values.items())
-            where = f" with {given}" if given else ""
-            raise ValueError(f"{self.text!r} has no value{where}: {error}") from None
+            problem = str(error)
+        else:
+            return value
+        given = ", ".join(f"{name} = {value}" for name, value in values.items())
+        where = f" with {given}" if given else ""
+        raise ValueError(f"{self.text!r} has no value{where}: {problem}")
 
 
 def _parsed(text: str) -> ast.expr:

@@ -113,12 +113,29 @@ def qualified(name: str, known: Mapping[str, Iterable[str]], more: Iterable[str]
     if found:
         several = " or ".join(f"{section}.{name}" for section in found)
         raise ValueError(f"{name!r} is a field of {' and '.join(found)}: say {several}")
+    whole = path.rpartition(".")[0] if section in SECTIONS else name.rpartition(".")[0]
+    if any(whole in known[each] for each in SECTIONS):
+        raise ValueError(f"{name!r} names no field: {whole} has none of that name, or is null")
     # With a section, the names in it are meant.
     there = [f"{section}.{path}" for path in known[section]] if section in SECTIONS else []
     names = there or [*more, *(path for paths in known.values() for path in paths)]
     close = get_close_matches(name, list(dict.fromkeys(names)), n=_SUGGESTIONS)
     suggestion = f"; did you mean {' or '.join(close)}?" if close else ""
     raise ValueError(f"{name!r} names no field of the world, the SAE or the training{suggestion}")
+
+
+def overlaps(one: str, other: str) -> bool:
+    """Whether two fields are the same, or one is a part of the other: "hierarchy.max_depth"."""
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
+
+
+def says(value: Any, path: str) -> bool:
+    """Whether what a part is set to, as a mapping, says a field of it."""
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return False
+        value = value[name]
+    return True
 
 
 def check_number(name: str, value: Any) -> int | float:

@@ -11,7 +11,7 @@ from typing import Any
 from synthkern._checks import as_float
 from synthkern.suite.axes import MOST_RUNS, read_random
 from synthkern.suite.combination import Combination, Taken, naming
-from synthkern.suite.fields import L0, RESERVED, SECTIONS, WORLD, qualified
+from synthkern.suite.fields import L0, RESERVED, SECTIONS, WORLD, overlaps, qualified, says
 from synthkern.suite.suite import Suite
 
 #: Axes whose fields change together, and the values that they take: a list of ``vary``, or the
@@ -83,7 +83,7 @@ class SuiteAxes:
         place = f"{where}[{name!r}]"
         field = L0 if name == L0 else self.field(where, name)
         for other, same in self.fields.items():
-            if same == field:
+            if overlaps(same, field):
                 raise ValueError(
                     f"{place} must be the one axis on {field}, but {other!r} is another"
                 )
@@ -99,8 +99,10 @@ class SuiteAxes:
     def _check_alone(self, suite: Suite, place: str, field: str) -> None:
         section, _, path = field.partition(".")
         fixed: Mapping[str, Any] = getattr(suite, section)
-        if path in fixed:
-            raise ValueError(f"{place} must be set once, but {section} sets it: {fixed[path]!r}")
+        for name, value in fixed.items():
+            within = path.removeprefix(f"{name}.")
+            if overlaps(name, path) and (within == path or says(value, within)):
+                raise ValueError(f"{place} must be set once, but {section} sets {name}: {value!r}")
         for each in self._combinations:
             if section == WORLD and isinstance(each.world.source, str):
                 raise ValueError(
@@ -164,13 +166,17 @@ class Lane:
         found: dict[str, str] = {}
         for name in self.combination.vary:
             place = f"vary[{name!r}]"
+            if name == L0:
+                raise ValueError(
+                    f"{place} must not be there: say l0, or vary {L0}, for all SAEs of the suite"
+                )
             field = axes.field("vary", name)
             if field.startswith(f"{WORLD}.") or field not in self.combination.known:
                 raise ValueError(f"{place} must be a field of this SAE or of its training")
-            if field in self.combination.own:
+            if any(overlaps(field, each) for each in self.combination.own):
                 raise ValueError(f"{place} must be set once, but {field} is set beside it")
             searched = {axes.fields[each] for each in axes.searched}
-            if field in searched or field in found.values():
+            if any(overlaps(field, each) for each in (*searched, *found.values())):
                 raise ValueError(f"{place} must be the one axis on {field}, but there is another")
             found[name] = field
         return found
@@ -199,7 +205,12 @@ class Lane:
     def _takes(self, field: str) -> bool:
         if field == L0:
             return self.combination.asks
-        return field in self.combination.known and field not in self._decided
+        here = self.combination
+        return (
+            field in here.known
+            and field not in here.idle
+            and not any(overlaps(field, each) for each in self._decided)
+        )
 
     def _taken(self, name: str, field: str, value: Any) -> Taken:
         if field == L0:

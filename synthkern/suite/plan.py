@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from synthkern.stream import STREAM_VERSION
+from synthkern.suite.baselines import BASELINE, SOURCE, TRAINED_AS, as_trained
 from synthkern.suite.combination import (
     Combination,
     PlannedWorld,
@@ -34,7 +36,13 @@ _NOT_IN_KEY = {
     "logger",
     "sae_lens_version",
     "save_synthetic_model",
+    TRAINED_AS,
 }
+
+
+#: Fields that runs had not at first, and what says that they do without: such a run's key is what
+#: it was, and finds what was done before there were any.
+_CAME_LATER = {"resample_dead_every": None}
 
 
 #: Words that are named where one is none of them.
@@ -82,27 +90,32 @@ def parse_filter(text: str) -> list[str]:
 
 def select_runs(runs: Sequence[PlannedRun], words: Iterable[str]) -> list[PlannedRun]:
     """The runs that words choose: names of worlds, SAEs and architectures, "l0=25", "seed=3", and
-    "hidden_dim=256" where that field is an axis.
+    "hidden_dim=256" where that field is an axis. A text is of words separated by commas.
 
     Words about the same thing are alternatives; a run must fit one of each thing spoken of.
 
     Raises:
         ValueError: for a word that no run fits.
     """
-    words = list(words)
+    words = parse_filter(words) if isinstance(words, str) else list(words)
     if not words:
         return list(runs)
     wanted: dict[str, set[str]] = {}
     known = [_words(run) for run in runs]
     for word in words:
-        things = {thing for each in known for thing, names in each.items() if word in names}
+        things = {
+            thing
+            for each in known
+            for thing, names in each.items()
+            if word in names or _plain(word) in names
+        }
         if not things:
             every = sorted({name for each in known for names in each.values() for name in names})
             more = f" and {len(every) - _SHOWN:,} more" if len(every) > _SHOWN else ""
             shown = ", ".join(every[:_SHOWN])
             raise ValueError(f"--only must name some of {shown}{more}; got {word!r}")
         for thing in things:
-            wanted.setdefault(thing, set()).add(word)
+            wanted.setdefault(thing, set()).update((word, _plain(word)))
     return [
         run
         for run, each in zip(runs, known, strict=True)
@@ -118,14 +131,29 @@ def _words(run: PlannedRun) -> dict[str, set[str]]:
             run.axes.get("sae", run.sae),
             run.config.get("sae", {}).get("architecture", run.sae),
         },
-        "l0": set() if run.l0 is None else {f"l0={run.l0:g}"},
+        "l0": set() if run.l0 is None else {_plain(f"l0={run.l0}")},
         "seed": {f"seed={run.seed}"},
         **{
-            f"axis {name}": {f"{name}={axis_text(value)}"}
+            f"axis {name}": {_plain(f"{name}={axis_text(value)}")}
             for name, value in run.axes.items()
             if name not in ("world", "sae")
         },
     }
+
+
+def _plain(word: str) -> str:
+    """A word with its number in one way of writing it: of "lr=1e-3" and "lr=0.0010" the same."""
+    name, equals, text = word.partition("=")
+    try:
+        number = float(text)
+    except ValueError:
+        return word
+    if not equals or not math.isfinite(number):
+        return word
+    # Of large seeds every digit counts.
+    is_whole = number.is_integer()
+    shown = int(text if text.strip("+- ").isdigit() else number) if is_whole else number
+    return f"{name.strip()}={shown}"
 
 
 def axis_text(value: Any) -> str:
@@ -207,6 +235,8 @@ class _Made:
         """The one of a seed."""
         config = {**self.config, "seed": seed}
         key = _key(config, self.identity)
+        if config.get(BASELINE) == "permuted_decoder":
+            config[TRAINED_AS] = _key(as_trained(config), self.identity)
         return PlannedRun(key, suite, self.world, self.sae, self.l0, seed, config, axes=self.axes)
 
 
@@ -236,8 +266,15 @@ def _made(point: Point, seed: int, worlds: Worlds) -> _Made:
 
 def _key(config: dict[str, Any], world: str) -> str:
     """The first 64 bits of a hash of all that decides the outcome of a run."""
-    decides = {name: value for name, value in config.items() if name not in _NOT_IN_KEY}
+    decides = {
+        name: value
+        for name, value in config.items()
+        if name not in _NOT_IN_KEY and _CAME_LATER.get(name, ...) != value
+    }
     decides["synthetic_model"] = world
+    if SOURCE in decides:
+        # Wherever it is: its identity is what it holds.
+        decides[SOURCE] = {**decides[SOURCE], SOURCE: None}
     # How often the training curves have a row.
     decides["log_every"] = config["logger"]["wandb_log_frequency"]
     text = json.dumps([STREAM_VERSION, decides], sort_keys=True, separators=(",", ":"))

@@ -51,7 +51,7 @@ def plan_text(
     if estimate is not None:
         lines += [
             line
-            for text in _estimated(estimate, jobs)
+            for text in estimate_lines(estimate, jobs)
             for line in textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
         ]
     return "\n".join(lines)
@@ -94,7 +94,8 @@ def _parts(todo: Sequence[PlannedRun], estimate: Estimate | None) -> list[str]:
     return text_table(rows, "<", rule=True)
 
 
-def _estimated(estimate: Estimate, jobs: int) -> Iterator[str]:
+def estimate_lines(estimate: Estimate, jobs: int) -> Iterator[str]:
+    """What runs will take, in sentences."""
     if estimate.seconds:
         total = sum(estimate.seconds.values()) / jobs
         # The longest run is not divided.
@@ -120,7 +121,7 @@ def _counted(count: int, what: str, plural: str = "s") -> str:
 
 
 def _samples(runs: Iterable[PlannedRun]) -> str:
-    count = sum(run.config["training_samples"] for run in runs)
+    count = sum(run.training_samples for run in runs)
     for size, word in ((1e9, "billion"), (1e6, "million")):
         if count >= size:
             shown = count / size

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from synthkern.suite.axes import MOST_RUNS, Range
+from synthkern.suite.axes import MOST_RUNS, RandomAxes, Range
 from synthkern.suite.combination import Worlds, naming
 from synthkern.suite.database import PlannedRun
 from synthkern.suite.fields import L0
@@ -54,6 +55,20 @@ class PlannedSearch:
             ValueError: where these values make no valid run.
         """
         return [self._run(point, run.seed) for run in self.examples]
+
+    def likely_runs(self, trials: int) -> list[PlannedRun]:
+        """The runs of so many trials at points drawn at random, to reckon with.
+
+        They are fewer where there are not so many points, as trials of one point share its runs,
+        or where some of them make no valid run.
+        """
+        drawn = RandomAxes(trials, self.search.seed, self.ranges).points()
+        found: dict[str, PlannedRun] = {}
+        with suppress(ValueError):  # there are no more points
+            for point in drawn:
+                with suppress(ValueError):
+                    found |= {run.key: run for run in self.runs(point)}
+        return list(found.values())
 
     def has(self, run: PlannedRun) -> bool:
         """Whether a run of the suite may be of one of this search's trials, by its name."""

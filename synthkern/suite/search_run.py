@@ -62,14 +62,14 @@ def run_searches(
         return [run for run in database.runs(suite.name) if run.key in searcher.keys]
 
 
-def trials_done(directory: Path, suite: Suite, plans: Sequence[PlannedSearch]) -> int:
-    """How many trials of the searches are over; looks and writes nothing."""
+def trials_done(directory: Path, suite: Suite, plans: Sequence[PlannedSearch]) -> list[int]:
+    """How many trials of each of the searches are over; looks and writes nothing."""
     path = journal_path(directory, suite.name)
     if not path.is_file():
-        return 0
+        return [0] * len(plans)
     storage = open_journal(path)
     names = study_names(storage)
-    return sum(len(Study(storage, plan).finished()) for plan in plans if plan.name in names)
+    return [len(Study(storage, plan).finished()) if plan.name in names else 0 for plan in plans]
 
 
 @contextmanager

@@ -9,8 +9,10 @@ from typing import Any
 
 from synthkern.suite.axes import Range
 from synthkern.suite.database import Run
+from synthkern.suite.estimate import Estimate
 from synthkern.suite.fields import L0
 from synthkern.suite.plan import axis_text
+from synthkern.suite.plan_text import estimate_lines
 from synthkern.suite.search import Search
 from synthkern.suite.search_plan import PlannedSearch
 
@@ -20,16 +22,25 @@ _WIDTH = 100
 _FEW = 10
 
 
-def search_text(suite: str, plans: Sequence[PlannedSearch], done: int) -> str:
+def search_text(
+    suite: str,
+    plans: Sequence[PlannedSearch],
+    done: Sequence[int],
+    estimate: Estimate | None = None,
+    *,
+    jobs: int = 1,
+) -> str:
     """What searches are about to do.
 
     Args:
         suite: its name.
         plans: those that are chosen.
-        done: trials that are over.
+        done: of each, how many trials are over.
+        estimate: of runs as those of the trials that are left may be, or None where nothing was
+            measured.
+        jobs: worker processes.
     """
     search = plans[0].search
-    trials = search.trials * len(plans)
     lines = [
         f"{suite}: {_counted(len(plans), 'search', 'es')} of {_counted(search.trials, 'trial')}"
         f"{' each' * (len(plans) > 1)}, {_counted(len(plans[0].examples), 'run')} a trial",
@@ -50,8 +61,11 @@ def search_text(suite: str, plans: Sequence[PlannedSearch], done: int) -> str:
         search.trials * run.config["training_samples"] for plan in plans for run in plan.examples
     )
     lines.append(f"{samples:,} samples, about, where no trial is pruned")
-    if done:
-        lines.append(f"left to do: {_counted(max(0, trials - done), 'trial')}")
+    if any(done):
+        left = sum(max(0, search.trials - each) for each in done)
+        lines.append(f"left to do: {_counted(left, 'trial')}")
+    if estimate is not None:
+        lines += estimate_lines(estimate, jobs)
     first, *others = lines
     return "\n".join([first, *(line for text in others for line in _wrapped(text))])
 
@@ -72,7 +86,8 @@ def _best(plan: PlannedSearch, runs: Sequence[Run]) -> Iterator[str]:
         for point, values in found
         if not any(_betters(other, values, signs) for _, other in found)
     ]
-    yield f"{plan.title}: {'best' if best else 'no'} of {_counted(len(found), 'finished trial')}"
+    count = _counted(len(found), "finished trial")
+    yield f"{plan.title}: {f'best of {count}' if found else 'no finished trial'}"
     best.sort(key=lambda each: -signs[0] * each[1][0])
     for point, values in best[:_FEW]:
         figures = ", ".join(f"{n} {v:.4f}" for n, v in zip(objectives, values, strict=True))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synthkern.suite.expression import Expression
-from synthkern.suite.fields import L0, Field, check_number
+from synthkern.suite.fields import L0, SAE, Field, check_number, says
 
 #: Names in expressions that stand for a number and are no field's.
 DERIVED = (L0, "training_steps", "d_in")
@@ -49,7 +49,7 @@ class Settings:
         if name in self._found:
             return self._found[name]
         if name not in self._given:
-            return self._known[name].default
+            return self._of_whole(name)
         if name in self._path:
             circle = " -> ".join([*self._path[self._path.index(name) :], name])
             raise ValueError(f"expressions must not need each other in a circle, got {circle}")
@@ -58,6 +58,18 @@ class Settings:
         self._path.pop()
         self._found[name] = value
         return value
+
+    def _of_whole(self, name: str) -> Any:
+        """A field that is not set itself: what the part says that it is in, or its default."""
+        for whole in self._given:
+            if name.startswith(f"{whole}."):
+                value, path = self._setting(whole), name.removeprefix(f"{whole}.")
+                if not says(value, path):
+                    raise ValueError(f"{name} has no value, as {whole} is set without it")
+                for each in path.split("."):
+                    value = value[each]
+                return value
+        return self._known[name].default
 
     def _evaluated(self, name: str, value: Any) -> Any:
         if isinstance(value, list):
@@ -77,7 +89,7 @@ class Settings:
         if name == "training_steps":
             samples, batch = map(self._number, ("training.training_samples", "training.batch_size"))
             return -(-int(samples) // max(1, int(batch)))
-        if name == "d_in":
+        if name in ("d_in", f"{SAE}.d_in"):
             name = "world.hidden_dim"
         return check_number(name, self._setting(self._resolve(name)))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synthkern.evaluation.by_feature import BINS
+from synthkern.suite.baselines import ROLES, Role
 from synthkern.suite.database import STATES, Run, RunDatabase
 from synthkern.suite.published import Published
 
@@ -99,6 +100,7 @@ class Group:
             no finished run has; an SAE without finished runs has none.
         states: for each SAE how many runs are in each of :data:`STATES`, 0 included.
         failed: the runs that failed, SAE by SAE.
+        roles: of each SAE whether it was trained or given, or is a floor or a ceiling.
     """
 
     suite: str
@@ -107,6 +109,7 @@ class Group:
     saes: dict[str, dict[str, MeanStd]]
     states: dict[str, dict[str, int]]
     failed: list[Run]
+    roles: dict[str, Role] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -159,9 +162,63 @@ def summarize(runs: Sequence[Run], published: Sequence[Published] = ()) -> list[
                 for sae, of_sae in saes.items()
             },
             failed=[run for of_sae in saes.values() for run in of_sae if run.state == "failed"],
+            roles={sae: of_sae[0].role for sae, of_sae in saes.items()},
         )
         for (suite, world, l0), saes in grouped.items()
     ]
+
+
+def with_baselines(groups: Sequence[Group]) -> list[Group]:
+    """The same with SAEs in the order of their roles, those that are trained first, and with what
+    was asked for no L0, but was not trained, in all groups of its suite and world that were.
+    """
+    asked = {(each.suite, each.world) for each in groups if each.l0 is not None}
+    free: dict[tuple[str, str], Group] = {}
+    found = []
+    for group in groups:
+        place = group.suite, group.world
+        if group.l0 is None and place in asked:
+            shared = [sae for sae, role in group.roles.items() if role != "trained"]
+            free[place] = _part(group, shared)
+            group = _part(group, [sae for sae in group.saes if sae not in shared])
+        found.append(group)
+    merged = [
+        _ordered(
+            group if group.l0 is None else _joined(group, free.get((group.suite, group.world)))
+        )
+        for group in found
+    ]
+    return [group for group in merged if group.saes]
+
+
+def _part(group: Group, saes: Sequence[str]) -> Group:
+    """A group with some of its SAEs, in their order."""
+    return replace(
+        group,
+        saes={sae: group.saes[sae] for sae in saes},
+        states={sae: group.states[sae] for sae in saes},
+        failed=[run for run in group.failed if run.sae in saes],
+        roles={sae: group.roles[sae] for sae in saes if sae in group.roles},
+    )
+
+
+def _joined(group: Group, more: Group | None) -> Group:
+    if more is None:
+        return group
+    # Of one name, that of the group itself.
+    others = _part(more, [sae for sae in more.saes if sae not in group.saes])
+    return replace(
+        group,
+        saes={**group.saes, **others.saes},
+        states={**group.states, **others.states},
+        failed=[*group.failed, *others.failed],
+        roles={**group.roles, **others.roles},
+    )
+
+
+def _ordered(group: Group) -> Group:
+    roles = group.roles
+    return _part(group, sorted(group.saes, key=lambda sae: ROLES.index(roles.get(sae, "trained"))))
 
 
 def summarize_directory(database: RunDatabase) -> list[Group]:

@@ -57,6 +57,11 @@ class Variable:
         found = list(dict.fromkeys(value for value in self.values if value is not None))
         return [*(sorted(found) if self.is_number else found)]
 
+    @property
+    def groups(self) -> list[Value]:
+        """The distinct values, and None at the end where some settings have no such field."""
+        return [*self.distinct, *([None] if None in self.values else [])]
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -112,9 +117,10 @@ class Sweep:
 def read_sweep(runs: Sequence[Run]) -> Sweep:
     """The table of those runs that are done, in their order.
 
-    Runs that differ in their seeds alone are one setting.
+    Runs that differ in their seeds alone are one setting. Floors and ceilings are none: nothing of
+    them is looked for.
     """
-    done = [run for run in runs if run.state == "done"]
+    done = [run for run in runs if run.state == "done" and run.role in ("trained", "given")]
     names = dict.fromkeys((*_PLACE, *(name for run in done for name in run.axes)))
     columns = {name: _column([_field(run, name) for run in done]) for name in names}
     settings: dict[tuple[Value, ...], list[int]] = {}
@@ -157,8 +163,13 @@ def _measured(run: Run) -> Iterator[tuple[str, float]]:
 
 
 def _field(run: Run, name: str) -> Any:
-    """A field of a run; names of worlds and SAEs are without what is varied."""
-    return run.axes.get(name, getattr(run, name) if name in _PLACE else None)
+    """A field of a run, or None; names of worlds and SAEs are without what is varied.
+
+    A value that is null is a text, which is told from a field that a run does not have.
+    """
+    if name in run.axes:
+        return axis_text(None) if run.axes[name] is None else run.axes[name]
+    return getattr(run, name) if name in _PLACE else None
 
 
 def _column(values: list[Any]) -> list[Value]:

@@ -85,10 +85,7 @@ def figure_words(figure: Variable, row: int) -> str:
 
 def _panel(view: View, title: str, y: Variable, rows: Sequence[int], width: int) -> Iterator[str]:
     yield title
-    columns = {
-        words(value) if value is not None else y.heading: found
-        for _, value, found in view.series(rows)
-    }
+    columns = {y.heading if name is None else name: found for _, name, found in view.series(rows)}
     headings = {name: name.replace(" ", "\n", 1) for name in columns}
     table: list[_Row] = []
     for name, there in _lines(view.x, rows):

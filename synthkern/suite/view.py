@@ -53,7 +53,7 @@ class View:
 
     def panels(self) -> Iterator[tuple[str, Variable, list[int]]]:
         """Titles, what goes up, and the settings that have it and what goes to the right."""
-        values: list[Value] = [None] if self.facet is None else self.facet.distinct
+        values: list[Value] = [None] if self.facet is None else self.facet.groups
         for value in values:
             for y in self.y:
                 rows = [
@@ -66,20 +66,31 @@ class View:
                 where = "" if self.facet is None else f", {self.facet.heading} = {words(value)}"
                 yield f"{y.heading}{where}", y, rows
 
-    def series(self, rows: Sequence[int]) -> Iterator[tuple[int, Value, list[int]]]:
-        """The settings of each colour, with its number; those of one value of x follow each other.
+    def of(self, sweep: Sweep) -> View:
+        """The same of another sweep, which has the same variables."""
+        found = sweep.variables
+        return View(
+            found[self.x.name],
+            [found[each.name] for each in self.y],
+            None if self.colour is None else found[self.colour.name],
+            None if self.facet is None else found[self.facet.name],
+        )
 
-        Where colours are a scale, or are not asked for, all are together.
+    def series(self, rows: Sequence[int]) -> Iterator[tuple[int, str | None, list[int]]]:
+        """The settings of each colour, with its number and its name; those of one value of x
+        follow each other.
+
+        Where colours are a scale, or are not asked for, all are together, and have no name.
         """
         place = {value: number for number, value in enumerate(self.x.distinct)}
         ordered = sorted(rows, key=lambda row: place[self.x.values[row]])
         if self.colour is None or self.is_scale:
             yield 0, None, ordered
             return
-        for number, value in enumerate(self.colour.distinct):
+        for number, value in enumerate(self.colour.groups):
             found = [row for row in ordered if self.colour.values[row] == value]
             if found:
-                yield number, value, found
+                yield number, words(value), found
 
     def is_line(self, sweep: Sweep, rows: Sequence[int]) -> bool:
         """Whether settings differ in x alone, of what is not shown: a line may join them."""

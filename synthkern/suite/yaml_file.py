@@ -13,6 +13,14 @@ from synthkern.storage.files import read_bytes
 #: Nodes that a file may hold, where every alias counts as what it stands for.
 _MOST_NODES = 200_000
 
+#: What is another number to YAML 1.1 than to everybody: 010 is 8, and 16:40 is 1000.
+_MISREAD = re.compile(r"[-+]?(0[\d_]+|[\d_]+(:[0-5]?\d)+(\.[\d_]*)?)", re.ASCII)
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+#: As names, no, on and null are what is written.
+_WORDS = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null")
+_TEXT = "tag:yaml.org,2002:str"
+
 #: What is a number to everybody but YAML 1.1, which wants a point and a sign in it.
 _EXPONENT = re.compile(r"[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d{1,4}", re.ASCII)
 _EXPONENT_TAG = "tag:synthkern,2026:exponent"
@@ -86,7 +94,14 @@ def _check(node: Any, sizes: dict[int, int | None]) -> int:
                     # YAML would take the last in silence.
                     raise _error(key, f"{key.value!r} is there twice")
                 seen.add(key.value)
+                if key.tag in _WORDS:
+                    key.tag = _TEXT
             size += _check(key, sizes) + _check(value, sizes)
+    elif isinstance(node, yaml.ScalarNode):
+        if node.style is None and node.tag in _NUMBERS and _MISREAD.fullmatch(node.value):
+            raise _error(
+                node, f"{node.value} is another number in YAML than it seems: write it in decimals"
+            )
     elif isinstance(node, yaml.SequenceNode):
         size += sum(_check(value, sizes) for value in node.value)
     if size > _MOST_NODES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -11,12 +11,14 @@ from synthkern.data.synthetic_stream import SyntheticStream
 from synthkern.evaluation import eval_sae_on_synthetic_data
 from synthkern.evaluation.metrics import IN_TRAINING
 from synthkern.model.synthetic_model import SyntheticModel, as_model, is_foreign_model
-from synthkern.training.batches import hidden_batches
+from synthkern.training.batches import hidden_batches, joined_batches
 from synthkern.training.config import TrainingConfig
 from synthkern.training.scaler import ActivationScaler
 
 #: What batches may come from; see :func:`train_sae`.
-Source: TypeAlias = SyntheticModel | SyntheticStream | Iterable[torch.Tensor]
+Source: TypeAlias = (
+    SyntheticModel | SyntheticStream | Iterable[torch.Tensor] | Iterable[Sequence[torch.Tensor]]
+)
 
 #: Figures of an SAE in training, by name.
 Evaluator: TypeAlias = Callable[[Any, ActivationScaler], Mapping[str, float]]
@@ -32,6 +34,7 @@ class BatchSource:
         source: a model, a stream or an iterable, see :func:`train_sae`.
         cfg: with the seed of the stream.
         width: D of the SAE, or None for any.
+        view_widths: D_v of an SAE that is trained on tuples of tensors [B, D_v], or None.
         dtype: of the SAE.
         device: of the SAE.
 
@@ -47,7 +50,13 @@ class BatchSource:
         width: int | None,
         dtype: torch.dtype,
         device: torch.device,
+        view_widths: tuple[int, ...] | None = None,
     ) -> None:
+        if view_widths is not None and not _may_have_tuples(source):
+            raise ValueError(
+                f"source must be an iterable of tuples of {len(view_widths)} tensors [B, D_v], of "
+                f"the widths {list(view_widths)}, for such an SAE, got a {type(source).__name__}"
+            )
         if is_foreign_model(source):
             source = as_model("source", source)
         self.model = source if isinstance(source, SyntheticModel) else None
@@ -71,7 +80,11 @@ class BatchSource:
             given = source
         else:
             raise TypeError(f"source must be a model, a stream or an iterable, got {source!r}")
-        self._given = hidden_batches(given, width, dtype)
+        self._given = (
+            hidden_batches(given, width, dtype)
+            if view_widths is None
+            else joined_batches(given, view_widths, dtype)
+        )
         #: For functions of the caller's, as SAELens' trainer has it: what a stream trains on is not
         #: moved on by them.
         self.data_provider: Iterator[Any] = self._given
@@ -128,6 +141,11 @@ class BatchSource:
         if stream.ranks[1] > 1:
             found["ranks"] = ranks
         return found
+
+
+def _may_have_tuples(source: Any) -> bool:
+    is_world = isinstance(source, SyntheticModel | SyntheticStream) or is_foreign_model(source)
+    return isinstance(source, Iterable) and not is_world
 
 
 class _WholeStream(SyntheticStream):

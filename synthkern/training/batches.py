@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from synthkern.sae.views import joined
+
 
 def hidden_batches(
     source: Iterable[Any], width: int | None, dtype: torch.dtype
@@ -28,6 +30,38 @@ def hidden_batches(
     """
     for number, batch in enumerate(source):
         yield _hidden(f"source: batch {number}", batch, width, dtype)
+
+
+def joined_batches(
+    source: Iterable[Any], widths: tuple[int, ...], dtype: torch.dtype
+) -> Iterator[torch.Tensor]:
+    """The tuples of an iterable, each as one tensor [B, sum of D_v]: its views side by side.
+
+    Args:
+        source: that is gone through once, of tuples or lists of tensors or arrays [B, D_v]; of
+            one view the tensors may come by themselves.
+        widths: D_v.
+        dtype: of the SAE, which arrays become.
+
+    Raises:
+        TypeError: for a batch that is no tuple of these, naming it and what came.
+        ValueError: for another number of them, another shape, or no sample.
+    """
+    shapes = ", ".join(f"[B, {width}]" for width in widths)
+    for number, batch in enumerate(source):
+        name = f"source: batch {number}"
+        alone = len(widths) == 1 and isinstance(batch, torch.Tensor | np.ndarray)
+        views = [batch] if alone else batch
+        expected = f"{name} must be a tuple of {len(widths)} tensors {shapes}"
+        if not isinstance(views, list | tuple):
+            raise TypeError(f"{expected}, got {_described(batch)}")
+        if len(views) != len(widths):
+            raise ValueError(f"{expected}, got {_described(batch)}")
+        found = [
+            _hidden(f"{name}, view {number}", view, width, dtype)
+            for number, (view, width) in enumerate(zip(views, widths, strict=True))
+        ]
+        yield joined(name, found, widths)
 
 
 def _hidden(name: str, batch: Any, width: int | None, dtype: torch.dtype) -> torch.Tensor:
@@ -55,6 +89,8 @@ def _described(batch: Any) -> str:
         return f"a {type(batch).__name__} of {len(batch)}"
     if isinstance(batch, np.ndarray):
         return f"an array of {batch.dtype}"
+    if isinstance(batch, torch.Tensor):
+        return f"one tensor {list(batch.shape)}"
     return f"a {type(batch).__name__}"
 
 

@@ -55,11 +55,16 @@ class TrainingConfig:
             dtype. Faster on a GPU, and on a processor with bfloat16 arithmetic (AVX512-BF16, AMX,
             newer ARM); a training on another one warns.
         cuda_graph: whether whole steps are replayed as a CUDA graph, on a GPU, where the SAE is one
-            of this package's TopK, BatchTopK or Matryoshka BatchTopK. What is not a tensor, its
-            config above all, is then looked at in the first steps alone.
+            of this package's TopK, AbsTopK, BatchTopK or Matryoshka BatchTopK. What is not a
+            tensor, its config above all, is then looked at in the first steps alone.
         target_l0: the mean number of active latents that the sparsity coefficient is adjusted to
             meet, from the end of its warm-up on, where the SAE has one; None leaves it as it is.
         dead_feature_window: steps without firing after which a latent counts as dead.
+        resample_dead_every: steps between resamplings, in which dead latents begin anew at inputs
+            that the SAE reconstructs badly and Adam forgets what it knew of them (Bricken et al.
+            2023, "Towards Monosemanticity", every 25,000 steps); they then count as alive for
+            ``dead_feature_window`` steps. None for never, and none is done after the last step.
+            For every SAE that trains a ``W_enc`` [D, M] and a ``W_dec`` [M, D].
         feature_sampling_window: steps that the rates of latents are counted over.
         n_batches_for_norm_estimate: which the mean norm of the inputs is estimated on, where the
             SAE's ``normalize_activations`` asks for it.
@@ -103,6 +108,7 @@ class TrainingConfig:
     eval_samples: int = 100_000
     n_snapshots: int = 0
     checkpoint_seconds: float = 60.0
+    resample_dead_every: int | None = None
 
     # No field: a trainer sets it on its copy, as SAELens names it.
     device = "cpu"
@@ -135,6 +141,10 @@ class TrainingConfig:
         for name, low in _COUNTS.items():
             setattr(self, name, as_int(name, getattr(self, name), low=low))
         self.checkpoint_seconds = as_float("checkpoint_seconds", self.checkpoint_seconds, low=0)
+        if self.resample_dead_every is not None:
+            self.resample_dead_every = as_int(
+                "resample_dead_every", self.resample_dead_every, low=1
+            )
 
     @property
     def training_steps(self) -> int:

@@ -114,7 +114,9 @@ class TrainingRun:
         cfg = _with_seed(cfg, saved)
         trainer = SAETrainer(sae, cfg)
         width = getattr(sae.cfg, "d_in", None)
-        self.source = BatchSource(source, cfg, width, trainer.dtype, trainer.device)
+        self.source = BatchSource(
+            source, cfg, width, trainer.dtype, trainer.device, trainer.view_widths
+        )
         trainer.data_provider = self.source.data_provider
         if self.source.stream is None and directory is not None:
             raise ValueError(

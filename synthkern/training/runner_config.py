@@ -27,7 +27,15 @@ _RENAMED = {"autocast_sae": "autocast"}
 
 
 #: Fields of a run that SAELens' config lacks; its ``from_dict`` skips them where the file has them.
-_BEYOND = ("seed", "max_grad_norm", "target_l0", "cuda_graph", "checkpoint_seconds", "resume")
+_BEYOND = (
+    "seed",
+    "max_grad_norm",
+    "target_l0",
+    "cuda_graph",
+    "checkpoint_seconds",
+    "resume",
+    "resample_dead_every",
+)
 
 #: Where in the SAE's part of a file they stand, with those of the logger that SAELens lacks.
 _PLACE, _LOGS_TO_BOARD = "synthkern", "log_to_tensorboard"
@@ -165,6 +173,7 @@ class SyntheticSAERunnerConfig(Generic[T_TRAINING_SAE_CONFIG]):
     cuda_graph: bool = True
     checkpoint_seconds: float = 60.0
     resume: bool = False
+    resample_dead_every: int | None = None
 
     def __post_init__(self) -> None:
         plain_fields(self)
@@ -357,7 +366,7 @@ def _with_run_name(logger: Any, name: str) -> Any:
     if logger.log_to_wandb and importlib.util.find_spec("wandb") is None:
         raise ImportError("logger.log_to_wandb needs wandb: pip install wandb")
     if getattr(logger, _LOGS_TO_BOARD, False) and importlib.util.find_spec("tensorboard") is None:
-        raise ImportError("logger.log_to_tensorboard needs it: pip install tensorboard")
+        raise ImportError("logger.log_to_tensorboard needs tensorboard: pip install tensorboard")
     own = copy.copy(logger)
     if getattr(own, "run_name", None) is None:
         with suppress(AttributeError):  # a frozen one

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from synthkern._checks import as_float, as_int
+from synthkern._checks import as_float, as_int, as_seed
 from synthkern.engine.processor import warn_of_slow_bfloat16
 from synthkern.sae.base import TrainingSAE
 from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.sparsity_controller import SparsityController
-from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sae.step import TrainStepInput, TrainStepOutput, target_of
 from synthkern.sae.trainable import trainable_parameters
+from synthkern.sae.views import joined
+from synthkern.stream import fresh_seed
 from synthkern.training.batches import BatchRecord
 from synthkern.training.checkpoint import check_fits, tensors_in
 from synthkern.training.config import TrainingConfig
 from synthkern.training.firing import FiringRecord, firings
 from synthkern.training.graph import StepGraphs, capture_for
 from synthkern.training.random_states import random_states
+from synthkern.training.resampling import Resampler
 from synthkern.training.scaler import ActivationScaler
 from synthkern.training.schedule import learning_rate, warmed_up
 from synthkern.training.trainer_names import TrainerNames
@@ -52,7 +55,8 @@ class SAETrainer(TrainerNames):
 
     Args:
         sae: any that offers the field's training interface: ``training_forward_pass``,
-            ``get_coefficients`` and ``cfg.d_sae``.
+            ``get_coefficients`` and ``cfg.d_sae``; with ``resample_dead_every`` also what
+            :class:`TrainingConfig` says of that.
         cfg: the settings.
 
     Attributes:
@@ -64,7 +68,8 @@ class SAETrainer(TrainerNames):
         firing: how often latents have fired.
 
     Raises:
-        ValueError: where a target L0 is set and the SAE has no coefficient to meet it by.
+        ValueError: where a target L0 is set and the SAE has no coefficient to meet it by, or
+            latents are to be resampled that have no weights of their own.
         TypeError: where the SAE lacks one of the three.
 
     Example:
@@ -105,22 +110,32 @@ class SAETrainer(TrainerNames):
         self.controller = _controller(cfg.target_l0, self._coefficients)
         self._warm_up_steps = max((steps for _, steps in self._coefficients.values()), default=0)
         self.firing = FiringRecord(sae.cfg.d_sae, self.device)
+        self._resampler: Resampler | None = None
+        if cfg.resample_dead_every is not None:
+            seed = fresh_seed() if cfg.seed is None else cfg.seed
+            self._resampler = Resampler(sae, self.optimizer, self._parameters, seed)
         self._first_batch_size = cfg.batch_size
         self._batches = BatchRecord()
         self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._this_step = torch.zeros_like(self._first_bad_step)
         self._graphs = self._new_graphs()
 
-    def step(self, batch: torch.Tensor, *, is_logging_step: bool = False) -> Any:
+    def step(
+        self, batch: torch.Tensor | Sequence[torch.Tensor], *, is_logging_step: bool = False
+    ) -> Any:
         """Train on a batch [B, D] as it is sampled; gives the SAE's TrainStepOutput.
 
+        For a crosscoder or a transcoder it is a tuple of tensors [B, D_v], or these side by side.
         The pre-activations of one of this package's are not in it: the backward pass does without.
         On a GPU the next step may write over it.
 
         Raises:
             NonFiniteLossError: where the loss is not finite, before a weight has changed. On a GPU
                 :meth:`check_losses` says so later.
+            TypeError: for a tuple, where the SAE is not trained on such.
+            ValueError: for tensors of other widths than the SAE's views.
         """
+        batch = self._as_tensor(batch)
         if not self.steps_done:
             self._first_batch_size = len(batch)
             # What was left here before would be added to.
@@ -132,8 +147,12 @@ class SAETrainer(TrainerNames):
         self.sae.train()
         if self.steps_done % self.cfg.feature_sampling_window == 0:
             self.firing.reset_window()
-        if self._graphs is not None and self._places() != self._captured_places:
+        if self._graphs is not None and (
             # A function of the caller's has moved the SAE and back, perhaps to save it.
+            self._places() != self._captured_places
+            # What is captured has room for the largest k that there was.
+            or (self.steps_done and self.steps_done == _steps_of_annealing(self.sae))
+        ):
             self._graphs = self._new_graphs()
         if self._graphs is None:
             output = self._train(sae_in, is_logging_step=is_logging_step)
@@ -144,7 +163,35 @@ class SAETrainer(TrainerNames):
         self._last_rate = self.next_rate
         self.n_training_samples += len(batch)
         self._set_rate(self.next_rate)
+        every = self.cfg.resample_dead_every
+        if every is not None and self.steps_done % every == 0 and not self.is_done:
+            self._resample(output)
         return output
+
+    def _resample(self, output: Any) -> None:
+        assert self._resampler is not None
+        self.check_losses()
+        latents = self._resampler.resample(
+            self.dead_neurons, output.sae_in, output.sae_out, self.steps_done
+        )
+        self.firing.steps_since_fired[latents] = 0
+
+    @property
+    def view_widths(self) -> tuple[int, ...] | None:
+        """D_v of an SAE that is trained on tuples of tensors [B, D_v]; else None."""
+        found: tuple[int, ...] | None = getattr(self.sae.cfg, "view_widths", None)
+        return found
+
+    def _as_tensor(self, batch: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        if self.view_widths is not None:
+            return joined("batch", batch, self.view_widths)
+        if isinstance(batch, tuple | list):
+            raise TypeError(
+                f"batch must be a tensor [B, D] for a {type(self.sae).__name__}, got a "
+                f"{type(batch).__name__} of {len(batch)}"
+            )
+        found: Any = batch
+        return found
 
     def _train(
         self,
@@ -163,6 +210,7 @@ class SAETrainer(TrainerNames):
                     n_training_steps=self.steps_done,
                     is_logging_step=is_logging_step,
                     max_dead=max_dead,
+                    steps_on_device=None if max_dead is None else self._this_step,
                 )
             )
         if isinstance(output, TrainStepOutput):
@@ -232,7 +280,7 @@ class SAETrainer(TrainerNames):
     @torch.no_grad()
     def figures(self, output: Any) -> dict[str, float]:
         """What the training curves show of a step that was just done."""
-        rows, size = output.sae_in.float(), len(output.sae_in)
+        rows, size = target_of(output).float(), len(output.sae_in)
         left = (output.sae_out.float() - rows).square().sum().item()
         variance = (rows - rows.mean(dim=0)).square().sum().item()
         fired = firings(output, self.sae.cfg.d_sae)
@@ -299,6 +347,7 @@ class SAETrainer(TrainerNames):
             "samples_in_window": self.firing.samples,
             "scaling_factor": self.activation_scaler.scaling_factor,
             "controller": None if self.controller is None else self.controller.state_dict(),
+            "resampling_seed": None if self._resampler is None else self._resampler.seed,
         }
 
     def sae_to_keep(self) -> Any:
@@ -341,6 +390,8 @@ class SAETrainer(TrainerNames):
         self.activation_scaler.scaling_factor = scale
         if self.controller is not None:
             self.controller.load_state_dict(state["controller"])
+        if self._resampler is not None:
+            self._resampler.seed = as_seed("resampling_seed", state["resampling_seed"])
         self.saved_random_states = _below("rng.", state)
         self._set_rate(self.next_rate)
         # The optimizer's tensors are others now.
@@ -390,6 +441,11 @@ def _controller(
         )
     ((value, _),) = coefficients.values()
     return SparsityController(target_l0, value)
+
+
+def _steps_of_annealing(sae: Any) -> int:
+    """Steps in which the SAE's k anneals, 0 where it has none that does."""
+    return int(getattr(sae.cfg, "k_anneal_steps", 0))
 
 
 def _below(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:

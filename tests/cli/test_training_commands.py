@@ -115,6 +115,19 @@ def test_a_config_file_says_everything_and_options_the_last_word(
     assert after["training_samples"] == 1280
 
 
+def test_options_of_the_topk_family_and_of_resampling(world: str, tmp_path: Path) -> None:
+    words = ("--d-sae", "20", "--k", "2", "--k-start", "6", "--k-anneal-steps", "9")
+    assert (
+        train(world, tmp_path, "--architecture", "abstopk", *words, "--resample-dead-every", "7")
+        == 0
+    )
+    found = recipe(tmp_path)
+    assert (found["sae"]["architecture"], found["resample_dead_every"]) == ("abstopk", 7)
+    assert (found["sae"]["k_start"], found["sae"]["k_anneal_steps"]) == (6, 9)
+    sae = TrainingSAE.load_from_disk(tmp_path)
+    assert bool((sae.encode(small_world().sample(100, seed=1)) < 0).any())
+
+
 def test_a_target_l0_is_the_controllers_or_the_quadratic_losss(world: str, tmp_path: Path) -> None:
     words = ("--architecture", "jumprelu", "--d-sae", "20", "--target-l0", "3")
     assert train(world, tmp_path / "a", *words) == 0

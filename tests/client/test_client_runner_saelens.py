@@ -39,6 +39,7 @@ QUIET = sae_lens.LoggingConfig(log_to_wandb=False)
 CONFIGS = {
     "standard": lambda: sae_lens.StandardTrainingSAEConfig(D, M, l1_coefficient=0.2),
     "topk": lambda: sae_lens.TopKTrainingSAEConfig(D, M, k=3),
+    "abstopk": lambda: AbsTopKTrainingSAEConfig(D, M, k=3),
     "batchtopk": lambda: sae_lens.BatchTopKTrainingSAEConfig(D, M, k=2.5, dtype="float64"),
     "matryoshka_batchtopk": lambda: sae_lens.MatryoshkaBatchTopKTrainingSAEConfig(
         D, M, k=3, matryoshka_widths=[4, M]
@@ -95,22 +96,6 @@ def test_their_config_trains_our_sae_of_the_same_name(architecture: str, tmp_pat
     assert again.logger.log_to_wandb is False
 
 
-def test_an_architecture_of_theirs_alone_trains_their_class(tmp_path: Path) -> None:
-    cfg = AbsTopKTrainingSAEConfig(d_in=D, d_sae=M, k=3)
-    copies = str(tmp_path / "copies")
-    out = tmp_path / "out"
-    result = run(cfg, out, n_checkpoints=1, checkpoint_path=copies, eval_frequency=5)
-    assert type(result.sae).__module__.startswith("sae_lens.")
-    assert len(list((tmp_path / "copies").iterdir())) == 1
-    loaded = sae_lens.SAE.load_from_disk(str(out))
-    x = torch.randn(20, D)
-    torch.testing.assert_close(loaded.encode(x), result.sae.encode(x))
-    assert main(["eval", str(out), "--samples", "100"]) == 0
-    assert main(["plot", str(out)]) == 0
-    config = str(out / "runner_config.json")
-    assert main(["train", "--config", config, "--out", str(tmp_path / "again")]) == 0
-
-
 @dataclass
 class HalvedConfig(StandardTrainingSAEConfig):
     """A user's own architecture, as SAELens' docs say how to make one."""
@@ -127,11 +112,32 @@ class HalvedSAE(StandardTrainingSAE):
         return super().decode(self.cfg.share * feature_acts)
 
 
-def test_a_users_registered_sae_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is registered."""
     for name in ("SAE_CLASS_REGISTRY", "SAE_TRAINING_CLASS_REGISTRY"):
         monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
     registry.register_sae_class("halved", sae_lens.StandardSAE, sae_lens.StandardSAEConfig)
     registry.register_sae_training_class("halved", HalvedSAE, HalvedConfig)
+
+
+def test_an_architecture_of_theirs_alone_trains_their_class(tmp_path: Path, halved: None) -> None:
+    cfg = HalvedConfig(D, M)
+    copies = str(tmp_path / "copies")
+    out = tmp_path / "out"
+    result = run(cfg, out, n_checkpoints=1, checkpoint_path=copies, eval_frequency=5)
+    assert isinstance(result.sae, HalvedSAE)
+    assert len(list((tmp_path / "copies").iterdir())) == 1
+    loaded = sae_lens.SAE.load_from_disk(str(out))
+    x = torch.randn(20, D)
+    torch.testing.assert_close(loaded.encode(x), result.sae.encode(x))
+    assert main(["eval", str(out), "--samples", "100"]) == 0
+    assert main(["plot", str(out)]) == 0
+    config = str(out / "runner_config.json")
+    assert main(["train", "--config", config, "--out", str(tmp_path / "again")]) == 0
+
+
+def test_a_users_registered_sae_is_trained(tmp_path: Path, halved: None) -> None:
     result = run(HalvedConfig(D, M, share=0.25), tmp_path)
     assert isinstance(result.sae, HalvedSAE)
     assert result.sae.cfg.share == 0.25

@@ -63,17 +63,19 @@ def assert_same(found: SparseActivations | None, wanted: SparseActivations) -> N
     assert torch.equal(found.values, wanted.values)
 
 
+@pytest.mark.parametrize("magnitude", [False, True])
 @pytest.mark.parametrize("positive", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_largest_are_found_and_of_equal_ones_the_first(
-    shape: tuple[int, int, int], positive: bool
+    shape: tuple[int, int, int], positive: bool, magnitude: bool
 ) -> None:
     inputs, vectors, bias, scale = whole_numbers(*shape)
     pre = inputs @ vectors.T + bias
     for k in {0, 1, shape[2] // 9, shape[2]}:
         for weights in (None, scale):
-            found = encode.encode_topk(inputs, vectors, bias, weights, k, positive)
-            assert_same(found, engine.select_topk(pre, k, scale=weights, positive=positive))
+            found = encode.encode_topk(inputs, vectors, bias, weights, k, positive, magnitude)
+            ways = {"positive": positive, "magnitude": magnitude}
+            assert_same(found, engine.select_topk(pre, k, scale=weights, **ways))
 
 
 @pytest.mark.parametrize("positive", [True, False])
@@ -139,9 +141,9 @@ def test_nothing_that_counts_is_passed_over(name: str) -> None:
     inputs, vectors = awkward(name)
     bias = torch.linspace(-1, 1, 300)
     pre = exact(inputs, vectors, bias)
-    assert_same(
-        encode.encode_topk(inputs, vectors, bias, None, 9, True), engine.select_topk(pre, 9)
-    )
+    for magnitude in (False, True):
+        wanted = engine.select_topk(pre, 9, magnitude=magnitude)
+        assert_same(encode.encode_topk(inputs, vectors, bias, None, 9, True, magnitude), wanted)
     # Bounds that are reached exactly, and missed by one rounding.
     reached = pre.topk(3, dim=0).values[2]
     for bounds in (reached, torch.nextafter(reached, torch.tensor(-torch.inf))):

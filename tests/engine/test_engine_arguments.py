@@ -71,7 +71,13 @@ GOOD: dict[str, dict[str, Any]] = {
         "vectors": torch.ones(M, D),
         "grad": torch.ones(B, D),
     },
-    "select_topk": {"pre": torch.ones(B, M), "k": 2, "scale": torch.ones(M), "positive": True},
+    "select_topk": {
+        "pre": torch.ones(B, M),
+        "k": 2,
+        "scale": torch.ones(M),
+        "positive": True,
+        "magnitude": False,
+    },
     "select_batch_topk": {
         "pre": torch.ones(B, M),
         "count": 4,
@@ -129,6 +135,7 @@ WRONG: dict[str, list[Any]] = {
     "residual_threshold": [-1.0, math.nan, math.inf, None],
     "stop_on_repeat": [1, None],
     "positive": [1, None],
+    "magnitude": [1, None],
     "plan": [None, FOREST],
     "forest": [None, PLAN, hierarchy_modifier(HierarchyNode(M)).forest],
     "means": [torch.ones(M + 1), torch.ones(M).double(), torch.ones(1, M), 1.0, None],
@@ -198,8 +205,8 @@ def test_a_wrong_argument_is_named(backend: str, function: str, argument: str, v
     "call",
     [
         lambda: _core.select_batch_topk(np.ones((64, 100), np.float32), None, -1, True, 1),
-        lambda: _core.select_topk(np.ones((4, 4), np.float32), None, -1, False, 1),
-        lambda: _core.select_topk(np.ones(4, np.float32), None, 1, False, 1),
+        lambda: _core.select_topk(np.ones((4, 4), np.float32), None, -1, False, False, 1),
+        lambda: _core.select_topk(np.ones(4, np.float32), None, 1, False, False, 1),
         lambda: _core.sample(_plan(), 0, 0, -1, 1, True, None, None),
         lambda: _core.sample(_plan(), 0, 0, 2, 1, True, np.ones((M, D), np.float32), None),
         lambda: _core.gather(*_csr(), np.ones(M, np.float32), np.ones(D, np.float32), 1),

@@ -184,10 +184,11 @@ def test_selections_have_the_references_bits(count: int, width: int, kind: str) 
                     found.select_batch_topk(there, scaled, k * count, positive).to("cpu"),
                     wanted.select_batch_topk(pre, scale, k * count, positive),
                 )
-                assert_same_features(
-                    found.select_topk(there, scaled, k, positive).to("cpu"),
-                    wanted.select_topk(pre, scale, k, positive),
-                )
+                for magnitude in (False, True):
+                    assert_same_features(
+                        found.select_topk(there, scaled, k, positive, magnitude).to("cpu"),
+                        wanted.select_topk(pre, scale, k, positive, magnitude),
+                    )
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)], ids=str)

@@ -40,15 +40,16 @@ def pre(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torc
     return numbers(*shape)
 
 
+@pytest.mark.parametrize("magnitude", [False, True])
 @pytest.mark.parametrize("positive", [True, False])
 def test_rows_that_fit_no_program(
-    pre: torch.Tensor, positive: bool, monkeypatch: pytest.MonkeyPatch
+    pre: torch.Tensor, positive: bool, magnitude: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(select, "MOST", 0)
     m = pre.shape[1]
     for k in {m // 3 + 1, m}:
-        wanted = WANTED.select_topk(pre, None, k, positive)
-        assert_same(FOUND.select_topk(pre, None, k, positive), wanted)
+        wanted = WANTED.select_topk(pre, None, k, positive, magnitude)
+        assert_same(FOUND.select_topk(pre, None, k, positive, magnitude), wanted)
 
 
 @pytest.mark.parametrize("positive", [True, False])

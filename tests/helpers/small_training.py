@@ -8,6 +8,7 @@ import torch
 
 import synthkern as synthetic
 from synthkern.sae import (
+    AbsTopKTrainingSAEConfig,
     BatchTopKTrainingSAEConfig,
     GatedTrainingSAEConfig,
     JumpReLUTrainingSAEConfig,
@@ -25,6 +26,7 @@ D, M, BATCH = 12, 20, 64
 ARCHITECTURES = (
     "standard",
     "topk",
+    "abstopk",
     "batchtopk",
     "matryoshka_batchtopk",
     "jumprelu",
@@ -47,6 +49,7 @@ def small_config(architecture: str, **changes: Any) -> TrainingSAEConfig:
     made: dict[str, Any] = {
         "standard": lambda **c: StandardTrainingSAEConfig(D, M, **{"l1_coefficient": 0.1, **c}),
         "topk": lambda **c: TopKTrainingSAEConfig(D, M, k=3, **c),
+        "abstopk": lambda **c: AbsTopKTrainingSAEConfig(D, M, k=3, **c),
         "batchtopk": lambda **c: BatchTopKTrainingSAEConfig(D, M, k=2.5, **c),
         "matryoshka_batchtopk": lambda **c: MatryoshkaBatchTopKTrainingSAEConfig(
             D, M, k=3, matryoshka_widths=[5, M], **c

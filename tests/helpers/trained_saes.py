@@ -14,6 +14,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("standard", {"lp_norm": 1.5}),
     ("topk", {"k": 5}),
     ("topk", {"k": 5, "rescale_acts_by_decoder_norm": False}),
+    ("abstopk", {"k": 5}),
     ("batchtopk", {"k": 4.5}),
     ("batchtopk", {"k": 4.5, "rescale_acts_by_decoder_norm": False}),
     ("matryoshka_batchtopk", {"k": 4.5, "matryoshka_widths": [5, 16, 40]}),

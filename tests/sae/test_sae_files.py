@@ -248,7 +248,10 @@ def change(path: Path, **values: Any) -> None:
         ({"d_in": 13}, ["W_dec", "[40, 13]", "[40, 12]"]),
         ({"d_sae": 2**31 - 1}, ["W_dec", "[2147483647, 12]", "[40, 12]"]),
         ({"architecture": "gone"}, ["'architecture'"]),
-        ({"architecture": "transcoder"}, ["'transcoder'", "batchtopk", "matching_pursuit"]),
+        (
+            {"architecture": "skip_transcoder"},
+            ["'skip_transcoder'", "batchtopk", "matching_pursuit"],
+        ),
         ({"architecture": ["topk"]}, ["['topk']", "known are"]),
         (
             {"normalize_activations": "covariance_whitening"},

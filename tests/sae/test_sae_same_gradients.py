@@ -18,6 +18,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "jumprelu": {},
     "gated": {},
     "topk": {"k": 70},
+    "abstopk": {"k": 70},
     "batchtopk": {"k": 70},
     "matryoshka_batchtopk": {"k": 70, "matryoshka_widths": [100, 300, M]},
     "matching_pursuit": {"max_iterations": 70},

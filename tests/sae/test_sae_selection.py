@@ -49,6 +49,21 @@ def test_topk_of_a_sample(
     check(engine.select_topk(pre, k, scale=scale), expected(pre, keys, places))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(0, 5), (3, 31), (5, 257)], ids=str)
+@pytest.mark.parametrize("k", [0, 7, 300])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_largest_magnitudes_of_a_sample_keep_their_signs(
+    backend: str, shape: tuple[int, int], k: int, scaled: bool, dtype: torch.dtype
+) -> None:
+    pre = numbers(*shape, dtype, ties=True)
+    scale = (torch.arange(shape[1]) % 3 + 0.5).to(dtype) if scaled else None
+    keys = (pre if scale is None else pre * scale).abs()
+    places = [sorted(range(shape[1]), key=lambda j: (-float(row[j]), j))[:k] for row in keys]
+    found = engine.select_topk(pre, k, scale=scale, magnitude=True)
+    check(found, expected(pre, keys, places))
+
+
 def check_batch(b: int, m: int, share: float, scaled: bool, ties: bool, dtype: torch.dtype) -> None:
     pre = numbers(b, m, dtype, ties=ties)
     scale = (torch.arange(m) % 3 + 0.5).to(dtype) if scaled else None
@@ -140,13 +155,26 @@ def test_numbers_that_no_sort_gets_right_by_itself(backend: str, scaled: bool) -
     steps = engine.backend_named(backend)
     reference = engine.backend_named("reference")
     for k, positive in ((1, True), (9, True), (37, True), (1, False), (20, False), (37, False)):
-        wanted = reference.select_topk(pre, scale, k, positive)
-        assert_same(steps.select_topk(pre, scale, k, positive), wanted)
+        for magnitude in (False, True):
+            wanted = reference.select_topk(pre, scale, k, positive, magnitude)
+            assert_same(steps.select_topk(pre, scale, k, positive, magnitude), wanted)
     for count in (1, 60, 222):
         for positive in (True, False):
             wanted = reference.select_batch_topk(pre, scale, count, positive)
             assert_same(steps.select_batch_topk(pre, scale, count, positive), wanted)
     assert_same(steps.select_above(pre, bounds), reference.select_above(pre, bounds))
+
+
+def test_magnitudes_by_hand(backend: str) -> None:
+    """Of equal ones the first, whatever their signs; what is 0 where all are asked for."""
+    pre = torch.tensor([[-3.0, 3.0, 2.0, -4.0], [0.0, -0.0, -1.0, torch.nan]])
+    found = engine.select_topk(pre, 2, magnitude=True)
+    assert found.indices.tolist() == [0, 3, 2, 3]
+    assert found.values[:3].tolist() == [-3.0, -4.0, -1.0]
+    found = engine.select_topk(pre[1:], 3, magnitude=True)
+    assert found.indices.tolist() == [2, 3]
+    found = engine.select_topk(pre[1:], 3, magnitude=True, positive=False)
+    assert found.indices.tolist() == [0, 2, 3]
 
 
 def assert_same(found: SparseActivations, wanted: SparseActivations) -> None:
@@ -188,6 +216,10 @@ def test_every_instruction_set_chooses_the_same(instruction_set: str) -> None:
     reference = engine.backend_named("reference")
     for found, other in (
         (engine.select_topk(pre, 9, scale=scale), reference.select_topk(pre, scale, 9, True)),
+        (
+            engine.select_topk(pre, 9, scale=scale, magnitude=True),
+            reference.select_topk(pre, scale, 9, True, True),
+        ),
         (engine.select_batch_topk(pre, 77), reference.select_batch_topk(pre, None, 77, True)),
         (engine.select_above(pre, scale), reference.select_above(pre, scale)),
     ):

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+import synthkern as synthetic
 from synthkern.sae import (
+    AbsTopKTrainingSAEConfig,
     BatchTopKTrainingSAEConfig,
     TopKTrainingSAEConfig,
     TrainingSAE,
@@ -18,11 +20,16 @@ from synthkern.sae import (
 )
 from synthkern.sae.encoder import encoder, encoder_entries
 from synthkern.sparse import SparseActivations
+from synthkern.training.firing import firings
 
 # Only the gather would run in Triton's interpreter, which has tests of its own.
 pytestmark = pytest.mark.many_samples
 
-CONFIGS: list[Any] = [TopKTrainingSAEConfig, BatchTopKTrainingSAEConfig]
+CONFIGS: list[Any] = [
+    TopKTrainingSAEConfig,
+    AbsTopKTrainingSAEConfig,
+    BatchTopKTrainingSAEConfig,
+]
 
 
 def dense_losses(sae: Any, x: torch.Tensor, dead: torch.Tensor | None) -> dict[str, torch.Tensor]:
@@ -30,19 +37,21 @@ def dense_losses(sae: Any, x: torch.Tensor, dead: torch.Tensor | None) -> dict[s
     norms = sae.W_dec.norm(dim=1) if sae.cfg.rescale_acts_by_decoder_norm else 1.0
     centred = x - sae.b_dec if sae.cfg.apply_b_dec_to_input else x
     pre = (centred @ sae.W_enc + sae.b_enc) * norms
-    per_sample = sae.cfg.architecture() == "topk"
-    keys = pre if per_sample else pre.reshape(1, -1)
+    per_sample = sae.cfg.architecture() in ("topk", "abstopk")
+    signed = sae.cfg.architecture() == "abstopk"
+    sizes = pre.abs() if signed else pre
+    keys = sizes if per_sample else sizes.reshape(1, -1)
     count = int(sae.cfg.k if per_sample else sae.cfg.k * len(x))
     order = keys.detach().argsort(dim=1, descending=True, stable=True)[:, :count]
     kept = torch.zeros_like(keys).scatter(1, order, 1.0).view_as(pre)
-    acts = (pre * kept).relu()
+    acts = pre * kept if signed else (pre * kept).relu()
     out = acts / norms @ sae.W_dec + sae.b_dec
     losses = {"mse_loss": (out - x).pow(2).sum(1).mean()}
     losses["auxiliary_reconstruction_loss"] = torch.zeros((), dtype=x.dtype)
     if dead is not None and bool(dead.any()):
         most, size = x.shape[1] // 2, int(dead.sum())
-        top = pre.masked_fill(~dead, -torch.inf).topk(min(most, size), dim=1)
-        again = torch.zeros_like(pre).scatter(1, top.indices, top.values)
+        top = sizes.masked_fill(~dead, -torch.inf).topk(min(most, size), dim=1)
+        again = torch.zeros_like(pre).scatter(1, top.indices, pre.gather(1, top.indices))
         residual = (x - out).detach()
         error = (again / norms @ sae.W_dec - residual).pow(2).sum(1).mean()
         losses["auxiliary_reconstruction_loss"] = (
@@ -151,15 +160,95 @@ def test_gradcheck_of_the_encoder(shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("config", CONFIGS)
 def test_nothing_active(backend: str, config: Any) -> None:
     sae = make_sae(config(d_in=4, d_sae=9, k=2))
-    with torch.no_grad():
-        sae.b_enc.fill_(-100.0)
     x = torch.randn(5, 4)
+    with torch.no_grad():
+        if sae.by_magnitude:
+            sae.W_enc.zero_()
+        else:
+            sae.b_enc.fill_(-100.0)
     output = sae.training_forward_pass(TrainStepInput(x))
     output.loss.backward()
     assert output.l0 == 0
     torch.testing.assert_close(output.loss, x.square().sum(1).mean())
     assert sae.W_dec.grad is not None
     assert not sae.W_dec.grad.any()
+
+
+def test_signed_latents_by_hand(backend: str) -> None:
+    """The largest magnitudes with their signs, by the decoder's norms; zeros are not active."""
+    sae = make_sae(AbsTopKTrainingSAEConfig(d_in=3, d_sae=3, k=2))
+    with torch.no_grad():
+        sae.W_enc.copy_(torch.eye(3))
+        sae.W_dec.copy_(torch.eye(3) * torch.tensor([1.0, 2.0, 1.0]))
+    x = torch.tensor([[3.0, -2.0, 1.0], [0.0, 0.0, -1.0], [-1.0, -0.9, 5.0]])
+    latents = torch.tensor([[3.0, -4.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.8, 5.0]])
+    assert torch.equal(sae.encode(x), latents)
+    assert sae.encode_sparse(x).offsets.tolist() == [0, 2, 3, 5]
+    output = sae.training_forward_pass(TrainStepInput(x))
+    assert torch.equal(output.feature_acts, latents)
+    assert output.l0 == 5 / 3
+
+
+def test_a_latent_that_only_falls_below_zero_is_alive() -> None:
+    """For the record of firings, the evaluation and the AuxK loss."""
+    sae = make_sae(AbsTopKTrainingSAEConfig(d_in=2, d_sae=2, k=1))
+    with torch.no_grad():
+        sae.W_enc.copy_(-torch.eye(2))
+        sae.W_dec.copy_(-torch.eye(2))
+    x = torch.eye(2)[[0, 1, 1]]
+    output = sae.training_forward_pass(TrainStepInput(x))
+    assert firings(output, 2).tolist() == [1, 2]
+    calculator = synthetic.DeadLatentsCalculator(2)
+    calculator.add_batch(sae.encode(x))
+    assert calculator.compute() == 0
+    metrics = synthetic.compute_classification_metrics(
+        sae.encode(x), x, sae.W_dec.detach(), torch.eye(2)
+    )
+    assert (metrics.f1_score, metrics.accuracy) == (1, 1)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_k_anneals_from_its_start_to_its_end(backend: str, config: Any) -> None:
+    sae = perturbed(config(d_in=6, d_sae=20, k=2, k_start=8, k_anneal_steps=4))
+    x = torch.randn(10, 6)
+    for step, k in enumerate([8, 6.5, 5, 3.5, 2, 2]):
+        output = sae.training_forward_pass(TrainStepInput(x, n_training_steps=step))
+        whole = k if config is BatchTopKTrainingSAEConfig else int(k)
+        plain = make_sae(config(d_in=6, d_sae=20, k=whole))
+        plain.load_state_dict(sae.state_dict())
+        wanted = plain.training_forward_pass(TrainStepInput(x))
+        assert torch.equal(output.feature_acts, wanted.feature_acts)
+        assert torch.equal(output.loss, wanted.loss)
+    # What is no step of a training takes the last k.
+    assert torch.equal(sae.encode(x), plain.encode(x))
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"k_start": 5}, "k_start and k_anneal_steps must be given together.*got 5 and 0"),
+        ({"k_anneal_steps": 5}, "must be given together.*got None and 5"),
+        ({"k_start": 21, "k_anneal_steps": 5}, "k_start must be .*20.* got 21"),
+        ({"k_start": 0, "k_anneal_steps": 5}, "k_start must be .* got 0"),
+        ({"k_start": 3, "k_anneal_steps": -1}, "k_anneal_steps must be .* got -1"),
+    ],
+)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_an_annealing_that_cannot_be_is_refused(
+    config: Any, fields: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        config(d_in=6, d_sae=20, k=2, **fields)
+
+
+def test_what_saelens_has_not_is_written_where_it_is_used() -> None:
+    cfg = TopKTrainingSAEConfig(8, 16, k=2)
+    assert not {"k_start", "k_anneal_steps"} & cfg.to_dict().keys()
+    cfg = TopKTrainingSAEConfig(8, 16, k=2, k_start=4, k_anneal_steps=3)
+    assert TopKTrainingSAEConfig.from_dict(cfg.to_dict()) == cfg
+    assert not {"k_start", "k_anneal_steps"} & cfg.get_inference_sae_cfg_dict().keys()
+    details = cfg.get_training_architecture_details()
+    assert (details["k_start"], details["k_anneal_steps"]) == (4, 3)
 
 
 def test_the_threshold_follows_the_least_activation_kept() -> None:

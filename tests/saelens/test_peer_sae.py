@@ -23,6 +23,8 @@ D, M, B = 12, 40, 33
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("topk", {"k": 5}),
     ("topk", {"k": 5, "rescale_acts_by_decoder_norm": False, "apply_b_dec_to_input": False}),
+    ("abstopk", {"k": 5}),
+    ("abstopk", {"k": 5, "rescale_acts_by_decoder_norm": False, "aux_loss_coefficient": 0.5}),
     ("batchtopk", {"k": 4.5}),
     ("batchtopk", {"k": 4.5, "aux_loss_coefficient": 0.25, "decoder_init_norm": None}),
     ("matryoshka_batchtopk", {"k": 4.5, "matryoshka_widths": [5, 16, 40]}),

@@ -205,7 +205,7 @@ def test_whole_numbers_may_be_written_with_exponents(tmp_path: Path) -> None:
             {"vary": {"lr_end": [1]}, "random": {"count": 1, "lr_end": {"uniform": [0, 1]}}},
             r"random\['lr_end'\] must be the one axis on training.lr_end, but 'lr_end' is",
         ),
-        ({"vary": {"lr": [0.1]}}, r"vary\['lr'\] must be set once, but training sets it: 0.01"),
+        ({"vary": {"lr": [0.1]}}, r"vary\['lr'\] must be set once, but training sets lr: 0.01"),
         ({"vary": {"k": [3]}}, "'k' must not be an axis beside l0, which sets sae.k"),
         ({"vary": {"l0": [3]}}, r"vary\['l0'\] must not be there beside l0, got \[3\]"),
         ({"vary": {"adam_beta1": [3]}}, r"saes\['TopK'\]: adam_beta1 must be below 1, got 3"),
@@ -336,3 +336,90 @@ def test_a_suite_is_what_it_is_made_from() -> None:
     assert same == suite
     assert json.loads(json.dumps(suite.to_dict()))["axes"] == ["bias", "lr_end"]
     assert "axes" not in small_suite().to_dict()
+
+
+TREES = {"total_root_nodes": 2, "branching_factor": 2, "max_depth": 2}
+WITH_TREES = {"trees": {**WORLD, "hierarchy": TREES}}
+
+
+def deep(depth: int) -> dict[str, int]:
+    return {**TREES, "max_depth": depth}
+
+
+def test_expressions_see_a_part_that_is_set_as_a_whole() -> None:
+    """And not the part that the world had before."""
+    samples = {"training_samples": "64 * hierarchy.max_depth"}
+    runs = plan(worlds=WITH_TREES, vary={"hierarchy": [deep(1), deep(3)]}, **training(**samples))
+    assert [run.config["training_samples"] for run in runs] == [64, 192]
+    assert [run.config["synthetic_model"]["hierarchy"]["max_depth"] for run in runs] == [1, 3]
+    (run,) = plan(worlds=WITH_TREES, world={"hierarchy": deep(4)}, **training(**samples))
+    assert run.config["training_samples"] == 256
+    logs = {"logger": {"wandb_log_frequency": 7}, "lr": "logger.wandb_log_frequency / 1000"}
+    (run,) = plan(**training(**logs))
+    assert run.config["lr"] == 0.007
+    for without in (None, {"total_root_nodes": 2}):
+        with pytest.raises(ValueError, match=r"has no value, as .* is set without it"):
+            plan(worlds=WITH_TREES, vary={"hierarchy": [without]}, **training(**samples))
+
+
+def test_a_part_of_a_part_that_is_set_as_a_whole_is_not_lost() -> None:
+    for world in (
+        {"hierarchy": deep(1), "hierarchy.max_depth": 3},
+        {"hierarchy.max_depth": 3, "hierarchy": deep(1)},
+    ):
+        (run,) = plan(worlds=WITH_TREES, world=world)
+        assert run.config["synthetic_model"]["hierarchy"]["max_depth"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"vary": {"hierarchy": [deep(1), deep(3)]}, "world": {"hierarchy.max_depth": 2}},
+            r"vary\['hierarchy'\] must be set once, but world sets hierarchy.max_depth: 2",
+        ),
+        (
+            {"vary": {"hierarchy.max_depth": [1, 3]}, "world": {"hierarchy": deep(2)}},
+            r"vary\['hierarchy.max_depth'\] must be set once, but world sets hierarchy: {",
+        ),
+        (
+            {"vary": {"hierarchy": [deep(1)], "hierarchy.max_depth": [1, 3]}},
+            r"vary\['hierarchy.max_depth'\] must be the one axis on world.hierarchy.max_depth",
+        ),
+        (
+            {
+                "saes": {
+                    "A": {
+                        "architecture": "topk",
+                        "training": {"logger": {"wandb_log_frequency": 3}},
+                        "vary": {"logger.wandb_log_frequency": [1, 2]},
+                    }
+                }
+            },
+            "vary.'logger.wandb_log_frequency'. must be set once",
+        ),
+        (
+            {"vary": {"correlation.rank": [1, 2]}},
+            "'correlation.rank' names no field: correlation has none of that name, or is null",
+        ),
+        (
+            {"saes": {"A": {"architecture": "topk", "vary": {"l0": [1, 2]}}}},
+            r"vary\['l0'\] must not be there: say l0, or vary l0, for all SAEs",
+        ),
+        ({"vary": {"lr_end": [float("nan")]}}, "must be a finite number >= 0, got nan"),
+    ],
+)
+def test_parts_that_would_be_set_twice_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan(**{"worlds": WITH_TREES, **changes})
+
+
+def test_an_sae_that_sets_a_part_keeps_it_under_the_suites_axes() -> None:
+    own = {"architecture": "topk", "training": {"logger": {"wandb_log_frequency": 3}}}
+    data = {name: value for name, value in TRAINING.items() if name != "logger"}
+    runs = plan(
+        saes={"A": own, "B": "topk"}, training=data, vary={"logger.wandb_log_frequency": [1, 2]}
+    )
+    found = [(run.sae, run.config["logger"]["wandb_log_frequency"]) for run in runs]
+    assert [each for each in found if each[0] == "A"] == [("A", 3)]
+    assert len(found) == 3

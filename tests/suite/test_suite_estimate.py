@@ -15,6 +15,7 @@ from synthkern.suite.database import PlannedRun, RunDatabase
 from synthkern.suite.estimate import Estimate, estimate, work
 from synthkern.suite.plan import plan_runs
 from synthkern.suite.plan_text import duration, plan_text
+from synthkern.suite.suite import Suite
 from synthkern.suite.supervisor import run_suite
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -131,6 +132,20 @@ def test_a_sweep_is_done_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "left to do: 1 run, 1,280 samples\n" in text
     assert "small, hidden_dim=6, L0 = 3\n" in text
     assert "small, hidden_dim=12, L0 = 3\n" in text
+
+
+def test_what_is_printed_is_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite of 100,000 runs takes seconds to plan: once is enough."""
+    plans: list[list[PlannedRun]] = []
+
+    def counted(suite: Suite) -> list[PlannedRun]:
+        plans.append(plan_runs(suite))
+        return plans[-1]
+
+    monkeypatch.setattr("synthkern.suite.supervisor.plan_runs", counted)
+    path = write_suite(tmp_path, seeds=[0])
+    assert main(["bench", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert [len(plan) for plan in plans] == [1]
 
 
 def test_a_database_of_before_there_were_axes(tmp_path: Path) -> None:

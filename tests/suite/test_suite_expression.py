@@ -89,6 +89,7 @@ def test_what_is_none(text: str, message: str) -> None:
         ("sqrt(-1)", "has no value: "),
         ("(-8) ** 0.5", "is no real number"),
         ("1e300 * 1e300", "inf is not finite"),
+        ("10 ** 400", r"'10 \*\* 400' has no value: it is too large"),
         ("10.0 ** 999", "has no value"),
         ("round(lr, 0.5)", "round must have a whole number of decimals"),
         ("round(lr, 99)", "up to 20, got 99"),

@@ -69,7 +69,7 @@ def test_a_suite_on_a_full_disk(tmp_path: Path) -> None:
     out = tmp_path / "out"
     saes = {"TopK": "topk", "Wide": {"architecture": "topk", "sae": {"d_sae": 4000}}, "L": "gated"}
     write_suite(tmp_path, seeds=[0], saes=saes)
-    words = ("suite.yaml", "--out", str(out))
+    words = ("suite.yaml", "--out", str(out), "--jobs", "1", "--no-share-batches")
     with bench(tmp_path, *words, how=("-c", LIMITED)) as process:
         text = process.communicate()[1]
     assert process.returncode == 2, text

@@ -73,6 +73,29 @@ def test_exponents_are_numbers(tmp_path: Path, text: str, value: object) -> None
     assert yaml.safe_load("1e3") == "1e3"
 
 
+@pytest.mark.parametrize("text", ["010", "-0_7", "16:40", "190:20:30", "16:40.5"])
+def test_what_yaml_reads_as_another_number_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"a: [1, {text}]\n")
+    with pytest.raises(ValueError, match=f"{text} is another number in YAML than it seems"):
+        read_yaml(path)
+    path.write_text(f"a: '{text}'\n")
+    assert read_yaml(path) == {"a": text}
+
+
+@pytest.mark.parametrize("text", ["0", "-0.5", "0x10", "1_000", "00.5", "0o17"])
+def test_other_numbers_that_begin_with_nought_are_read(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"a: {text}\n")
+    assert read_yaml(path)["a"] == yaml.safe_load(text)
+
+
+def test_names_stay_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text("no: yes\non: 1\nnull: 4\n25: 5\n")
+    assert read_yaml(path) == {"no": True, "on": 1, "null": 4, 25: 5}
+
+
 def test_a_python_file(tmp_path: Path) -> None:
     path = tmp_path / "suite.py"
     path.write_text(f"SUITE = {suite_data()!r}\nSUITE['seeds'] = range(3)\n")
@@ -89,7 +112,7 @@ def test_a_python_file(tmp_path: Path) -> None:
         ({"speed": 3}, r"data has unknown keys \['speed'\]; known are \["),
         ({"name": 3}, "name must be a string, got 3"),
         ({"worlds": {}}, "worlds must not be empty"),
-        ({"worlds": 3}, "worlds must be a mapping, got 3"),
+        ({"worlds": 3}, "worlds must be a list or a mapping, got 3"),
         ({"worlds": [3]}, r"worlds\['3'\] must be a preset, a path or a mapping, got 3"),
         ({"worlds": {"w": {"num_features": 3}}}, r"worlds\['w'\]: config must have the keys"),
         ({"saes": []}, r"saes must be a mapping, got \[\]"),

@@ -158,7 +158,7 @@ def test_one_that_was_cut_off_goes_on_as_if_not(
         run_suite(suite(), tmp_path, executor=Here(left=cut))
     with journal_path(tmp_path, "small").open("ab") as file:
         file.write(b'{"op_code":')  # as far as the process could write
-    assert trials_done(tmp_path, suite(), plan_searches(suite())) == cut
+    assert trials_done(tmp_path, suite(), plan_searches(suite())) == [cut]
     assert told(run_suite(suite(), tmp_path, executor=Here())) == told(whole[1])
     assert "RUNNING" not in states(tmp_path, suite())
 
@@ -167,12 +167,12 @@ def test_one_that_is_killed_goes_on(whole: tuple[Path, list[Run]], tmp_path: Pat
     path = write_suite(tmp_path, l0=[], seeds=[0], training=TRAINING, search=SEARCH)
     process = bench(tmp_path, str(path), "--out", "out")
     of = load_suite(path)
-    while trials_done(tmp_path / "out", of, plan_searches(of)) < 3:
+    while sum(trials_done(tmp_path / "out", of, plan_searches(of))) < 3:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.kill()
     process.communicate()
-    before = trials_done(tmp_path / "out", of, plan_searches(of))
+    (before,) = trials_done(tmp_path / "out", of, plan_searches(of))
     runs = run_suite(of, tmp_path / "out", executor=Here())
     assert before < TRIALS
     assert told(runs) == told(whole[1])
@@ -210,7 +210,10 @@ def test_two_objectives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     path = write_suite(tmp_path, l0=[], seeds=[0], training=TRAINING, search=search)
     of, out = load_suite(path), tmp_path / "out"
     assert main(["bench", str(path), "--out", str(out), "--dry-run"]) == 0
-    assert "greatest mcc and least sae_l0" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "greatest mcc and least sae_l0" in said
+    assert "estimated: about " in said
+    assert "memory of each: " in said
     assert not out.exists()
     run_suite(of, out, executor=Here())
     assert states(out, of) == ["COMPLETE"] * 3

@@ -82,6 +82,7 @@ def test_a_key_follows_what_decides_the_outcome() -> None:
         key(l0=[4]),
         key(saes={"TopK": "batchtopk"}),
         key(sae={"d_sae": 21}),
+        key(sae={"d_sae": 21, "k_start": 9, "k_anneal_steps": 5}),
         key(worlds={"small": {**world, "seed": 4}}),
         *(
             key(training={**base, **change})
@@ -90,6 +91,7 @@ def test_a_key_follows_what_decides_the_outcome() -> None:
                 {"training_samples": 128},
                 {"eval_samples": 301},
                 {"dead_feature_window": 5},
+                {"resample_dead_every": 5},
                 {"logger": {"wandb_log_frequency": 6}},
             )
         ),
@@ -106,6 +108,7 @@ def test_a_key_does_not_follow_what_decides_nothing() -> None:
         key(worlds={"another name": small_world().cfg.to_dict()}),
         key(saes={"another name": "topk"}),
         key(training={**base, "checkpoint_seconds": 3}),
+        key(training={**base, "resample_dead_every": None}),
         key(training={**base, "logger": {"wandb_log_frequency": 5, "run_name": "x"}}),
     } == {key()}
 
@@ -186,3 +189,37 @@ def test_worlds_and_files_that_are_missing_are_named(tmp_path: Path) -> None:
     (tmp_path / "half" / "synthetic_model.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match=r"^worlds\['w'\]: .*safetensors must be"):
         plan_runs(small_suite(worlds={"w": str(tmp_path / "half")}))
+
+
+def test_numbers_choose_runs_however_they_are_written() -> None:
+    large = 2**62 + 1
+    runs = plan_runs(
+        small_suite(
+            saes={"BatchTopK": "batchtopk"},
+            vary={"lr_end": [0.001, 1.0]},
+            l0=[2.5, 3],
+            seeds=[large, large + 1],
+        )
+    )
+    for word, count in (
+        ("lr_end=1e-3", 4),
+        ("lr_end=0.0010", 4),
+        ("lr_end=1", 4),
+        ("lr_end=1.0", 4),
+        ("l0=2.50", 4),
+        ("l0=3.0", 4),
+        (f"seed={large}", 4),
+    ):
+        assert len(select_runs(runs, [word])) == count, word
+    assert {run.seed for run in select_runs(runs, [f"seed={large}"])} == {large}
+    with pytest.raises(ValueError, match=r"lr_end=0.001, lr_end=1.* got 'lr_end=2'"):
+        select_runs(runs, ["lr_end=2"])
+
+
+def test_a_text_of_words_chooses_as_the_command_does(tmp_path: Path) -> None:
+    suite = small_suite(seeds=[0, 1])
+    runs = plan_runs(suite)
+    assert select_runs(runs, "TopK, seed=1") == [runs[1]]
+    with pytest.raises(TypeError, match="cache must be a WorldCache or None, got 'x'"):
+        synthetic.run_suite(suite, tmp_path / "out", cache="x")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()

@@ -39,7 +39,7 @@ def test_interrupted_and_killed_it_goes_on(tmp_path: Path) -> None:
         sae["training"] = {"checkpoint_seconds": 1e6}
     names = ("Interrupted", "Terminated", "Killed")
     write_suite(tmp_path, seeds=[0], saes=dict(zip(names, saes, strict=True)))
-    words = ("suite.yaml", "--out", str(out))
+    words = ("suite.yaml", "--out", str(out), "--jobs", "1", "--no-share-batches")
 
     for number, sent in enumerate((signal.SIGINT, signal.SIGTERM)):
         with bench(tmp_path, *words) as process:
@@ -74,7 +74,7 @@ def test_interrupted_and_killed_it_goes_on(tmp_path: Path) -> None:
 def test_two_processes_share_the_runs(tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     write_suite(tmp_path, seeds=[0, 1, 2], saes={"A": troubled("company", log=str(log))})
-    words = ("suite.yaml", "--out", str(out))
+    words = ("suite.yaml", "--out", str(out), "--jobs", "1", "--no-share-batches")
     with bench(tmp_path, *words) as one, bench(tmp_path, *words) as other:
         texts = [process.communicate() for process in (one, other)]
     assert [one.returncode, other.returncode] == [0, 0], texts

@@ -201,3 +201,19 @@ def test_nothing_that_is_large_enough(cluster: Any, tmp_path: Path) -> None:
     path = write_suite(tmp_path)
     words = ["bench", str(path), "--out", str(tmp_path), "--ray", cluster.address, "--cpus", "99"]
     assert main(words) == 2
+
+
+def test_a_search_on_a_cluster(cluster: Any, two_more: list[Any], tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    search = {
+        "objective": "mcc",
+        "trials": 6,
+        "seed": 0,
+        "pruning": {"curve": "loss", "direction": "minimize", "startup_trials": 2},
+        "adam_beta1": {"uniform": [0.1, 0.95]},
+    }
+    runs = run_suite(small_suite(seeds=[0], search=search), tmp_path, executor=on(cluster))
+    done = [run for run in runs if run.state == "done"]
+    assert [run.state for run in runs if run not in done] == ["pruned"] * (6 - len(done))
+    assert len(done) >= 3
+    assert_as_alone(tmp_path, done)

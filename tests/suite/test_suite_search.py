@@ -77,7 +77,7 @@ def test_what_cannot_be_searched_for(changes: dict[str, Any], message: str) -> N
             },
             "must be the one axis on training.adam_beta1",
         ),
-        ({"search": search(**LR)}, r"search\['lr'\] must be set once, but training sets it"),
+        ({"search": search(**LR)}, r"search\['lr'\] must be set once, but training sets lr"),
         ({"search": search(adam_beta1={"uniform": [0.8, 2]})}, "adam_beta1"),
         ({"search": search(l0={"integers": [2, 3]})}, "must not be there beside l0"),
         ({"search": search(eval_frequency={"uniform": [0, 3]})}, "must be integers or choices"),
@@ -230,3 +230,15 @@ def test_a_suite_without_a_search_does_what_one_has_ended(tmp_path: Path) -> Non
 def test_tables_count_pruned_runs() -> None:
     text = tables(summarize([run(seed=0, mcc=0.5), run(seed=1, state="pruned")]))
     assert "A: of 2 runs 1 done, 1 pruned" in text
+
+
+def test_likely_runs_are_of_points_drawn_at_random() -> None:
+    (plan,) = plan_searches(small_suite(search=search()))
+    runs = plan.likely_runs(5)
+    assert len(runs) == len({run.key for run in runs}) == 5 * len(plan.examples)
+    assert all(0.8 <= run.config["adam_beta1"] <= 0.9 for run in runs)
+    assert plan.likely_runs(0) == []
+    # Trials of one point share its runs.
+    (few,) = plan_searches(small_suite(search=search(adam_beta1={"choices": [0.5, 0.6]})))
+    assert [run.config["adam_beta1"] for run in few.likely_runs(40)].count(0.5) == 2
+    assert len(few.likely_runs(40)) == 4

@@ -36,7 +36,10 @@ STEPS = 150
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("topk", {}),
+    ("topk", {"k_start": 6, "k_anneal_steps": 73}),
+    ("abstopk", {}),
     ("batchtopk", {"rescale_acts_by_decoder_norm": False}),
+    ("batchtopk", {"k_start": 6.3, "k_anneal_steps": 73}),
     ("matryoshka_batchtopk", {"use_matryoshka_aux_loss": True}),
 ]
 

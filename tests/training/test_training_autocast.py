@@ -41,7 +41,9 @@ def test_every_architecture_trains(
     monkeypatch.setattr(active, "SPARSE_BELOW", share)
     trainer, output = trained(architecture, autocast=True)
     _, exact = trained(architecture, autocast=False)
-    assert output.loss.item() == pytest.approx(exact.loss.item(), rel=0.02)
+    # The auxiliary loss jumps where one latent more counts as dead.
+    cast, whole = (each.losses["mse_loss"].item() for each in (output, exact))
+    assert cast == pytest.approx(whole, rel=0.02)
     assert output.loss.dtype == torch.float32
     if isinstance(output.latents, synthetic.SparseActivations):
         assert output.latents.dtype == torch.float32

@@ -24,11 +24,12 @@ def encode_topk(
     scale: torch.Tensor | None,
     k: int,
     positive: bool,
+    magnitude: bool = False,
     /,
 ) -> SparseActivations | None:
     """The k largest of every sample; None where all products are needed."""
     scales = maybe_view(scale)
-    return _found(_core.encode_topk, inputs, vectors, bias, scales, k, positive)
+    return _found(_core.encode_topk, inputs, vectors, bias, scales, k, positive, magnitude)
 
 
 def encode_batch_topk(

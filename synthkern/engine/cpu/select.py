@@ -10,11 +10,16 @@ from synthkern.sparse import SparseActivations
 
 
 def select_topk(
-    pre: torch.Tensor, scale: torch.Tensor | None, k: int, positive: bool, /
+    pre: torch.Tensor,
+    scale: torch.Tensor | None,
+    k: int,
+    positive: bool,
+    magnitude: bool = False,
+    /,
 ) -> SparseActivations:
     """The k largest of every sample."""
     threads = torch.get_num_threads()
-    found = _core.select_topk(view(pre), maybe_view(scale), k, positive, threads)
+    found = _core.select_topk(view(pre), maybe_view(scale), k, positive, magnitude, threads)
     return entries(found, pre.shape[1])
 
 

@@ -8,10 +8,17 @@ from synthkern.sparse import SparseActivations
 
 
 def select_topk(
-    pre: torch.Tensor, scale: torch.Tensor | None, k: int, positive: bool, /
+    pre: torch.Tensor,
+    scale: torch.Tensor | None,
+    k: int,
+    positive: bool,
+    magnitude: bool = False,
+    /,
 ) -> SparseActivations:
     """The k largest of every sample; a stable sort leaves equal ones in ascending order."""
     keys = _keys(pre, scale)
+    if magnitude:
+        keys = keys.abs()
     order = keys.argsort(dim=1, descending=True, stable=True)[:, :k]
     chosen = torch.zeros_like(pre, dtype=torch.bool).scatter_(1, order, True)
     return _entries(pre, chosen & (keys > 0) if positive else chosen)

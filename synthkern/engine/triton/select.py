@@ -35,11 +35,12 @@ _BITS, _PASSES = 8, 4
 
 
 @triton.jit
-def load_keys(pre, scale, row, latent, width):
+def load_keys(pre, scale, row, latent, width, MAGNITUDE: tl.constexpr):
     """The pre-activations of rows at ``latent``, and the keys of ``pre * scale``, int32.
 
-    Keys are ordered as the numbers are, 0 and -0 are both 0, and NaN is infinity; past ``width``
-    they are LEAST. ``row`` is int64, of a shape that broadcasts with latent's; scale may be None.
+    Keys are ordered as the numbers are, with MAGNITUDE as their absolute values; 0 and -0 are both
+    0, and NaN is infinity; past ``width`` they are LEAST. ``row`` is int64, of a shape that
+    broadcasts with latent's; scale may be None.
     """
     inside = latent < width
     x = tl.load(pre + (row * width + latent), mask=inside, other=0.0)
@@ -47,6 +48,8 @@ def load_keys(pre, scale, row, latent, width):
     if scale is not None:
         number = x * tl.load(scale + latent, mask=inside, other=0.0)
     bits = number.to(tl.int32, bitcast=True)
+    if MAGNITUDE:
+        bits = bits & 0x7FFFFFFF
     key = tl.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
     key = tl.where(number != number, 0x7F800000, key)
     return x, tl.where(inside, key, LEAST)
@@ -87,6 +90,7 @@ def rows_kernel(
     width,
     k,
     POSITIVE: tl.constexpr,
+    MAGNITUDE: tl.constexpr,
     ROWS: tl.constexpr,
     TILE: tl.constexpr,
 ):
@@ -94,7 +98,7 @@ def rows_kernel(
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     # The last program's rows may be more than there are: those are the last one again.
     which = tl.minimum(row, batch - 1).to(tl.int64)
-    _, key = load_keys(pre, scale, which[:, None], tl.arange(0, TILE)[None, :], width)
+    _, key = load_keys(pre, scale, which[:, None], tl.arange(0, TILE)[None, :], width, MAGNITUDE)
     if POSITIVE:
         # The search ends at 0 where fewer than k are above.
         key = tl.maximum(key, 0)
@@ -114,7 +118,9 @@ def rows_kernel(
     tl.store(equal + row, ties, mask=row < batch)
 
 
-def _cut_rows(pre: torch.Tensor, scale: torch.Tensor | None, k: int, positive: bool) -> Cuts:
+def _cut_rows(
+    pre: torch.Tensor, scale: torch.Tensor | None, k: int, positive: bool, magnitude: bool
+) -> Cuts:
     """Cuts after the k largest keys of every row of ``pre`` [B, M], M at most MOST.
 
     A program per sample reads its M pre-activations once, and finds the k-th largest key bit by
@@ -135,6 +141,7 @@ def _cut_rows(pre: torch.Tensor, scale: torch.Tensor | None, k: int, positive: b
         width,
         k,
         POSITIVE=positive,
+        MAGNITUDE=magnitude,
         ROWS=rows,
         TILE=tile,
         num_warps=max(1, tile // _PER_WARP),
@@ -170,6 +177,7 @@ def digits_kernel(
     wanted,
     passes,
     POSITIVE: tl.constexpr,
+    MAGNITUDE: tl.constexpr,
     TILE: tl.constexpr,
 ):
     """Counts a digit, number ``passes``, in some of the tiles of ``rows`` rows together."""
@@ -182,7 +190,7 @@ def digits_kernel(
     tiles = tl.cdiv(width, TILE)
     for tile in range(tl.program_id(1), rows * tiles, tl.num_programs(1)):
         latent = (tile % tiles) * TILE + tl.arange(0, TILE)
-        _, key = load_keys(pre, scale, group * rows + tile // tiles, latent, width)
+        _, key = load_keys(pre, scale, group * rows + tile // tiles, latent, width, MAGNITUDE)
         if POSITIVE:
             # The wanted key is 0 where too few are above.
             key = tl.maximum(key, 0)
@@ -206,6 +214,7 @@ def cuts_kernel(
     rows,
     wanted,
     POSITIVE: tl.constexpr,
+    MAGNITUDE: tl.constexpr,
     TILE: tl.constexpr,
 ):
     """A row's cut, of which ``equal`` is for the row as if it were the first of its group."""
@@ -217,7 +226,7 @@ def cuts_kernel(
     same = tl.zeros((TILE,), tl.int32)
     for base in range(0, width, TILE):
         latent = base + tl.arange(0, TILE)
-        _, key = load_keys(pre, scale, row, latent, width)
+        _, key = load_keys(pre, scale, row, latent, width, MAGNITUDE)
         over += (key > bound).to(tl.int32)
         same += (key == bound).to(tl.int32)
     ties = tl.minimum(tl.sum(same, 0).to(tl.int64), ties)
@@ -229,7 +238,13 @@ def cuts_kernel(
 
 
 def _cut_groups(
-    pre: torch.Tensor, scale: torch.Tensor | None, count: int, positive: bool, *, rows: int
+    pre: torch.Tensor,
+    scale: torch.Tensor | None,
+    count: int,
+    positive: bool,
+    magnitude: bool,
+    *,
+    rows: int,
 ) -> Cuts:
     """Cuts after the ``count`` largest keys of every group of ``rows`` rows of ``pre`` [B, M].
 
@@ -261,6 +276,7 @@ def _cut_groups(
             count,
             passes,
             POSITIVE=positive,
+            MAGNITUDE=magnitude,
             TILE=tile,
             num_warps=_WARPS,
         )
@@ -276,6 +292,7 @@ def _cut_groups(
         rows,
         count,
         POSITIVE=positive,
+        MAGNITUDE=magnitude,
         TILE=tile,
         num_warps=_WARPS,
     )
@@ -292,6 +309,7 @@ def kept_kernel(
     indices,  # [room] int32, out
     values,  # [room] float32, out
     width,
+    MAGNITUDE: tl.constexpr,
     TILE: tl.constexpr,
 ):
     """Writes a row's entries, ascending, to where they belong."""
@@ -302,7 +320,7 @@ def kept_kernel(
     ties = (tl.load(offsets + row + 1) - start).to(tl.int32) - tl.load(above + row)
     for base in range(0, width, TILE):
         latent = base + tl.arange(0, TILE)
-        x, key = load_keys(pre, scale, row, latent, width)
+        x, key = load_keys(pre, scale, row, latent, width, MAGNITUDE)
         # Both counts in one sum: the halves of its 32 bits.
         both = (key > bound).to(tl.int32) + (key == bound).to(tl.int32) * 65536
         sums = tl.cumsum(both, 0)
@@ -324,6 +342,7 @@ def _kept(
     offsets: torch.Tensor,
     room: int,
     *,
+    magnitude: bool,
     full: bool,
 ) -> SparseActivations:
     """The entries of ``pre`` [B, M] that the cuts leave, ``offsets[-1] <= room`` of them.
@@ -346,6 +365,7 @@ def _kept(
         indices,
         values,
         width,
+        MAGNITUDE=magnitude,
         TILE=_tile_of(width, _KEPT_TILE),
         num_warps=_WARPS,
     )
@@ -354,18 +374,24 @@ def _kept(
 
 
 def select_topk(
-    pre: torch.Tensor, scale: torch.Tensor | None, k: int, positive: bool, /
+    pre: torch.Tensor,
+    scale: torch.Tensor | None,
+    k: int,
+    positive: bool,
+    magnitude: bool = False,
+    /,
 ) -> SparseActivations:
     """The k largest of every sample."""
     if pre.dtype != torch.float32 or k == 0 or len(pre) == 0:
-        return reference.select_topk(pre, scale, k, positive)
+        return reference.select_topk(pre, scale, k, positive, magnitude)
     pre, scale = _as_read(pre, scale)
     if pre.shape[1] <= MOST:
-        cuts = _cut_rows(pre, scale, k, positive)
+        cuts = _cut_rows(pre, scale, k, positive, magnitude)
     else:
-        cuts = _cut_groups(pre, scale, k, positive, rows=1)
+        cuts = _cut_groups(pre, scale, k, positive, magnitude, rows=1)
     offsets = _before(cuts.above + cuts.equal)
-    return _kept(pre, scale, cuts, offsets, k * len(pre), full=not positive)
+    room, full = k * len(pre), not positive
+    return _kept(pre, scale, cuts, offsets, room, magnitude=magnitude, full=full)
 
 
 def select_batch_topk(
@@ -375,11 +401,12 @@ def select_batch_topk(
     if pre.dtype != torch.float32 or count == 0:
         return reference.select_batch_topk(pre, scale, count, positive)
     pre, scale = _as_read(pre, scale)
-    cuts = _cut_groups(pre, scale, count, positive, rows=len(pre))
+    cuts = _cut_groups(pre, scale, count, positive, False, rows=len(pre))
     above = _before(cuts.above)
     # The batch's first of those that are equal, until there are ``count``.
     ties = torch.minimum(_before(cuts.equal), count - above[-1])
-    return _kept(pre, scale, cuts, above + ties, count, full=not positive)
+    offsets, full = above + ties, not positive
+    return _kept(pre, scale, cuts, offsets, count, magnitude=False, full=full)
 
 
 def _as_read(

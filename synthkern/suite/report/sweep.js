@@ -28,7 +28,7 @@ class Sweep {
   figure({ x, y, colour, facet }) {
     const view = { x: this.byName[x], colour: this.byName[colour], facet: this.byName[facet] };
     const panels = [];
-    const values = view.facet ? view.facet.distinct : [null];
+    const values = view.facet ? view.facet.groups : [null];
     values.forEach((value, number) => {
       for (const name of y) {
         const up = this.byName[name];
@@ -54,7 +54,7 @@ class Sweep {
     const groups = new Map();
     if (!view.colour || scale) groups.set(0, ordered);
     else {
-      view.colour.distinct.forEach((value, number) => {
+      view.colour.groups.forEach((value, number) => {
         const found = ordered.filter((row) => view.colour.values[row] === value);
         if (found.length) groups.set(number, found);
       });

@@ -71,22 +71,33 @@ class SweepReport:
 
 
 def read_sweeps(
-    contents: ReportData, options: ViewOptions, best: str | None = None
+    contents: ReportData, options: ViewOptions, best: str | None = None, *, every: bool = False
 ) -> list[SweepReport]:
     """What is reported of the suites that vary fields, and of all where something is asked for.
+
+    Args:
+        contents: of the directory.
+        options: of the view.
+        best: what is looked for, as :func:`parse_search` reads it.
+        every: whether suites that vary nothing are reported of as well; of one without a finished
+            run there is nothing.
 
     Raises:
         ValueError: naming the option, where no suite has what it names.
     """
-    asked = options.is_given or best is not None
+    named = options.is_given or best is not None
     given = None if best is None else parse_search("--best", best)
     found = []
     errors = []
     for suite in contents.suites:
         runs = [run for run in contents.runs if run.suite == suite]
-        if not asked and not any(run.axes and run.state == "done" for run in runs):
+        if not (named or every) and not any(run.axes and run.state == "done" for run in runs):
             continue
-        sweep = _shortened(read_sweep(runs))
+        sweep = read_sweep(runs)
+        if not sweep.counts:
+            if named:
+                errors.append(ValueError(f"{suite} has nothing to look at: no run is done"))
+            continue
         try:
             search = _default_search(sweep) if given is None else given
             found.append(
@@ -108,8 +119,9 @@ def read_sweeps(
 
 def sweep_figure(report: SweepReport) -> Figure:
     """The view of a sweep, a panel for each figure and each value of the facet."""
-    sweep, view = report.sweep, report.view
-    colors = [] if view.colour is None or view.is_scale else view.colour.distinct
+    sweep = _shortened(report.sweep)
+    view = report.view.of(sweep)
+    colors = [] if view.colour is None or view.is_scale else view.colour.groups
     panels: list[Panel] = []
     for title, y, rows in view.panels():
         traces = list(_traces(sweep, view, y, rows, first=not panels))
@@ -128,9 +140,9 @@ def _axis(x: Variable) -> dict[str, Any]:
 def _traces(
     sweep: Sweep, view: View, y: Variable, rows: Sequence[int], *, first: bool
 ) -> Iterator[dict[str, Any]]:
-    for number, value, found in view.series(rows):
+    for number, name, found in view.series(rows):
         line = {
-            **named(number, y.heading if value is None else words(value)),
+            **named(number, name or y.heading),
             "type": "scatter",
             "x": [view.x.values[row] for row in found],
             "y": [y.values[row] for row in found],
@@ -190,7 +202,8 @@ def _scale(colour: Variable | None, rows: Sequence[int], first: bool) -> dict[st
 
 def sweep_payload(report: SweepReport) -> dict[str, Any]:
     """What the page needs to draw any view of a sweep."""
-    sweep, view = report.sweep, report.view
+    sweep = _shortened(report.sweep)
+    view = report.view.of(sweep)
     return {
         "suite": report.suite,
         "variables": [_packed(each) for each in sweep.variables.values()],
@@ -224,8 +237,8 @@ def sweep_constants() -> dict[str, Any]:
 
 
 def _packed(variable: Variable) -> dict[str, Any]:
-    distinct = variable.distinct
-    few = distinct if len(distinct) <= MOST_COLORS else []
+    distinct, groups = variable.distinct, variable.groups
+    few = groups if len(distinct) <= MOST_COLORS else []
     return {
         "name": variable.name,
         # As plotly takes it, and as it is.
@@ -234,6 +247,7 @@ def _packed(variable: Variable) -> dict[str, Any]:
         "field": variable.is_field,
         "number": variable.is_number,
         "distinct": distinct,
+        "groups": groups,
         "labels": [label(words(value)) for value in few],
         "texts": [words(value) for value in few],
         "values": variable.values,

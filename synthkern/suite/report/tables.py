@@ -64,8 +64,10 @@ def _result(number: int, sae: str, group: Group, metrics: Iterable[str]) -> list
     figures, states = group.saes[sae], group.states[sae]
     done = states["done"]
     others = ", ".join(f"{n} {state}" for state, n in states.items() if n and state != "done")
+    role = group.roles.get(sae, "trained")
+    name, key = _name(sae, f'<span class="swatch" style="color:{color(number)}"></span>')
     return [
-        _name(sae, f'<span class="swatch" style="color:{color(number)}"></span>'),
+        (name if role == "trained" else name + _small(role), key),
         _l0(group.l0),
         *(_mean(name, figures.get(name), done) for name in metrics),
         (f"{done:,}" + (_small(others) if others else ""), done),
@@ -106,6 +108,7 @@ def run_table(contents: ReportData) -> dict[str, Any]:
         _column("SAE", text=True, choice=True),
         _column("L0 asked for", choice=True),
         _column("seed", choice=True),
+        _column("row", text=True, choice=True, visible=any(r.role != "trained" for r in runs)),
         _column("key", text=True, visible=False),
         _column("error", text=True, visible=any(run.error for run in runs)),
         *(_column(metric_heading(name)) for name in metrics),
@@ -158,6 +161,7 @@ def _run(run: Run, metrics: list[str]) -> Iterator[Cell]:
         yield _name(name)
     yield _l0(run.l0)
     yield str(run.seed), run.seed
+    yield run.role, run.role
     yield escape(run.key), run.key
     yield _name(last_line(run.error)) if run.error else ("", None)
     known = dict(finite_metrics(run))
