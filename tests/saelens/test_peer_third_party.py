@@ -11,6 +11,7 @@ import torch
 
 import synthkern as synthetic
 from synthkern.sae.saelens import SequenceOfOne
+from synthkern.training.batch_source import EVALUATION_START
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -116,3 +117,30 @@ def test_a_temporal_sae_decodes_what_it_encoded(tmp_path: Path) -> None:
     assert found.W_dec.shape == (M, D)
     with pytest.raises(ValueError, match=r"must be codes that were encoded last"):
         found.decode(torch.zeros(3, M))
+
+
+def test_rows_of_a_suite(tmp_path: Path) -> None:
+    names = ("standard", "temporal")
+    for name in names:
+        made(SAE_CLASS_REGISTRY, name).save_model(tmp_path / name)
+    data = {
+        "name": "theirs",
+        "worlds": {"toy": {"num_features": 24, "hidden_dim": D, "seed": 0}},
+        "saes": {name: {"source": name} for name in names},
+        "seeds": [0],
+        "training": {"eval_samples": 200},
+    }
+    runs = synthetic.run_suite(synthetic.Suite.from_dict(data, tmp_path), tmp_path / "out")
+    model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(24, D, seed=0))
+    for run in runs:
+        assert (run.state, run.role) == ("done", "given"), run.error
+        result = synthetic.eval_sae_on_synthetic_data(
+            synthetic.load_sae(tmp_path / run.sae),
+            model.feature_dict,
+            model.activation_generator,
+            200,
+            seed=0,
+            start=EVALUATION_START,
+        )
+        assert run.metrics["mcc"] == pytest.approx(result.mcc)
+        assert run.metrics["sae_l0"] == pytest.approx(result.sae_l0)

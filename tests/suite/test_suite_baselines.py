@@ -19,9 +19,10 @@ from synthkern.suite.baselines import BASELINES
 from synthkern.suite.database import Run, RunDatabase
 from synthkern.suite.evaluated import freeze_decoder, permute_decoder
 from synthkern.suite.plan import plan_runs
+from synthkern.suite.side_by_side import units_of
 from synthkern.suite.suite import Suite, load_suite
 from synthkern.suite.summary import summarize
-from synthkern.suite.supervisor import _units, run_suite
+from synthkern.suite.supervisor import run_suite
 from synthkern.suite.tables import tables
 from synthkern.training.batch_source import EVALUATION_START
 
@@ -148,8 +149,8 @@ def test_a_permuted_decoder_whose_sae_nobody_trained(
 
 def test_a_permuted_decoder_comes_with_what_it_permutes() -> None:
     runs = plan_runs(small_suite(saes={**ROWS, "Batch": "batchtopk"}))
-    for share in (False, True):
-        units = _units(runs, share)
+    for together in (1, 2, 8):
+        units = units_of(runs, together)
         assert sorted(run.key for unit in units for run in unit) == sorted(run.key for run in runs)
         for unit in units:
             names = [run.sae for run in unit]
@@ -299,7 +300,7 @@ def test_mistakes_are_told_before_any_work(
 
 
 def test_tables_show_them_apart(done: tuple[Path, list[Run]]) -> None:
-    text = tables(summarize(done[1]), width=200)
+    text = tables(summarize(done[1]), width=500)
     above, below = text.split("small, L0 = 4")
     for part in (above, below):
         names = [line.split("  ")[0] for line in part.splitlines() if line[:1].isalpha()]
