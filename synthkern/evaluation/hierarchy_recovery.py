@@ -30,7 +30,7 @@ _LEAST_FIRINGS = 10
 #: Deviations by which two latents must fire together more often than independent ones would.
 _DEVIATIONS = 4.0
 
-#: Pairs of latents that fire together which are looked at, over all samples: at most 268 MiB, and a
+#: Pairs of latents that fire together which are looked at, over all samples: at most 256 MiB, and a
 #: quarter of a second.
 _PAIRS = 2**25
 
