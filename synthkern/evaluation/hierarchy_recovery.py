@@ -30,7 +30,7 @@ _LEAST_FIRINGS = 10
 #: Deviations by which two latents must fire together more often than independent ones would.
 _DEVIATIONS = 4.0
 
-#: Pairs of latents that fire together which are looked at, over all samples: at most 268 MiB, and a
+#: Pairs of latents that fire together which are looked at, over all samples: at most 256 MiB, and a
 #: quarter of a second.
 _PAIRS = 2**25
 
@@ -47,10 +47,10 @@ Ints = npt.NDArray[np.int64]
 class HierarchyRecovery:
     """Edges from parent to child that latents' co-activation tells, beside the true ones.
 
-    Each feature is stood for by one latent at most, see
-    :class:`~synthkern.Absorption`. Where features form a tree, a child fires
-    only where its ancestors do, of which the nearest fires most seldom. So the parent of latent b
-    is told to be the latent a that fires most seldom among those that fire
+    Each feature is stood for by one latent at most, see :class:`~synthkern.Absorption`. Where
+    features form a tree, a child fires only where its ancestors do, of which the nearest fires most
+    seldom. So the parent of latent b is told to be the latent a that fires most seldom among those
+    that fire
 
     - in more samples than b, of which there are at least 10,
     - in at least half of the samples in which b does, and more often together with it than

@@ -9,7 +9,6 @@ import pytest
 from small_suites import small_suite
 
 import synthkern as synthetic
-from synthkern.sae.saelens import load_sae
 from synthkern.suite.comparison import compare_directories
 from synthkern.suite.summary import summarize
 from synthkern.suite.tables import tables
@@ -23,7 +22,10 @@ def test_seeds_agree_as_their_saved_decoders_do(tmp_path: Path) -> None:
     (alone,) = synthetic.run_suite(suite, tmp_path, only=["seed=0"])
     assert AGREEMENT not in alone.metrics
     runs = synthetic.run_suite(suite, tmp_path)
-    decoders = [load_sae(run_folder(tmp_path, run.key), "cpu").W_dec.detach() for run in runs]
+    decoders = [
+        synthetic.TrainingSAE.load_from_disk(run_folder(tmp_path, run.key)).W_dec.detach()
+        for run in runs
+    ]
     mcc = {
         (p, q): synthetic.mean_correlation_coefficient(decoders[p], decoders[q])
         for p, q in combinations(range(3), 2)
