@@ -4,7 +4,14 @@ from synthkern import _names, plots, sae, suite
 from synthkern._names import *
 from synthkern._version import __version__
 from synthkern.data.synthetic_stream import SyntheticStream
-from synthkern.evaluation import ExplainedVarianceCalculator, PerLatent, dictionary_agreement
+from synthkern.evaluation import (
+    ExplainedVarianceCalculator,
+    FrequencyBin,
+    NullMCC,
+    PerLatent,
+    Splitting,
+    dictionary_agreement,
+)
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
 from synthkern.model.hierarchy_modifier import HierarchyModifier
@@ -34,13 +41,16 @@ __all__ = [
     "ActivationScaler",
     "CachedWorld",
     "ExplainedVarianceCalculator",
+    "FrequencyBin",
     "HierarchyModifier",
     "Logger",
     "LoggingConfig",
     "NonFiniteLossError",
+    "NullMCC",
     "PerLatent",
     "SAETrainer",
     "SparseActivations",
+    "Splitting",
     "SyntheticStream",
     "TensorBoardLogger",
     "TrainingConfig",

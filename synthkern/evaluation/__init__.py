@@ -5,6 +5,7 @@ what they are sums of is compared with nothing of size B x N.
 """
 
 from synthkern.evaluation.agreement import dictionary_agreement
+from synthkern.evaluation.by_feature import FrequencyBin
 from synthkern.evaluation.classification import (
     ClassificationMetrics,
     ClassificationMetricsCalculator,
@@ -15,17 +16,22 @@ from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data
 from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
 from synthkern.evaluation.l0 import L0Calculator
 from synthkern.evaluation.matching import feature_uniqueness, mean_correlation_coefficient
+from synthkern.evaluation.null_mcc import NullMCC
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
+from synthkern.evaluation.splitting import Splitting
 
 __all__ = [
     "ClassificationMetrics",
     "ClassificationMetricsCalculator",
     "DeadLatentsCalculator",
     "ExplainedVarianceCalculator",
+    "FrequencyBin",
     "L0Calculator",
+    "NullMCC",
     "PerLatent",
     "ShrinkageCalculator",
+    "Splitting",
     "SyntheticDataEvalResult",
     "compute_classification_metrics",
     "dictionary_agreement",

@@ -41,6 +41,17 @@ class FrequencyBin:
             |cosine| with.
         mcc: mean over them of the |cosine| with the latent that the one-to-one assignment over all
             features gives each; 0 for one without.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 16, seed=0))
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=16, d_sae=6))
+        >>> synthetic.init_sae_to_match_feature_dict(sae, model.feature_dict)
+        >>> result = synthetic.eval_sae_on_synthetic_data(
+        ...     sae, model.feature_dict, model.activation_generator, 1000, seed=0
+        ... )
+        >>> [(each.features, each.coverage[0.9]) for each in result.by_frequency]
+        [(2, 0.5), (2, 0.5), (2, 1.0), (1, 1.0), (1, 1.0), (2, 0.5)]
     """
 
     low: float

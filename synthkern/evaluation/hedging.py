@@ -11,6 +11,7 @@ import torch
 from synthkern import engine
 from synthkern.evaluation.calculator import Array, count
 from synthkern.evaluation.metric import Batch, Metric, Subject
+from synthkern.sparse import SparseActivations
 
 #: Features besides its own that are looked for in a latent.
 _OTHERS = 8
@@ -54,6 +55,8 @@ class HedgingMetric(Metric):
         near = np.take_along_axis(near, own.argsort(axis=1, kind="stable"), axis=1)
         self._others = near[:, : subject.num_features - 1][:, :_OTHERS]
         self._mixed = _mixed(subject, latents, self._features, self._others)
+        self._place = np.full(subject.num_features, -1, np.int32)
+        self._place[self._features] = np.arange(len(self._features))
         shape = self._others.shape
         super().__init__(
             subject,
@@ -70,25 +73,36 @@ class HedgingMetric(Metric):
 
     def add_batch(self, batch: Batch) -> None:
         """Count how often features fire together."""
-        features, groups = batch.features, batch.groups
-        size, number = self.subject.num_features, len(groups.sizes)
-        apart = groups.apart(features)
-        columns = np.arange(number)[:, None] * size
-        both, others = [], []
-        for nearest in self._others.T:
-            other = np.zeros(size, np.int64)
-            other[self._features] = nearest
-            places = torch.from_numpy((columns + other).flatten()).to(features.device)
-            counts = engine.backend_for(features.device).count_fires(apart, apart, places)
-            fires, *rest = (each.view(number, size).numpy() for each in counts)
-            both.append(rest[0][:, self._features])
-            others.append(rest[1][:, self._features])
+        groups, features = batch.groups, batch.features
+        shape = (len(groups.sizes), *self._others.shape)
+        columns = np.arange(shape[0])[:, None] * self.subject.num_features
+        others = torch.from_numpy((columns + self._others.flatten()).flatten())
+        fires, both, of_others = engine.backend_for(features.device).count_fires(
+            groups.apart(self._pairs(features)),
+            groups.apart(features),
+            others.to(features.device),
+        )
         self._add(
             groups,
-            both=np.stack(both, axis=-1),
-            others=np.stack(others, axis=-1),
-            fires=fires[:, self._features],
+            both=both.view(shape).numpy(),
+            others=of_others.view(shape).numpy(),
+            fires=fires.view(shape)[:, :, 0].numpy(),
             samples=groups.sizes,
+        )
+
+    def _pairs(self, features: SparseActivations) -> SparseActivations:
+        """Which of the features [U] fire: [B, U K], once for each of their K others."""
+        others = self._others.shape[1]
+        place = torch.from_numpy(self._place).to(features.device)[features.indices]
+        known = place >= 0
+        before = torch.nn.functional.pad(known.cumsum(0), (1, 0))[features.offsets]
+        number = torch.arange(others, dtype=torch.int32, device=features.device)
+        return SparseActivations(
+            before * others,
+            (place[known][:, None] * others + number).flatten(),
+            features.values[known].repeat_interleave(others),
+            self._others.size,
+            validate=False,
         )
 
     def figures(self, latents: Mapping[str, Array]) -> dict[str, Any]:

@@ -37,6 +37,17 @@ class NullMCC:
         calibrated_mcc: ``(MCC - null) / (1 - null)``, the share of what is left above chance that
             the SAE has: 0 for what chance gives, 1 for all features, below 0 for less than chance.
             NaN where chance gives 1.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 16, seed=0))
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=16, d_sae=6))
+        >>> synthetic.init_sae_to_match_feature_dict(sae, model.feature_dict)
+        >>> result = synthetic.eval_sae_on_synthetic_data(
+        ...     sae, model.feature_dict, model.activation_generator, 1000, seed=0
+        ... )
+        >>> round(result.null_mcc.mcc, 1), round(result.null_mcc.calibrated_mcc, 3)
+        (0.4, 1.0)
     """
 
     mcc: float

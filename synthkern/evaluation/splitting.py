@@ -32,8 +32,20 @@ class Splitting:
         latents_per_feature: mean number of latents that stand for one of these features; 1 or more,
             or 0 where there are none.
         composition: share of the latents that answer to several features: whose decoder row has a
-            |cosine| of 0.5 or more with two features at least; in [0, 1].
+            |cosine| of 0.5 or more with two features at least; in [0, 1]. Where features are as
+            much like each other, the true ones do.
         features: how many of all features 0, 1, 2, 3, and 4 or more latents stand for.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(8, 16, seed=0))
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=16, d_sae=6))
+        >>> synthetic.init_sae_to_match_feature_dict(sae, model.feature_dict)
+        >>> result = synthetic.eval_sae_on_synthetic_data(
+        ...     sae, model.feature_dict, model.activation_generator, 1000, seed=0
+        ... )
+        >>> result.splitting.split, result.splitting.features
+        (0.0, [2, 6, 0, 0, 0])
     """
 
     split: float

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from synthkern.suite.database import Run
-from synthkern.suite.summary import finite_metrics, place_name, table_metrics
+from synthkern.suite.summary import SHARED_METRICS, finite_metrics, place_name, table_metrics
 
 #: Share of intervals that hold the true difference; a verdict errs with what is left of 1.
 CONFIDENCE = 0.95
@@ -18,6 +18,9 @@ POWER = 0.8
 
 #: A difference or a spread of this share of what is compared is rounding.
 _ROUNDING = 1e-12
+
+#: On one world it is the MCC in other units: corrected for too, it would only hide others.
+_SAME_AS_MCC = "null_mcc/calibrated_mcc"
 
 #: What can be said of a difference.
 Verdict = Literal["higher", "lower", "unclear", "same", "constant", "one pair"]
@@ -80,7 +83,7 @@ class Comparison:
         second: name of the other, which may be the same.
         pairs: how many.
         differences: first minus second by metric, of those of :func:`table_metrics` that some
-            pair has.
+            pair has, but for the MCC above chance.
         other_worlds: whether the worlds of that name are configured unalike in some pair.
         other_streams: whether the same seed means other samples in some pair, as the stream has
             another version.
@@ -209,10 +212,16 @@ def _comparison(pairs: Sequence[tuple[Run, Run]]) -> Comparison:
         for metric, value in finite_metrics(first):
             if metric in partner:
                 columns.setdefault(metric, []).append((value, partner[metric]))
+    for metric in SHARED_METRICS & columns.keys():
+        # The seeds' own differences are not independent: that of the means is one alone.
+        first_mean, second_mean = (
+            math.fsum(each) / len(each) for each in zip(*columns[metric], strict=True)
+        )
+        columns[metric] = [(first_mean, second_mean)]
     differences = {
         metric: difference(*zip(*columns[metric], strict=True))
         for metric in table_metrics(columns)
-        if metric in columns
+        if metric in columns and metric != _SAME_AS_MCC
     }
     first, second = pairs[0]
     return Comparison(

@@ -37,6 +37,9 @@ MORE_METRICS = {
     "seed_agreement": "seed agreement",
 }
 
+#: Those of a run that other seeds have a share in: their spread over seeds is none of draws.
+SHARED_METRICS = {"seed_agreement"}
+
 
 def table_metrics(found: Iterable[str]) -> dict[str, str]:
     """The figures of a table of runs that have those of these names, and their headings."""
@@ -51,9 +54,10 @@ def metric_heading(name: str) -> str:
     if known is not None:
         return known
     first, *rest = name.removeprefix("classification/").split("/")
-    if first == "by_frequency" and rest[0].isdigit() and int(rest[0]) < len(BINS):
+    if first == "by_frequency" and len(rest) > 1 and rest[0].isdigit() and int(rest[0]) < len(BINS):
         return f"{BINS[int(rest[0])]}: {metric_heading('/'.join(rest[1:]))}"
-    return " ".join([first, *rest]).replace("_", " ").replace("l0", "L0").replace("mcc", "MCC")
+    words = " ".join([first, *rest]).replace("_", " ")
+    return words.replace("l0", "L0").replace("f1", "F1").replace("mcc", "MCC")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class MeanStd:
 
     Attributes:
         mean: over the runs that have it.
-        std: standard deviation over these (with count - 1), or None for one run.
+        std: standard deviation over these (with count - 1), or None for one run and for
+            :data:`SHARED_METRICS`.
         count: how many runs have it; what is not finite is none.
         published: the same figure as somebody published it, or None.
     """
@@ -145,8 +150,8 @@ def summarize(runs: Sequence[Run], published: Sequence[Published] = ()) -> list[
             l0=l0,
             saes={
                 sae: {
-                    metric: mean_std(
-                        found, None if l0 is None else values.get((world, sae, l0, metric))
+                    metric: _over_seeds(
+                        metric, found, None if l0 is None else values.get((world, sae, l0, metric))
                     )
                     for metric, found in _values(of_sae).items()
                 }
@@ -250,6 +255,13 @@ def _values(runs: Sequence[Run]) -> dict[str, list[float]]:
         for metric, value in finite_metrics(run):
             found.setdefault(metric, []).append(value)
     return found
+
+
+def _over_seeds(
+    metric: str, values: Sequence[float], published: Published | None = None
+) -> MeanStd:
+    figure = mean_std(values, published)
+    return replace(figure, std=None) if metric in SHARED_METRICS else figure
 
 
 def mean_std(values: Sequence[float], published: Published | None = None) -> MeanStd:

@@ -257,3 +257,43 @@ def test_a_feature_has_the_place_of_its_first_forest() -> None:
     found = parents_of(generator, 4)
     assert found is not None
     assert found.tolist() == [-1, 0, 1, -1]
+
+
+class Foreign:
+    """Somebody's generator, with a modifier of ours."""
+
+    def __init__(self, generator: synthetic.ActivationGenerator) -> None:
+        self.num_features = generator.num_features
+        self.modify_activations = generator.modify_activations
+        self.inner = generator
+
+    def sample(self, batch_size: int) -> torch.Tensor:
+        return self.inner.sample(batch_size)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("foreign", [False, True])
+def test_other_dtypes_and_generators(dtype: torch.dtype, foreign: bool) -> None:
+    dictionary, generator = world(torch.eye(3), tree({0: [1]}))
+    decoder = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    encoder = torch.tensor([[1.0, 0.0, 0.0], [-100.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    sae = sae_at(encoder, decoder).to(dtype)
+    source: Any = Foreign(generator) if foreign else generator
+    result = synthetic.eval_sae_on_synthetic_data(sae, dictionary.to(dtype), source, 300)
+    assert result.absorption is not None
+    assert result.absorption.full == 1.0
+    assert result.hierarchy_recovery is not None
+    assert result.probe_f1 is not None
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 3])
+def test_few_samples(samples: int) -> None:
+    dictionary, generator = world(torch.eye(3), tree({0: [1]}), p=1.0)
+    sae = sae_at(torch.eye(3), torch.eye(3))
+    result = synthetic.eval_sae_on_synthetic_data(sae, dictionary, generator, samples, seed=0)
+    assert (result.absorption is None) == (samples == 0)
+    assert (result.hierarchy_recovery is None) == (samples == 0)
+    assert result.probe_f1 is None
+    errors = [v for k, v in result.standard_errors.items() if k.startswith("absorption")]
+    assert len(errors) == (6 if samples else 0)
+    assert all(math.isnan(error) == (samples == 1) for error in errors)

@@ -33,7 +33,8 @@ def test_seeds_agree_as_their_saved_decoders_do(tmp_path: Path) -> None:
         assert run.metrics[AGREEMENT] == pytest.approx(expected, abs=1e-12)
     assert "agreement" in tables(summarize(runs), width=400)
     (comparison,) = compare_directories(runs, runs).comparisons
-    assert comparison.differences[AGREEMENT].pairs == 3
+    # The seeds' agreements have their partners in common.
+    assert comparison.differences[AGREEMENT].verdict == "one pair"
 
 
 def test_saes_that_cannot_be_read_have_no_agreement(tmp_path: Path) -> None:

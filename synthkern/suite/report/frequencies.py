@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from synthkern.evaluation.by_feature import BINS
 from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.figure import BAR, Figure, Kind, Panel, color, named, short, symbol
 from synthkern.suite.summary import Group
@@ -23,8 +22,9 @@ FREQUENCIES = Kind(
 #: Panels: what of a bin they show.
 _PANELS = {"F1": "f1", "coverage at |cosine| 0.8": "coverage/0.8", "MCC": "mcc"}
 
-#: The bins that follow each other; the last of all is a part of the first two.
-_BINS = BINS[:-1]
+#: The bins that follow each other, as an axis has them; the last of all is a part of the first two.
+_BINS = ("rarest", "2nd", "3rd", "4th", "most frequent")
+_AXIS = {"title": {"text": "fifths of the features"}, "tickangle": 0}
 
 
 def frequency_figures(contents: ReportData) -> Iterator[Figure]:
@@ -38,7 +38,7 @@ def frequency_figures(contents: ReportData) -> Iterator[Figure]:
                 for trace in _traces(group, number, sae, figure)
             ]
             if traces:
-                panels.append(Panel(title, traces, {}, {"rangemode": "tozero"}))
+                panels.append(Panel(title, traces, _AXIS, {"rangemode": "tozero"}))
         if panels:
             yield Figure(FREQUENCIES, group.suite, group.world, group.l0, panels, contents.saes)
 
