@@ -63,7 +63,8 @@ class SuiteSAE:
             - "permuted_decoder" (a floor): as it is trained, with its decoder's rows permuted
               afterwards. Where the suite has the same SAE without this, that one's training is it;
             - "frozen_decoder" (a floor): trained but for the decoder, which stays random;
-            - "true_features" (a ceiling): the most frequent features are its latents, with
+            - "true_features" (a ceiling, of F1 none for encoders that are trained to tell
+              overlapping features apart): the most frequent features are its latents, with
               thresholds of best F1 where the architecture has some (JumpReLU where none is said);
             - "linear_probes" (a ceiling): F1, precision and recall of logistic probes on the
               hidden activations, for 64 of the ``d_sae`` most frequent features.

@@ -311,3 +311,21 @@ def test_an_evaluation_of_weights_is_that_of_the_same_sae(tmp_path: Path) -> Non
     assert one.classification == other.classification
     assert one.sae_l0 == other.sae_l0
     assert one.explained_variance == pytest.approx(other.explained_variance, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_dtypes_and_few_samples(tmp_path: Path, dtype: torch.dtype) -> None:
+    model = synthetic.SyntheticModel(synthetic.SyntheticModelConfig(12, D, seed=0))
+    sae = load(tmp_path, {name: value.to(dtype) for name, value in weights().items()})
+    assert {value.dtype for value in sae.state_dict().values()} == {dtype}
+    plain = load(tmp_path, weights())
+    for samples in (0, 1, 400):
+        one, other = (
+            synthetic.eval_sae_on_synthetic_data(
+                each, model.feature_dict, model.activation_generator, samples, seed=0
+            )
+            for each in (sae, plain)
+        )
+        # Decimals that bfloat16 has: few latents are so near to zero.
+        assert one.sae_l0 == pytest.approx(other.sae_l0, rel=0.02)
+        assert one.mcc == pytest.approx(other.mcc, rel=0.01)
