@@ -4,7 +4,18 @@ from synthkern import _names, plots, sae, suite
 from synthkern._names import *
 from synthkern._version import __version__
 from synthkern.data.synthetic_stream import SyntheticStream
-from synthkern.evaluation import ExplainedVarianceCalculator, PerLatent
+from synthkern.evaluation import (
+    Absorption,
+    AbsorptionLevel,
+    ExplainedVarianceCalculator,
+    FrequencyBin,
+    HierarchyRecovery,
+    NullMCC,
+    PerLatent,
+    ProbeF1,
+    Splitting,
+    dictionary_agreement,
+)
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
 from synthkern.model.hierarchy_modifier import HierarchyModifier
@@ -31,16 +42,23 @@ from synthkern.training import (
 
 __all__ = [
     "STREAM_VERSION",
+    "Absorption",
+    "AbsorptionLevel",
     "ActivationScaler",
     "CachedWorld",
     "ExplainedVarianceCalculator",
+    "FrequencyBin",
     "HierarchyModifier",
+    "HierarchyRecovery",
     "Logger",
     "LoggingConfig",
     "NonFiniteLossError",
+    "NullMCC",
     "PerLatent",
+    "ProbeF1",
     "SAETrainer",
     "SparseActivations",
+    "Splitting",
     "SyntheticStream",
     "TensorBoardLogger",
     "TrainingConfig",
@@ -51,6 +69,7 @@ __all__ = [
     "WorldDescription",
     "__version__",
     "describe_world",
+    "dictionary_agreement",
     "train_sae",
 ]
 __all__ += _names.__all__

@@ -67,7 +67,7 @@ def run(sources: list[str], width: dict[int, int]) -> None:
 def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sources = [source for source in blocks("python") if PEER not in source]
-    assert len(sources) == 10
+    assert len(sources) == 11
     run(sources, {2: 8})
 
 
@@ -108,6 +108,17 @@ def test_the_suites_can_be_planned() -> None:
     runs = plan_runs(Suite.from_dict(parse_yaml(sweep)))
     # Dimensions, points, seeds, and of the second SAE two coefficients.
     assert len(runs) == 3 * 20 * 2 * (1 + 2)
+
+
+def test_the_rows_to_compare_with_are_those_of_quick() -> None:
+    (rows,) = (parse_yaml(source) for source in blocks("yaml") if "baseline:" in source)
+    quick = load_suite("quick")
+    data = {"name": "rows", "worlds": ["synth-sae-bench-1k"], "seeds": [0], "l0": [5], **rows}
+    found = Suite.from_dict({**data, "sae": quick.sae})
+    for name, sae in found.saes.items():
+        same = quick.saes[name]
+        assert (sae.architecture, sae.baseline) == (same.architecture, same.baseline)
+    assert [run.role for run in plan_runs(found)] == ["trained", *["floor"] * 3, *["ceiling"] * 2]
 
 
 def test_what_commands_name_is_there() -> None:

@@ -141,8 +141,9 @@ def _bench(options: argparse.Namespace) -> int:
         print(f"\n{best_text(plan.searches, runs)}")
     print(f"\nResults are in {directory}: synthkern report {directory} draws them.")
     states = Counter(run.state for run in runs)
-    if states["pending"] or states["running"]:
-        print(f"{states['pending'] + states['running']} runs are being done by another process.")
+    if others := states["pending"] + states["running"]:
+        counted = "1 run is" if others == 1 else f"{others} runs are"
+        print(f"{counted} being done by another process.")
     return 1 if states["failed"] else 0
 
 

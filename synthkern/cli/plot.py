@@ -10,7 +10,7 @@ from synthkern.cli.evaluate import world_of
 from synthkern.evaluation.files import EVAL_STATS_FILENAME, read_evaluation
 from synthkern.plots import plot_precision_recall, plot_sae_feature_similarity, plot_training_curves
 from synthkern.plots.figure import as_picture
-from synthkern.sae.saelens import load_sae
+from synthkern.sae.saelens import load_sae_folder
 from synthkern.storage.paths import as_path
 from synthkern.storage.saved_folder import has_file
 from synthkern.training import TrainingHistory
@@ -34,7 +34,7 @@ def add_plot_command(commands: Any) -> None:
 
 def _plot(options: argparse.Namespace) -> int:
     folder, ending = as_path("DIR", options.directory), options.format
-    sae = load_sae(folder, "cpu")
+    sae = load_sae_folder(folder, "cpu")
     for name in PICTURES:
         as_picture("DIR", folder / f"{name}.{ending}")
     drawn = []

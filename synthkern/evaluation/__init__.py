@@ -4,6 +4,9 @@ The calculators take the samples batch by batch and keep sums of them in float64
 what they are sums of is compared with nothing of size B x N.
 """
 
+from synthkern.evaluation.absorption import Absorption, AbsorptionLevel
+from synthkern.evaluation.agreement import dictionary_agreement
+from synthkern.evaluation.by_feature import FrequencyBin
 from synthkern.evaluation.classification import (
     ClassificationMetrics,
     ClassificationMetricsCalculator,
@@ -12,21 +15,33 @@ from synthkern.evaluation.classification import (
 from synthkern.evaluation.dead_latents import DeadLatentsCalculator
 from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data
 from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
+from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
 from synthkern.evaluation.l0 import L0Calculator
 from synthkern.evaluation.matching import feature_uniqueness, mean_correlation_coefficient
+from synthkern.evaluation.null_mcc import NullMCC
+from synthkern.evaluation.probing import ProbeF1
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
+from synthkern.evaluation.splitting import Splitting
 
 __all__ = [
+    "Absorption",
+    "AbsorptionLevel",
     "ClassificationMetrics",
     "ClassificationMetricsCalculator",
     "DeadLatentsCalculator",
     "ExplainedVarianceCalculator",
+    "FrequencyBin",
+    "HierarchyRecovery",
     "L0Calculator",
+    "NullMCC",
     "PerLatent",
+    "ProbeF1",
     "ShrinkageCalculator",
+    "Splitting",
     "SyntheticDataEvalResult",
     "compute_classification_metrics",
+    "dictionary_agreement",
     "eval_sae_on_synthetic_data",
     "feature_uniqueness",
     "mean_correlation_coefficient",

@@ -66,10 +66,8 @@ class Groups:
         )
 
 
-class Calculator(ABC, Generic[Figure]):
-    """A figure of all samples that :meth:`add_batch` was given.
-
-    The sums of several groups of samples may be kept apart, see :meth:`keep_apart`.
+class GroupSums:
+    """Sums over samples; those of several groups of them may be kept apart.
 
     Args:
         sums: by name, one sum each, all zero.
@@ -77,10 +75,6 @@ class Calculator(ABC, Generic[Figure]):
 
     def __init__(self, **sums: Array) -> None:
         self._sums = {name: zero[None].copy() for name, zero in sums.items()}
-
-    @abstractmethod
-    def compute(self) -> Figure:
-        """The figure of the samples so far."""
 
     def keep_apart(self, groups: int) -> None:
         """From now on keep the sums of that many groups; there was no sample yet."""
@@ -108,6 +102,14 @@ class Calculator(ABC, Generic[Figure]):
 
     def _count(self, name: str) -> int:
         return int(self._sums[name].sum())
+
+
+class Calculator(GroupSums, ABC, Generic[Figure]):
+    """A figure of all samples that ``add_batch`` was given."""
+
+    @abstractmethod
+    def compute(self) -> Figure:
+        """The figure of the samples so far."""
 
 
 class SampleCalculator(Calculator[float]):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
@@ -19,15 +20,20 @@ from synthkern.evaluation.calculator import Array, Groups
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.entries import entries_of
 from synthkern.evaluation.figures import Measured, MetricSet
-from synthkern.evaluation.matching import Matching, match
-from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
+from synthkern.evaluation.matching import match
+from synthkern.evaluation.metric import Subject
+from synthkern.evaluation.metrics import check_metrics, chosen_metrics
+from synthkern.evaluation.parents import parents_of
+from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult, built_metrics
 from synthkern.evaluation.sae_interface import (
     ActivationScaler,
     InferenceSAE,
     check_methods,
     check_returned,
+    rescales_latents,
     weight,
 )
+from synthkern.evaluation.tree import leaves, plain
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.draw_hidden import check_fit, draw_hidden
 from synthkern.model.ownership import check_positions, has_positions, sampler_of
@@ -66,6 +72,7 @@ def eval_sae_on_synthetic_data(
     seed: int | None = None,
     start: int = 0,
     autocast: bool = False,
+    metrics: Iterable[str] | None = None,
 ) -> SyntheticDataEvalResult:
     """Measure an SAE against the features that make its inputs.
 
@@ -98,6 +105,8 @@ def eval_sae_on_synthetic_data(
         autocast: whether the SAE runs under torch.autocast to bfloat16, as
             ``TrainingConfig.autocast`` says; a processor without bfloat16 arithmetic, on which that
             is slower, warns.
+        metrics: which of the result's fields that may be None are wanted, by name; None for all
+            that the world can have, () for none. What is not asked for takes no time.
 
     Raises:
         ValueError: for a value out of range or a wrong shape, or weights that are not finite.
@@ -115,6 +124,8 @@ def eval_sae_on_synthetic_data(
         (1.0, 1.0)
     """
     check_fit(feature_dict, activations_generator)
+    wanted = check_metrics(metrics)
+    kinds = chosen_metrics(wanted)
     samples = as_int("num_samples", num_samples, low=0)
     # Unseeded batches of a size that is asked for are those of a loop over generator.sample.
     is_loop = seed is None and start == 0 and batch_size is not None
@@ -136,11 +147,28 @@ def eval_sae_on_synthetic_data(
         count = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
     if as_bool("autocast", autocast):
         warn_of_slow_bfloat16(decoder.device, stacklevel=3)
-    matching = match(decoder, feature_dict.feature_vectors)
+    matching = match(
+        decoder, feature_dict.feature_vectors, max((kind.nearest for kind in kinds), default=1)
+    )
 
     count_of_groups = min(_GROUPS, samples, (2**31 - 1) // max(1, *decoder.shape, size[0]))
     ends = [samples * (g + 1) // count_of_groups for g in range(count_of_groups)]
-    figures = MetricSet(matching.best, size[0], count_of_groups)
+    subject = Subject(
+        decoder,
+        feature_dict.feature_vectors.detach(),
+        matching,
+        parents_of(activations_generator, size[0]),
+        samples,
+        count_of_groups,
+        seed=seed or 0,
+        rescales=rescales_latents(sae),
+    )
+    figures = MetricSet(
+        torch.from_numpy(matching.best),
+        size[0],
+        count_of_groups,
+        [kind(subject) for kind in kinds if kind.applies(subject)],
+    )
     progress = tqdm(
         total=samples,
         desc="evaluating",
@@ -170,7 +198,7 @@ def eval_sae_on_synthetic_data(
                 figures.add_batch(*_joined(waiting), _groups(before, done + number, ends))
                 waiting.clear()
             progress.update(number)
-    return _result(figures, matching, decoder, feature_dict)
+    return _result(figures, subject, wanted)
 
 
 def _through(
@@ -224,31 +252,42 @@ def _groups(begin: int, end: int, ends: Sequence[int]) -> Groups:
 
 
 def _result(
-    figures: MetricSet, matching: Matching, decoder: torch.Tensor, dictionary: Any
+    figures: MetricSet, subject: Subject, wanted: frozenset[str]
 ) -> SyntheticDataEvalResult:
-    measured, per_latent = figures.compute()
+    measured, per_latent, of_metrics = figures.compute()
     del per_latent["accuracy"]
     values: dict[str, Any] = {name: float(each.value) for name, each in measured.items()}
     values["dead_latents"] = int(values["dead_latents"])
     names = [f.name for f in fields(ClassificationMetrics)]
-    metrics = ClassificationMetrics(*(values.pop(f"classification/{name}") for name in names))
-    matched = dictionary.feature_vectors[matching.best.to(dictionary.feature_vectors.device)]
+    classification = {name: values.pop(f"classification/{name}") for name in names}
+    nested = {name: tree for name, tree in of_metrics.items() if name in wanted}
+    for name, tree in nested.items():
+        measured |= leaves(name, tree)
+    matching, vectors = subject.matching, subject.vectors
     cosine = nn.functional.cosine_similarity(
-        decoder.detach().double().cpu(), matched.detach().double().cpu(), dim=1
+        subject.decoder.detach().double().cpu(),
+        vectors[torch.from_numpy(matching.best).to(vectors.device)].double().cpu(),
+        dim=1,
     )
     return SyntheticDataEvalResult(
         **values,
-        classification=metrics,
+        classification=ClassificationMetrics(**classification),
         mcc=matching.mcc,
         uniqueness=matching.uniqueness,
         standard_errors={name: float(error) for name, error in _errors(measured).items()},
         per_latent=PerLatent(
-            matched_feature=matching.best.numpy(),
+            matched_feature=matching.best,
             cosine=cosine.numpy(),
             standard_errors=_errors(per_latent),
             **{name: each.value for name, each in per_latent.items()},
         ),
+        **built_metrics({name: plain(tree, _number) for name, tree in nested.items()}),
     )
+
+
+def _number(measured: Measured) -> float | int:
+    number: float | int = np.asarray(measured.value).item()
+    return number
 
 
 def _errors(measured: dict[str, Measured]) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,14 +14,16 @@ from synthkern.evaluation.dead_latents import DeadLatentsCalculator
 from synthkern.evaluation.entries import positive
 from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
 from synthkern.evaluation.l0 import L0Calculator
+from synthkern.evaluation.metric import Batch, Metric
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
+from synthkern.evaluation.tree import plain
 from synthkern.sparse import SparseActivations
 
 
 class Measured(NamedTuple):
     """Figures of all samples and their standard errors."""
 
-    value: Array
+    value: Any
     error: Array | None
 
     def part(self, place: int) -> Measured:
@@ -35,9 +38,17 @@ class MetricSet:
         best_matches: [M] int64, the feature of each latent.
         num_features: N.
         groups: number of groups.
+        metrics: those that have fields of the result of their own.
     """
 
-    def __init__(self, best_matches: torch.Tensor, num_features: int, groups: int) -> None:
+    def __init__(
+        self,
+        best_matches: torch.Tensor,
+        num_features: int,
+        groups: int,
+        metrics: Sequence[Metric] = (),
+    ) -> None:
+        self._metrics = metrics
         self._true_l0, self._sae_l0 = L0Calculator(), L0Calculator()
         self._shrinkage, self._explained = ShrinkageCalculator(), ExplainedVarianceCalculator()
         self._detection = ClassificationMetricsCalculator.from_matches(best_matches, num_features)
@@ -64,10 +75,14 @@ class MetricSet:
         self._sae_l0.add_entries(latents, groups)
         self._shrinkage.add_rows(output, hidden, groups)
         self._explained.add_rows(output, hidden, groups)
-        self._detection.add_entries(latents, positive(features), groups)
+        fires = positive(features)
+        self._detection.add_entries(latents, fires, groups)
+        for metric in self._metrics:
+            metric.add_batch(Batch(fires, latents, hidden, output, groups))
 
-    def compute(self) -> tuple[dict[str, Measured], dict[str, Measured]]:
-        """Figures by their names in a log, and numbers [M] per latent, float64.
+    def compute(self) -> tuple[dict[str, Measured], dict[str, Measured], dict[str, Any]]:
+        """Figures by their names in a log, numbers [M] per latent, float64, and the metrics' fields
+        with Measured numbers for leaves.
 
         Errors are the jackknife's. Of G groups of samples, with t_g the figure without group g,
         the square of the error is ``(G - 1) / G * sum_g (t_g - mean t)**2``; NaN of a single one,
@@ -78,6 +93,11 @@ class MetricSet:
         return (
             {name: together.part(place) for place, name in enumerate(figures)},
             {name: _measured(column) for name, column in columns.items()},
+            {
+                name: plain(tree, _leaf)
+                for metric in self._metrics
+                for name, tree in metric.figures(columns).items()
+            },
         )
 
 
@@ -96,6 +116,11 @@ def _follow(
         **{f"classification/{name}": value for name, value in metrics.items()},
     }
     return figures, columns
+
+
+def _leaf(figure: Any) -> Measured:
+    """A metric's figure; that of no sample is a number."""
+    return _measured(figure) if isinstance(figure, np.ndarray) else Measured(figure, None)
 
 
 def _measured(left_out: Array) -> Measured:

@@ -13,7 +13,13 @@ import numpy as np
 
 from synthkern._checks import is_number
 from synthkern.evaluation.classification import ClassificationMetrics
-from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
+from synthkern.evaluation.result import (
+    PerLatent,
+    SyntheticDataEvalResult,
+    built_metrics,
+    metric_kinds,
+)
+from synthkern.evaluation.tree import plain
 from synthkern.storage.files import (
     errors_naming,
     read_bytes,
@@ -42,7 +48,7 @@ def write_evaluation(folder: AnyPath, result: SyntheticDataEvalResult) -> None:
     What is not a number in the result is null in the JSON, and "nan" in the CSV.
     """
     with saved_folder(as_path("folder", folder), EVALUATION_FILENAMES) as place:
-        write_json(place / EVAL_STATS_FILENAME, _without_nan(result.to_dict()))
+        write_json(place / EVAL_STATS_FILENAME, plain(result.to_dict(), _or_null))
         if result.per_latent is not None:
             _write_table(place / PER_LATENT_FILENAME, result.per_latent)
 
@@ -80,7 +86,8 @@ def read_evaluation(folder: AnyPath) -> SyntheticDataEvalResult:
 def _read(files: SavedFiles) -> SyntheticDataEvalResult:
     stats = files.path(EVAL_STATS_FILENAME)
     data = read_json(stats)
-    wanted = {f.name for f in fields(SyntheticDataEvalResult)} - {"standard_errors"}
+    of_metrics = metric_kinds()
+    wanted = {f.name for f in fields(SyntheticDataEvalResult)} - {"standard_errors", *of_metrics}
     with errors_naming(stats):
         if not isinstance(data, dict) or not wanted <= data.keys():
             raise ValueError(f"this must be an evaluation with {', '.join(sorted(wanted))}")
@@ -88,6 +95,7 @@ def _read(files: SavedFiles) -> SyntheticDataEvalResult:
         values = {name: _with_nan(data[name]) for name in wanted}
         values["standard_errors"] = _with_nan(data.get("standard_errors", {}))
         values["classification"] = ClassificationMetrics(**values["classification"])
+        values |= built_metrics(data)
     table = files.path(PER_LATENT_FILENAME) if files.has(PER_LATENT_FILENAME) else None
     return SyntheticDataEvalResult(
         **values, per_latent=None if table is None else _read_table(table)
@@ -124,9 +132,7 @@ def _check_figures(data: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be a number or null, got {value!r}")
 
 
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nan(inner) for name, inner in value.items()}
+def _or_null(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

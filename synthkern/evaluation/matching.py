@@ -23,28 +23,72 @@ class Matching:
 
     Attributes:
         best: [M] int64, the row of b of the greatest |cosine|, the first of equals.
-        mcc: mean |cosine| over the one-to-one assignment of which it is greatest; NaN where a
-            or b has no row.
+        nearest: [M, K] int64, the K rows of b of the greatest |cosine|s, from the greatest on.
+        nearest_cosine: [M, K] these |cosine|s.
+        best_of_b: [N] int64, the row of a of the greatest |cosine| with each row of b, the first of
+            equals; -1 where a has no row.
+        cosine_of_b: [N] that |cosine|; 0 where a has no row.
+        assigned: [2, min(M, N)] int64, rows of a and of b that the one-to-one assignment of the
+            greatest sum of |cosine|s puts together.
+        assigned_cosine: [min(M, N)] their |cosine|s, float64.
     """
 
-    best: torch.Tensor
-    mcc: float
+    best: npt.NDArray[np.int64]
+    nearest: npt.NDArray[np.int64]
+    nearest_cosine: npt.NDArray[np.float32]
+    best_of_b: npt.NDArray[np.int64]
+    cosine_of_b: npt.NDArray[np.float32]
+    assigned: npt.NDArray[np.int64]
+    assigned_cosine: npt.NDArray[np.float64]
+
+    @property
+    def mcc(self) -> float:
+        """Mean |cosine| over the assignment; NaN where a or b has no row."""
+        return _mean(self.assigned_cosine)
 
     @property
     def uniqueness(self) -> float:
         """Number of different best matches over M; 0 where M is 0."""
-        return self.best.unique().numel() / max(1, self.best.numel())
+        return _uniqueness(self.best)
 
 
-def match(a: torch.Tensor, b: torch.Tensor) -> Matching:
-    """Best matches and assignment at once; the cosines are held as float64 [M, N]."""
+def match(a: torch.Tensor, b: torch.Tensor, nearest: int = 1) -> Matching:
+    """All of it at once; the cosines are held as float64 [M, N].
+
+    Args:
+        a: [M, D].
+        b: [N, D], with N at least 1 where M is.
+        nearest: K, if N is not less.
+    """
     m, n = len(a), len(b)
-    if m == 0 or n == 0:
-        return Matching(best_matches(a, b), float("nan"))
-    # The assignment takes no further copy where there are no more rows than columns.
-    costs = _costs(a, b) if m <= n else _costs(b, a)
-    best = torch.from_numpy(costs.argmin(axis=1 if m <= n else 0))
-    return Matching(best, _mean_assigned(costs))
+    if m and not n:
+        raise ValueError(f"gt_features must have at least one row, got {list(b.shape)}")
+    near = min(max(1, nearest), n)
+    best, best_of_b, cosine_of_b = np.empty(m, np.int64), np.full(n, -1), np.zeros(n, np.float32)
+    top, cosine = np.empty((m, near), np.int64), np.empty((m, near), np.float32)
+    costs = _Costs(m, n)
+    for rows, signed in cosine_blocks(a, b):
+        block = signed.abs_()
+        found = block.topk(near, dim=1)
+        top[rows], cosine[rows] = found.indices.cpu().numpy(), found.values.cpu().numpy()
+        values = block.cpu().numpy()
+        best[rows] = values.argmax(axis=1)
+        # Of most columns the greatest is in an earlier block, and NumPy is slow to find where.
+        greatest = values.max(axis=0)
+        above = np.flatnonzero((greatest > cosine_of_b) | (best_of_b < 0))
+        best_of_b[above] = rows.start + values[:, above].argmax(axis=0)
+        cosine_of_b[above] = greatest[above]
+        costs.set(rows, values)
+    pairs, assigned_cosine = costs.assigned()
+    return Matching(
+        best=best,
+        nearest=top,
+        nearest_cosine=cosine,
+        best_of_b=best_of_b,
+        cosine_of_b=cosine_of_b,
+        assigned=pairs,
+        assigned_cosine=assigned_cosine,
+    )
 
 
 def best_matches(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -81,8 +125,10 @@ def mean_correlation_coefficient(features_a: torch.Tensor, features_b: torch.Ten
         1.0
     """
     check_vectors(("features_a", features_a), ("features_b", features_b))
-    few, many = sorted((features_a, features_b), key=len)
-    return _mean_assigned(_costs(few, many)) if len(few) else float("nan")
+    costs = _Costs(len(features_a), len(features_b))
+    for rows, block in cosine_blocks(features_a, features_b):
+        costs.set(rows, block.abs_().cpu().numpy())
+    return _mean(costs.assigned()[1])
 
 
 def feature_uniqueness(sae_features: torch.Tensor, gt_features: torch.Tensor) -> float:
@@ -103,7 +149,7 @@ def feature_uniqueness(sae_features: torch.Tensor, gt_features: torch.Tensor) ->
         0.5
     """
     check_vectors(("sae_features", sae_features), ("gt_features", gt_features))
-    return Matching(best_matches(sae_features, gt_features), float("nan")).uniqueness
+    return _uniqueness(best_matches(sae_features, gt_features).numpy())
 
 
 def cosine_blocks(
@@ -139,16 +185,33 @@ def check_vectors(*vectors: tuple[str, Any]) -> None:
         check_finite(name, value)
 
 
-def _costs(a: torch.Tensor, b: torch.Tensor) -> npt.NDArray[np.float64]:
-    """-|cosine|, float64 as the assignment takes it, so that it need not make a copy."""
-    costs = np.empty((len(a), len(b)))
-    for rows, block in cosine_blocks(a, b):
-        costs[rows] = block.abs_().neg_().cpu().numpy()
-    return costs
+class _Costs:
+    """-|cosine| of M rows and N others: float64 as the assignment takes it, and no more rows than
+    columns, so that it need not make a copy.
+    """
+
+    def __init__(self, m: int, n: int) -> None:
+        self._turned = m > n
+        self._costs = np.empty((n, m) if self._turned else (m, n))
+
+    def set(self, rows: slice, block: npt.NDArray[Any]) -> None:
+        """Those of some of the M rows, of their |cosines| [.., N]."""
+        costs = self._costs.T if self._turned else self._costs
+        np.negative(block, out=costs[rows])
+
+    def assigned(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The pairs [2, P] of the assignment that costs least, and their |cosine|s [P]."""
+        # Importing it takes a fifth of a second, which only a matching is worth.
+        from scipy.optimize import linear_sum_assignment
+
+        pairs = np.stack(linear_sum_assignment(self._costs)).astype(np.int64, copy=False)
+        cosines = -self._costs[pairs[0], pairs[1]]
+        return (pairs[::-1].copy() if self._turned else pairs), cosines
 
 
-def _mean_assigned(costs: npt.NDArray[np.float64]) -> float:
-    # Importing it takes a fifth of a second, which only a matching is worth.
-    from scipy.optimize import linear_sum_assignment
+def _mean(cosines: npt.NDArray[np.float64]) -> float:
+    return float(cosines.mean()) if len(cosines) else float("nan")
 
-    return -float(costs[linear_sum_assignment(costs)].mean())
+
+def _uniqueness(best: npt.NDArray[np.int64]) -> float:
+    return len(np.unique(best)) / max(1, len(best))

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import InitVar, asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
+from synthkern.evaluation.absorption import Absorption
+from synthkern.evaluation.by_feature import FrequencyBin
 from synthkern.evaluation.classification import ClassificationMetrics
+from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
+from synthkern.evaluation.null_mcc import NullMCC
+from synthkern.evaluation.probing import ProbeF1
+from synthkern.evaluation.splitting import Splitting
+from synthkern.evaluation.tree import built, leaves, plain
 
 Column = npt.NDArray[np.float64]
 
@@ -59,8 +67,10 @@ class PerLatent:
 class SyntheticDataEvalResult:
     """An SAE measured against the features that made its inputs.
 
-    Equal to another where all numbers are, those of single latents too; NaN equals NaN. What is
-    not among its dataclass fields, :attr:`per_latent`, is left out by ``dataclasses.asdict``.
+    The fields after :attr:`per_latent` are keywords, and None where the world cannot have them or
+    the evaluation was not asked for them. Equal to another where all numbers are, those of single
+    latents too; NaN equals NaN. What is not among its dataclass fields, :attr:`per_latent`, is left
+    out by ``dataclasses.asdict``.
 
     Attributes:
         true_l0: mean number of features that fire in a sample.
@@ -77,6 +87,17 @@ class SyntheticDataEvalResult:
             computed again without each of them (delete-a-group jackknife). NaN below 2 samples.
             ``mcc`` and ``uniqueness`` depend on no sample and have none.
         per_latent: each latent for itself.
+        f1_all_features: mean over all true features of how well some latent detects them.
+        coverage: from a threshold to the share of the features that some decoder row has at least
+            that |cosine| with.
+        by_frequency: F1, coverage and MCC of the features in bins by their rate: five with as many
+            features each, the rarest first, and at last the rarest quarter.
+        absorption: how often children's latents stand in for their parents'.
+        splitting: several latents for a feature, and several features for a latent.
+        hedging: how much of the directions of correlated features a latent mixes in.
+        hierarchy_recovery: the world's tree, as the latents' co-activation tells it.
+        probe_f1: of probes that find true features in the latents.
+        null_mcc: MCC and uniqueness of random dictionaries, and the MCC above chance.
 
     Example:
         >>> import synthkern as synthetic
@@ -107,34 +128,61 @@ class SyntheticDataEvalResult:
         def __post_init__(self, per_latent: PerLatent | None) -> None:
             self.per_latent = per_latent
 
+    f1_all_features: float | None = field(default=None, kw_only=True)
+    coverage: dict[float, float] | None = field(default=None, kw_only=True)
+    by_frequency: list[FrequencyBin] | None = field(default=None, kw_only=True)
+    absorption: Absorption | None = field(default=None, kw_only=True)
+    splitting: Splitting | None = field(default=None, kw_only=True)
+    hedging: float | None = field(default=None, kw_only=True)
+    hierarchy_recovery: HierarchyRecovery | None = field(default=None, kw_only=True)
+    probe_f1: ProbeF1 | None = field(default=None, kw_only=True)
+    null_mcc: NullMCC | None = field(default=None, kw_only=True)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SyntheticDataEvalResult):
             return NotImplemented
-        return _same(vars(self), vars(other))
+        return _same(plain(vars(self)), plain(vars(other)))
 
     def to_log_dict(self, prefix: str = "") -> dict[str, float | int]:
         """All figures flat, for logging: ``<prefix>mcc``, ``<prefix>classification/recall``, ...,
         ``<prefix>standard_errors/sae_l0``, ...; not those of single latents.
         """
-        flat: dict[str, float | int] = {}
-        for name, value in self.to_dict().items():
-            if isinstance(value, dict):
-                flat |= {f"{prefix}{name}/{key}": number for key, number in value.items()}
-            else:
-                flat[f"{prefix}{name}"] = value
-        return flat
+        return {
+            f"{prefix}{path}": number
+            for name, value in self.to_dict().items()
+            for path, number in leaves(name, value)
+        }
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures as JSON types; not those of single latents."""
-        figures = {name: value for name, value in vars(self).items() if name != "per_latent"}
-        return figures | {
-            "classification": asdict(self.classification),
-            "standard_errors": dict(self.standard_errors),
+        """All figures as JSON types; not those of single latents, nor what is None."""
+        return {
+            name: plain(value)
+            for name, value in vars(self).items()
+            if name != "per_latent" and value is not None
         }
+
+
+def metric_kinds() -> dict[str, Any]:
+    """The types of the fields that metrics give and that may be None, by name."""
+    hints = get_type_hints(SyntheticDataEvalResult)
+    return {f.name: hints[f.name] for f in fields(SyntheticDataEvalResult) if f.kw_only}
+
+
+def built_metrics(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Of plain figures by name the fields that metrics give, as they are in a result.
+
+    Raises:
+        ValueError: for what is no such figure.
+    """
+    return {
+        name: built(name, kind, data[name]) for name, kind in metric_kinds().items() if name in data
+    }
 
 
 def _same(a: Any, b: Any) -> bool:
     """Whether figures are equal, one by one."""
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):

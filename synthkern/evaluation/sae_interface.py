@@ -52,6 +52,11 @@ def weight(sae: Any, name: str, hidden_dim: int, *, columns: bool = False) -> to
     return value
 
 
+def rescales_latents(sae: Any) -> bool:
+    """Whether latents are given times the norms of their decoder rows, and decoding divides."""
+    return bool(getattr(getattr(sae, "cfg", None), "rescale_acts_by_decoder_norm", False))
+
+
 def check_methods(owner_name: str, owner: Any, *names: str) -> None:
     """Raise unless the object has these methods."""
     for name in names:

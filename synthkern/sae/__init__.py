@@ -5,6 +5,7 @@ from synthkern.sae.base import EntriesTrainingSAE, SparseTrainingSAE, TrainingSA
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.config import TrainCoefficientConfig, TrainingSAEConfig
 from synthkern.sae.crosscoder import CrosscoderTrainingSAE, CrosscoderTrainingSAEConfig
+from synthkern.sae.dense import DenseSAE
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.gated import GatedTrainingSAE, GatedTrainingSAEConfig
 from synthkern.sae.jumprelu import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
@@ -20,6 +21,7 @@ from synthkern.sae.registry import get_architecture, register_architecture
 from synthkern.sae.sparsity_controller import SparsityController
 from synthkern.sae.standard import StandardTrainingSAE, StandardTrainingSAEConfig
 from synthkern.sae.step import TrainStepInput, TrainStepOutput
+from synthkern.sae.third_party import SAESource, load_sae
 from synthkern.sae.topk import TopKTrainingSAE, TopKTrainingSAEConfig
 from synthkern.sae.trainable import trainable_parameters
 from synthkern.sae.transcoder import TranscoderTrainingSAE, TranscoderTrainingSAEConfig
@@ -33,6 +35,7 @@ __all__ = [
     "BatchTopKTrainingSAEConfig",
     "CrosscoderTrainingSAE",
     "CrosscoderTrainingSAEConfig",
+    "DenseSAE",
     "EntriesTrainingSAE",
     "GatedTrainingSAE",
     "GatedTrainingSAEConfig",
@@ -42,6 +45,7 @@ __all__ = [
     "MatchingPursuitTrainingSAEConfig",
     "MatryoshkaBatchTopKTrainingSAE",
     "MatryoshkaBatchTopKTrainingSAEConfig",
+    "SAESource",
     "SparseTrainingSAE",
     "SparsityController",
     "StandardTrainingSAE",
@@ -56,6 +60,7 @@ __all__ = [
     "TranscoderTrainingSAE",
     "TranscoderTrainingSAEConfig",
     "get_architecture",
+    "load_sae",
     "make_sae",
     "register_architecture",
     "trainable_parameters",

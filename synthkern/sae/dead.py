@@ -18,11 +18,29 @@ class DeadEntries(NamedTuple):
         entries: [B, M], their values without gradients.
         padding: [nnz] bool, those that are of no dead latent and must not count; None for none.
         share: how many are dead of the ``k_aux`` that the loss takes, at most 1.
+        latents: [L] the dead ones, ascending; None where no shape may depend on them.
     """
 
     entries: SparseActivations
     padding: torch.Tensor | None
     share: float | torch.Tensor
+    latents: torch.Tensor | None = None
+
+    @property
+    def density(self) -> float:
+        """The share of the dead latents' pre-activations that are entries, 0 where not known."""
+        if self.latents is None:
+            return 0.0
+        return self.entries.nnz / max(1, self.entries.batch_size * len(self.latents))
+
+    def mask(self) -> torch.Tensor:
+        """[B, L] bool, which of the dead latents' pre-activations are entries."""
+        assert self.latents is not None
+        size = self.entries.batch_size, len(self.latents)
+        found = torch.zeros(size, dtype=torch.bool, device=self.latents.device)
+        columns = torch.searchsorted(self.latents, self.entries.indices.long())
+        found[self.entries.row_indices(), columns] = True
+        return found
 
 
 def largest_dead(
@@ -56,7 +74,7 @@ def largest_dead(
     )
     indices = dead.to(torch.int32)[found.indices]
     entries = SparseActivations(found.offsets, indices, found.values, pre.shape[1], validate=False)
-    return DeadEntries(entries, None, min(dead.numel() / k_aux, 1.0))
+    return DeadEntries(entries, None, min(dead.numel() / k_aux, 1.0), dead)
 
 
 def largest_dead_of_room(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from synthkern.sae.base import TrainingSAE, make_sae
 from synthkern.sae.config import Metadata, TrainingSAEConfig
@@ -18,6 +21,12 @@ from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.saved_folder import read_folder
 
 _PACKAGE = "sae_lens"
+
+#: Its architectures that may be none of ours.
+_THEIRS = ("abstopk", "temporal")
+
+#: How the names end of architectures that do not reconstruct their inputs.
+_NOT_ITSELF = ("transcoder", "crosscoder")
 
 #: What SAELens writes among the metadata by itself, of the SAE and the release that made it.
 _WRITTEN = {
@@ -101,22 +110,82 @@ def sae_config_from_dict(data: Mapping[str, Any]) -> Any:
     return cfg
 
 
-def load_sae(directory: Path, device: str) -> Any:
+def load_sae_folder(directory: Path, device: str) -> Any:
     """An SAE from its directory: ours or, of an architecture that ours lacks, SAELens'.
 
     Raises:
-        ValueError: naming the file that is wrong.
+        ValueError: naming the file that is wrong, or what has no place in an evaluation.
         OSError: where a file is missing.
+        ImportError: where SAELens alone has the architecture, and is not installed.
     """
     data = read_folder(
         directory, [SAE_CFG_FILENAME], lambda files: read_json(files.path(SAE_CFG_FILENAME))
     )
     architecture = data.get("architecture") if isinstance(data, dict) else None
+    if isinstance(architecture, str) and architecture.endswith(_NOT_ITSELF):
+        raise ValueError(
+            f"{directory / SAE_CFG_FILENAME}: architecture must be an SAE's, which reconstructs "
+            f"its inputs, but {architecture!r} predicts other activations from them"
+        )
     with errors_naming(directory / SAE_CFG_FILENAME):
         theirs = _is_theirs_alone(architecture)
-    if theirs:
-        return importlib.import_module("sae_lens").SAE.load_from_disk(directory, device=device)
-    return TrainingSAE.load_from_disk(directory, device)
+        if not theirs and architecture in _THEIRS and not _is_ours(architecture):
+            raise ImportError(
+                f"{directory}: the architecture {architecture!r} is SAELens' alone: "
+                "pip install sae-lens"
+            )
+    if not theirs:
+        return TrainingSAE.load_from_disk(directory, device)
+    found = importlib.import_module("sae_lens").SAE.load_from_disk(directory, device=device)
+    return SequenceOfOne(found) if architecture == "temporal" else found
+
+
+class SequenceOfOne:
+    """SAELens' temporal SAE on samples that have no order: each is a sequence of its own.
+
+    Its latents are the novel codes; what its attention predicts for a sequence's first element,
+    from nothing but its biases, is added to reconstructions of what was encoded last.
+
+    Args:
+        sae: a ``TemporalSAE``, from sequences [B, L, D] to codes [B, L, M].
+    """
+
+    def __init__(self, sae: Any) -> None:
+        self._sae = sae
+        self._predicted: torch.Tensor | None = None
+
+    @property
+    def W_dec(self) -> torch.Tensor:
+        """[M, D]"""
+        decoder: torch.Tensor = self._sae.W_dec
+        return decoder
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Novel codes [B, M] of hidden activations [B, D]."""
+        novel, predicted = self._sae.encode_with_predictions(x[:, None])
+        self._predicted = predicted[:, 0]
+        found: torch.Tensor = novel[:, 0]
+        return found
+
+    def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
+        """Reconstructions [B, D] of novel codes [B, M] that were encoded last."""
+        if self._predicted is None or self._predicted.shape != feature_acts.shape:
+            raise ValueError(
+                "feature_acts must be codes that were encoded last, as what is predicted belongs "
+                f"to them, got shape {list(feature_acts.shape)}"
+            )
+        logger = logging.getLogger(_PACKAGE)
+        logger.addFilter(_without_note)
+        try:
+            # Its note says that only novel codes are decoded, which are not all here.
+            decoded: torch.Tensor = self._sae.decode((feature_acts + self._predicted)[:, None])
+        finally:
+            logger.removeFilter(_without_note)
+        return decoded[:, 0]
+
+
+def _without_note(record: logging.LogRecord) -> bool:
+    return "only decodes x_novel" not in record.getMessage()
 
 
 def _without_written(metadata: Mapping[str, Any]) -> Metadata:

@@ -8,12 +8,13 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 
 from synthkern._checks import as_bool, as_float, as_int
+from synthkern.engine import product
 from synthkern.engine.autograd import gather_entries
 from synthkern.engine.pre_activations import PreActivations
 from synthkern.sae.base import SparseTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
-from synthkern.sae.encoder import encoder_entries, entries_of
+from synthkern.sae.encoder import encoder, encoder_entries, entries_of
 from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.step import (
     TrainStepInput,
@@ -24,6 +25,13 @@ from synthkern.sae.step import (
 )
 from synthkern.sparse import SparseActivations
 from synthkern.world.registry import named
+
+#: The share of dead latents that the auxiliary loss takes of a sample from which on products over
+#: all of them are worth it. What it adds to a step of 1,024 x 768 with 4,096 latents, by entries
+#: and by products, of 100, 384, 500 and 1,000 dead ones (shares 1, 1, 0.77, 0.38), two cores:
+#: float32 65 and 36, 190 and 65, 200 and 100, 140 and 165 ms; under bfloat16 autocast, with AMX, 55
+#: and 23, 116 and 34, 190 and 74, 95 and 52 ms.
+_DENSE_FROM = 0.6
 
 
 @dataclass
@@ -309,12 +317,31 @@ class TopKTrainingSAE(SparseTrainingSAE):
         found = self._largest_dead(step_input, chosen, level)
         if found is None:
             return level.sae_out.new_zeros(())
-        entries = self._with_gradients(step_input.sae_in, found.entries, chosen.dense)
-        if found.padding is not None:
-            entries = entries.with_values(entries.values.masked_fill(found.padding, 0))
-        recovered = gather_entries(entries, self.W_dec, torch.zeros_like(self.b_dec))
+        if found.density < _DENSE_FROM:
+            entries = self._with_gradients(step_input.sae_in, found.entries, chosen.dense)
+            if found.padding is not None:
+                entries = entries.with_values(entries.values.masked_fill(found.padding, 0))
+            recovered = gather_entries(entries, self.W_dec, torch.zeros_like(self.b_dec))
+        else:
+            recovered = self._recovered(step_input.sae_in, found, chosen.dense)
         residual = (target_of(step_input) - level.sae_out).detach()
         return found.share * reconstruction_loss(recovered, residual)
+
+    def _recovered(
+        self, x: torch.Tensor, found: DeadEntries, dense: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What dead latents reconstruct, [B, D], by products over all of these."""
+        assert found.latents is not None
+        if dense is not None:
+            pre = dense.index_select(1, found.latents)
+        else:
+            # Indexing's backward pass would add up in no fixed order.
+            rows = self.W_enc.T.index_select(0, found.latents)
+            bias = self.b_enc.index_select(0, found.latents)
+            pre = encoder(self.scaled(x.to(rows.dtype)), rows.T, bias, self.input_bias)
+        if found.density < 1:
+            pre = pre.where(found.mask(), 0)
+        return product.matmul(pre, self.W_dec.index_select(0, found.latents))
 
     def _largest_dead(
         self, step_input: TrainStepInput, chosen: Chosen, level: Level

@@ -23,7 +23,7 @@ class Bars:
         self, runs: Mapping[str, PlannedRun], total: int, later: Sequence[int] = ()
     ) -> None:
         self._runs = dict(runs)
-        self._samples = {key: _samples(run) for key, run in runs.items()}
+        self._samples = {key: run.training_samples for key, run in runs.items()}
         self._done = total - len(runs) - len(later)
         self._total = total
         #: Samples that each run has come to.
@@ -45,7 +45,7 @@ class Bars:
         """One of those that were to come later."""
         if run.key not in self._runs:
             self._runs[run.key] = run
-            self._samples[run.key], self._at[run.key] = _samples(run), 0
+            self._samples[run.key], self._at[run.key] = run.training_samples, 0
 
     def begin(self, key: str) -> None:
         """A run begins, or begins again where its process has died."""
@@ -111,8 +111,3 @@ class Bars:
 
 def _bar(total: int, title: str, **more: Any) -> Any:
     return tqdm(total=total, desc=title, unit=" samples", unit_scale=True, **more)
-
-
-def _samples(run: PlannedRun) -> int:
-    samples: int = run.config["training_samples"]
-    return samples

@@ -12,7 +12,9 @@ from synthkern._checks import as_int
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae.config import TARGET_L0
 from synthkern.sae.registry import get_architecture
+from synthkern.sae.third_party import load_sae
 from synthkern.storage.files import file_hash
+from synthkern.suite.baselines import BASELINE, BASELINES, SOURCE
 from synthkern.suite.fields import (
     L0,
     RESERVED,
@@ -31,6 +33,9 @@ from synthkern.suite.suite import Suite, SuiteSAE
 from synthkern.suite.worlds import world_identity
 from synthkern.training.runner_config import SyntheticSAERunnerConfig, ask_for_l0
 from synthkern.world.config import SyntheticModelConfig
+
+#: Fields of a training that decide something of what is evaluated and not trained.
+_OF_EVALUATION = ("batch_size", "eval_samples")
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ class Combination:
         vary: fields that it varies for this SAE alone, as the suite names them.
         asks: whether an L0 can be asked for.
         l0_fields: that one sets.
+        idle: fields that decide nothing of its runs, which train nothing.
 
     Raises:
         ValueError: for a setting that no run may have.
@@ -136,7 +142,7 @@ class Combination:
         self.world, self.name, self.vary = world, name, sae.vary
         sections = {
             WORLD: world_fields(world.cfg),
-            SAE: sae_fields(sae.architecture),
+            SAE: {} if sae.source is not None else sae_fields(sae.architecture),
             TRAINING: training_fields(),
         }
         self.known = {
@@ -147,7 +153,14 @@ class Combination:
         self.own = {f"{SAE}.{path}" for path in sae.sae} | {
             f"{TRAINING}.{path}" for path in sae.training
         }
-        setting = get_architecture(sae.architecture).config_class.l0_setting
+        setting = _l0_setting(sae)
+        baseline = None if sae.baseline is None else BASELINES[sae.baseline]
+        # One whose decoder is permuted has been trained.
+        trains = sae.baseline == "permuted_decoder" or (
+            sae.source is None and (baseline is None or baseline.is_trained)
+        )
+        self.idle = set() if trains else {f"{TRAINING}.{path}" for path in training_fields()}
+        self.idle -= {f"{TRAINING}.{path}" for path in _OF_EVALUATION}
         self.asks = setting is not None
         self.l0_fields: set[str] = (
             set()
@@ -156,11 +169,12 @@ class Combination:
             if setting == TARGET_L0
             else {f"{SAE}.{setting}"}
         )
-        self._architecture = sae.architecture
+        self._sae = sae
+        self._given = None if sae.source is None else _Given(sae, world)
         self._origin = _origin(sae)
         self._fixed = {
             **_read(WORLD, self._world_settings(suite, sections), self.known),
-            **_read(SAE, {**suite.sae, **sae.sae}, self.known),
+            **({} if self._given else _read(SAE, {**suite.sae, **sae.sae}, self.known)),
             **_read(TRAINING, {**suite.training, **sae.training}, self.known),
         }
         self._has_expressions = any(map(has_expression, self._fixed.values()))
@@ -191,14 +205,18 @@ class Combination:
             section, _, path = name.partition(".")
             sections[section][path] = value
         world = worlds.changed(self.world, sections[WORLD])
-        sae = _nested(sections[SAE])
+        sae = {**_nested(sections[SAE]), "architecture": self._sae.architecture}
+        if self._given is not None:
+            # Who checks a run's config looks at an SAE's too.
+            sae = {"architecture": "standard", "d_sae": self._given.shape[0]}
+            self._given.check_fits(world)
         if self._origin is not None:
             sae["metadata"] = {**sae.get("metadata", {}), **self._origin}
         data: dict[str, Any] = {
             **_nested(sections[TRAINING]),
             # Its own place in the dictionary; it is checked once for all runs.
             "synthetic_model": "",
-            "sae": {**sae, "architecture": self._architecture, "d_in": world.cfg.hidden_dim},
+            "sae": {**sae, "d_in": world.cfg.hidden_dim},
             "seed": seed,
             "output_path": None,
             "checkpoint_path": None,
@@ -207,6 +225,12 @@ class Combination:
             ask_for_l0(data, l0)
         full = SyntheticSAERunnerConfig.from_dict(data).to_dict()
         full["synthetic_model"] = world.source
+        if self._given is not None:
+            width = world.cfg.hidden_dim
+            full["sae"] = {"architecture": "given", "d_in": width, "d_sae": sae["d_sae"]}
+            full[SOURCE] = self._given.described
+        elif self._sae.baseline is not None:
+            full[BASELINE] = self._sae.baseline
         as_int("eval_samples", full["eval_samples"], low=1)
         return MadeRun(full, world, {name: values[name] for name in changes})
 
@@ -280,6 +304,43 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     for name in whole_first(settings):
         set_field(found, name, settings[name])
     return found
+
+
+def _l0_setting(sae: SuiteSAE) -> str | None:
+    """What an L0 is asked for by, or None where none can be."""
+    if sae.source is not None:
+        return None
+    setting: str | None = get_architecture(sae.architecture).config_class.l0_setting
+    if sae.baseline is None:
+        return setting
+    if sae.baseline == "permuted_decoder" or BASELINES[sae.baseline].is_trained:
+        return setting
+    # Without a training nothing meets a target.
+    return setting if BASELINES[sae.baseline].asks and setting != TARGET_L0 else None
+
+
+class _Given:
+    """An SAE that is not trained, looked at once for all of its runs in a world.
+
+    Attributes:
+        shape: [M, D] of its decoder.
+        described: what runs' configs say of it.
+    """
+
+    def __init__(self, sae: SuiteSAE, world: PlannedWorld) -> None:
+        assert sae.source is not None
+        self._source = sae.source
+        decoder = load_sae(sae.source, d_in=world.cfg.hidden_dim).W_dec
+        self.shape = tuple(decoder.shape)
+        self.described = {**sae.source.to_dict(), "identity": sae.source.identity()}
+
+    def check_fits(self, world: PlannedWorld) -> None:
+        """Raise where a world, whose fields may vary, is of another width."""
+        if world.cfg.hidden_dim != self.shape[1]:
+            raise ValueError(
+                f"{self._source.source} must be an SAE of inputs of width {world.cfg.hidden_dim}, "
+                f"as the world has, got W_dec of shape {list(self.shape)}"
+            )
 
 
 def _origin(sae: SuiteSAE) -> dict[str, str] | None:

@@ -8,13 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from synthkern.suite.database import Run
-from synthkern.suite.summary import TABLE_METRICS, finite_metrics, place_name
+from synthkern.suite.summary import SHARED_METRICS, finite_metrics, place_name, table_metrics
 
 #: Share of intervals that hold the true difference; a verdict errs with what is left of 1.
 CONFIDENCE = 0.95
 
+#: Share of comparisons in which a difference of the detectable size is found.
+POWER = 0.8
+
 #: A difference or a spread of this share of what is compared is rounding.
 _ROUNDING = 1e-12
+
+#: On one world it is the MCC in other units: corrected for too, it would only hide others.
+_SAME_AS_MCC = "null_mcc/calibrated_mcc"
 
 #: What can be said of a difference.
 Verdict = Literal["higher", "lower", "unclear", "same", "constant", "one pair"]
@@ -35,6 +41,11 @@ class Difference:
         high: its upper end, or None.
         p_value: of Student's t-test for no difference, or None.
         corrected: the same after Holm's correction for all figures of the comparison, or None.
+        detectable: the least true difference that this t-test, of this figure alone at the
+            two-sided 5% level, finds in 80% of comparisons of as many pairs whose differences
+            spread as these do (Cohen 1988, "Statistical Power Analysis"), or None. It follows from
+            the spread and says nothing of the difference that was found: where that is "unclear",
+            a true one of this size would most often not have been.
     """
 
     pairs: int
@@ -43,6 +54,7 @@ class Difference:
     high: float | None = None
     p_value: float | None = None
     corrected: float | None = None
+    detectable: float | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -70,8 +82,8 @@ class Comparison:
         first: name of the SAE whose figures' differences these are.
         second: name of the other, which may be the same.
         pairs: how many.
-        differences: first minus second by metric, of those in :data:`TABLE_METRICS` that some
-            pair has.
+        differences: first minus second by metric, of those of :func:`table_metrics` that some
+            pair has, but for the MCC above chance.
         other_worlds: whether the worlds of that name are configured unalike in some pair.
         other_streams: whether the same seed means other samples in some pair, as the stream has
             another version.
@@ -141,9 +153,13 @@ def difference(values: Sequence[float], partners: Sequence[float]) -> Difference
     from scipy import special
 
     freedom = pairs - 1
-    half = error * float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
+    critical = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
+    half = error * critical
     p_value = 2 * float(special.stdtr(freedom, -abs(mean) / error))
-    return Difference(pairs, mean, mean - half, mean + half, p_value)
+    # The noncentrality at which Student's t is above the critical value so often; that it is below
+    # the negative one besides happens in less than one of a million.
+    detectable = error * float(special.nctdtrinc(freedom, 1 - POWER, critical))
+    return Difference(pairs, mean, mean - half, mean + half, p_value, detectable=detectable)
 
 
 def correct(differences: Mapping[str, Difference]) -> dict[str, Difference]:
@@ -196,10 +212,16 @@ def _comparison(pairs: Sequence[tuple[Run, Run]]) -> Comparison:
         for metric, value in finite_metrics(first):
             if metric in partner:
                 columns.setdefault(metric, []).append((value, partner[metric]))
+    for metric in SHARED_METRICS & columns.keys():
+        # The seeds' own differences are not independent: that of the means is one alone.
+        first_mean, second_mean = (
+            math.fsum(each) / len(each) for each in zip(*columns[metric], strict=True)
+        )
+        columns[metric] = [(first_mean, second_mean)]
     differences = {
         metric: difference(*zip(*columns[metric], strict=True))
-        for metric in TABLE_METRICS
-        if metric in columns
+        for metric in table_metrics(columns)
+        if metric in columns and metric != _SAME_AS_MCC
     }
     first, second = pairs[0]
     return Comparison(

@@ -6,9 +6,9 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from synthkern.suite.comparison import CONFIDENCE, Comparison, Difference, Pairing, Verdict
+from synthkern.suite.comparison import CONFIDENCE, POWER, Comparison, Difference, Pairing, Verdict
 from synthkern.suite.database import Run
-from synthkern.suite.summary import TABLE_METRICS, place_name
+from synthkern.suite.summary import metric_heading, place_name
 from synthkern.suite.tables import layout, terminal_width
 
 _HEADINGS = {
@@ -16,6 +16,7 @@ _HEADINGS = {
     "difference": "difference",
     "interval": f"{CONFIDENCE:.0%} CI",
     "corrected": "p (Holm)",
+    "detectable": "detectable",
 }
 
 #: Figures that are counts of things, in the plural.
@@ -28,7 +29,9 @@ _NAMED = 12
 _FOOT = (
     "Intervals are Student's t over the pairs' differences, for each figure alone. Verdicts are at "
     f"the {1 - CONFIDENCE:.0%} level after Holm's correction for the figures of a comparison; "
-    "nothing is corrected for the number of comparisons."
+    "nothing is corrected for the number of comparisons. Detectable is the least true difference "
+    f"that as many pairs of as great a spread tell from none in {POWER:.0%} of cases, at the "
+    f"two-sided {1 - CONFIDENCE:.0%} level for a figure alone."
 )
 
 
@@ -75,7 +78,7 @@ def sentence_of(comparison: Comparison, first: str, second: str) -> str:
 
     def subject(metrics: Sequence[str], detail: bool = True) -> str:
         named = [
-            TABLE_METRICS[name] + (f" ({_detail(comparison, name)})" if detail else "")
+            metric_heading(name) + (f" ({_detail(comparison, name)})" if detail else "")
             for name in metrics
         ]
         return f"their {_and(named)}" if clauses else f"{_and(named)} of {first} and {second}"
@@ -116,7 +119,7 @@ def _is_told(difference: Difference) -> bool:
 
 def _told(comparison: Comparison, metric: str, than: str) -> str:
     """ "a higher F1 than B by 0.148 (95% CI 0.144 to 0.151)"."""
-    each, heading = comparison.differences[metric], TABLE_METRICS[metric]
+    each, heading = comparison.differences[metric], metric_heading(metric)
     assert each.low is not None
     assert each.high is not None
     higher = each.mean > 0
@@ -140,6 +143,8 @@ def _detail(comparison: Comparison, metric: str) -> str:
             f", {CONFIDENCE:.0%} CI {_number(each, each.low)} to {_number(each, each.high)}"
             f"{_other_pairs(comparison, each)}"
         )
+        if each.detectable is not None:
+            text += f", detectable {_number(each, each.detectable)}"
         if each.low > 0 or each.high < 0:
             tested = [d for d in comparison.differences.values() if d.p_value is not None]
             text += f", which is too little for one of {len(tested)} figures"
@@ -160,7 +165,9 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, dict[str, str]]]:
             texts["interval"] = " to ".join(ends)
         if each.corrected is not None:
             texts["corrected"] = f"{each.corrected:.4f}" if each.corrected >= 1e-4 else "<0.0001"
-        yield TABLE_METRICS[metric], texts
+        if each.detectable is not None:
+            texts["detectable"] = _number(each, each.detectable)
+        yield metric_heading(metric), texts
 
 
 def _number(difference: Difference, value: float, sign: str = "") -> str:

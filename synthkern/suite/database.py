@@ -20,6 +20,7 @@ from synthkern._checks import is_number
 from synthkern.storage.files import errors_naming, parse_json
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import check_writable_folder
+from synthkern.suite.baselines import Role, is_trained, role_of
 from synthkern.suite.disk import database_error
 from synthkern.suite.shards import Shard
 from synthkern.training.history import TrainingHistory, check_rows
@@ -113,6 +114,22 @@ class PlannedRun:
     config: dict[str, Any]
     axes: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
+    @property
+    def role(self) -> Role:
+        """Whether this trains an SAE, evaluates a given one, or is a floor or a ceiling."""
+        return role_of(self.config)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it trains an SAE, or only evaluates."""
+        return is_trained(self.config)
+
+    @property
+    def training_samples(self) -> int:
+        """How many it trains on."""
+        samples: int = self.config["training_samples"]
+        return samples if self.is_trained else 0
+
 
 @dataclass(frozen=True)
 class Run(PlannedRun):
@@ -123,7 +140,8 @@ class Run(PlannedRun):
         code_version: of the package that did it; None before it began, as all that follows.
         stream_version: of the samples.
         hardware: what did it, by name.
-        metrics: the figures of its evaluation, by their names in a log; None where not finite.
+        metrics: the figures of its evaluation, by their names in a log, and ``seed_agreement``, how
+            much its decoder is like those of the same run with other seeds; None where not finite.
         standard_errors: of these.
         seconds: that it took, over all processes: sampling, steps and the evaluation at its end.
         training_seconds: of these, in sampling and steps.
@@ -159,7 +177,7 @@ class Outcome:
         latents: columns [M] by :data:`LATENT_COLUMNS`.
         seconds: of the whole.
         training_seconds: of the training.
-        samples_per_second: in training.
+        samples_per_second: in training, or None where there was none.
         world_fingerprint: of the world, or None where it has none.
         config_fingerprint: of its config, likewise.
     """
@@ -170,7 +188,7 @@ class Outcome:
     latents: Mapping[str, npt.NDArray[Any]]
     seconds: float
     training_seconds: float
-    samples_per_second: float
+    samples_per_second: float | None
     world_fingerprint: str | None = None
     config_fingerprint: str | None = None
 
@@ -356,7 +374,7 @@ class RunDatabase:
     def start(
         self, key: str, code_version: str, stream_version: int, hardware: Mapping[str, Any]
     ) -> None:
-        """Note that a run is being done, and by what; like the next four, a KeyError where there
+        """Note that a run is being done, and by what; like the next five, a KeyError where there
         is no such run.
         """
         with self._changes() as connection:
@@ -392,6 +410,16 @@ class RunDatabase:
             connection.execute(
                 "INSERT OR REPLACE INTO latents VALUES (?, ?)", (key, _deflated("latents", columns))
             )
+
+    def note(self, key: str, metrics: Mapping[str, float]) -> None:
+        """Note further figures of a finished run, besides those of its evaluation."""
+        with self._changes() as connection:
+            row = connection.execute("SELECT metrics FROM runs WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                raise KeyError(key)
+            with errors_naming(self.path), _naming(f"run {key!r}"):
+                known = _object("metrics", row["metrics"] or "{}")
+            _update(connection, key, metrics=_json(known | _finite(metrics)))
 
     def prune(self, key: str, history: TrainingHistory) -> None:
         """Note that a search has ended a run, after these rows of its curves."""

@@ -76,9 +76,14 @@ def estimate(
     kinds: dict[str, list[PlannedRun]] = {}
     for run in runs:
         kinds.setdefault(_kind(run, worlds), []).append(run)
-    ordered = sorted(kinds.values(), key=lambda alike: -sum(map(work, alike)))
+    # What trains nothing is reckoned from what does.
+    trained = [alike for alike in kinds.values() if alike[0].is_trained]
+    others = [alike for alike in kinds.values() if not alike[0].is_trained]
+    ordered = sorted(trained, key=lambda alike: -sum(map(work, alike)))
+    count = min(len(ordered), _MOST_KINDS)
     ordered = [*_next_to_each_other(ordered[:_MOST_KINDS], worlds), *ordered[_MOST_KINDS:]]
-    configs = [alike[0].config for alike in ordered[:_MOST_KINDS]]
+    configs = [alike[0].config for alike in ordered[:count]]
+    ordered += others
     answers = _ask(
         {
             "configs": configs,
@@ -95,7 +100,7 @@ def estimate(
 def work(run: PlannedRun) -> float:
     """Multiplications of a run's encoder, about: how runs compare that were not measured."""
     config = run.config
-    samples = config["training_samples"] + config["eval_samples"] / 3
+    samples = run.training_samples + config["eval_samples"] / 3
     return float(samples) * _width(run)
 
 
@@ -124,7 +129,7 @@ def _kind(run: PlannedRun, worlds: _WorldTexts) -> str:
         for name, value in config["sae"].items()
         if name not in _NO_MATTER and (name == "k" or not isinstance(value, float))
     }
-    rest = [config[name] for name in ("batch_size", "autocast_sae")]
+    rest = [run.is_trained, *(config[name] for name in ("batch_size", "autocast_sae"))]
     return json.dumps([sae, worlds.of(run), run.l0, rest], sort_keys=True)
 
 
@@ -219,9 +224,9 @@ def _reckoned(
 
 def _seconds(run: PlannedRun, answer: Mapping[str, Any], ratio: float) -> float:
     config = run.config
-    steps = -(-config["training_samples"] // config["batch_size"])
+    steps = -(-run.training_samples // config["batch_size"])
     evaluation = answer["evaluation"] + answer["evaluated_sample"] * config["eval_samples"]
-    every = config["eval_frequency"]
+    every = config["eval_frequency"] if run.is_trained else 0
     evaluations = 1 + (steps // every if every else 0)
     return float(ratio * (steps * answer["step"] + evaluations * evaluation))
 

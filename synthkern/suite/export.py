@@ -23,19 +23,23 @@ _MIDDLE = (
     "world_fingerprint",
     "config_fingerprint",
 )
-_LAST = ("error", "key", "config")
+_LAST = ("error", "key", "config", "role")
+
+#: Whole numbers from here on are texts in Parquet.
+_LARGE = 2**63
 
 
 def write_csv(path: Path, runs: Sequence[Run]) -> None:
     """Write a table of runs, a line each under a line of headings.
 
     Columns: ``suite``, ``world``, ``sae``, ``architecture``, ``l0``, ``seed``, ``state``; where
-    fields are varied ``axes/<name>``, and ``axes/world`` and ``axes/sae``, the names without these;
-    every figure that some run has, by its name in a log; their standard errors as
+    fields are varied ``axes/<name>``, and ``axes/world`` and ``axes/sae``, the names without
+    these; every figure that some run has, by its name in a log; their standard errors as
     ``standard_errors/<name>``; ``seconds``, ``training_seconds``, ``samples_per_second``,
     ``code_version``, ``stream_version``, ``world_fingerprint``, ``config_fingerprint``;
-    ``hardware/<name>``; ``error`` (the last line of the traceback), ``key``, and ``config`` as
-    JSON. What a run does not have, or is not finite, is empty.
+    ``hardware/<name>``; ``error`` (the last line of the traceback), ``key``, ``config`` as JSON,
+    and ``role``: trained, given, floor or ceiling. What a run does not have, or is not finite, is
+    empty.
 
     Raises:
         OSError: where the file cannot be written; what was there stays.
@@ -64,7 +68,8 @@ def write_parquet(path: Path, runs: Sequence[Run]) -> None:
     """Write the table of :func:`write_csv` as Parquet.
 
     A column has one type: whole numbers, numbers, truth values, or texts, which are JSON where a
-    column has values of several types. What a run does not have is null.
+    column has values of several types, or whole numbers of 2**63 and more. What a run does not
+    have is null.
 
     Raises:
         ImportError: where pyarrow is not installed; it names the extra.
@@ -88,6 +93,9 @@ def _is_empty(values: Sequence[Any]) -> bool:
 def _of_one_type(values: list[Any]) -> list[Any]:
     """Values as one of Arrow's types holds them."""
     types = {type(value) for value in values if value is not None}
+    if types == {int} and max(abs(value) for value in values if value is not None) >= _LARGE:
+        # Seeds of worlds, which the type of the other whole numbers does not hold.
+        return [None if value is None else str(value) for value in values]
     if len(types) < 2:
         return values
     if types == {int, float}:
@@ -149,6 +157,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(run).items() if name in (*_FIRST, *_MIDDLE, "key")},
         "architecture": run.config.get("sae", {}).get("architecture"),
+        "role": run.role,
         **{f"axes/{name}": _cell(value) for name, value in run.axes.items()},
         **run.metrics,
         **{f"standard_errors/{name}": value for name, value in run.standard_errors.items()},

@@ -205,8 +205,11 @@ class Lane:
     def _takes(self, field: str) -> bool:
         if field == L0:
             return self.combination.asks
-        return field in self.combination.known and not any(
-            overlaps(field, each) for each in self._decided
+        here = self.combination
+        return (
+            field in here.known
+            and field not in here.idle
+            and not any(overlaps(field, each) for each in self._decided)
         )
 
     def _taken(self, name: str, field: str, value: Any) -> Taken:

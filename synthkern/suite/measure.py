@@ -20,6 +20,7 @@ from synthkern.model.orthogonalize import orthogonalize_embeddings
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae import make_sae
 from synthkern.sae.threshold import ThresholdTrainingSAE
+from synthkern.suite.baselines import as_trained
 from synthkern.suite.plugins import load_architectures
 from synthkern.training.config import TrainingConfig
 from synthkern.training.runner_config import SyntheticSAERunnerConfig
@@ -88,7 +89,8 @@ def _world(source: dict[str, Any] | str, device: str) -> tuple[SyntheticModel, f
 
 def _run(config: dict[str, Any], model: SyntheticModel, device: str) -> dict[str, Any]:
     """Seconds of a step, of an evaluation's beginning and of each of its samples."""
-    data = {**config, "sae": {**config["sae"], "device": device}, "device": device}
+    data = as_trained(config)
+    data = {**data, "sae": {**config["sae"], "device": device}, "device": device}
     cfg = SyntheticSAERunnerConfig.from_dict(data)
     torch.manual_seed(0)
     sae: Any = make_sae(cfg.sae)

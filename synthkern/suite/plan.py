@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from synthkern.stream import STREAM_VERSION
+from synthkern.suite.baselines import BASELINE, SOURCE, TRAINED_AS, as_trained
 from synthkern.suite.combination import (
     Combination,
     PlannedWorld,
@@ -35,6 +36,7 @@ _NOT_IN_KEY = {
     "logger",
     "sae_lens_version",
     "save_synthetic_model",
+    TRAINED_AS,
 }
 
 
@@ -233,6 +235,8 @@ class _Made:
         """The one of a seed."""
         config = {**self.config, "seed": seed}
         key = _key(config, self.identity)
+        if config.get(BASELINE) == "permuted_decoder":
+            config[TRAINED_AS] = _key(as_trained(config), self.identity)
         return PlannedRun(key, suite, self.world, self.sae, self.l0, seed, config, axes=self.axes)
 
 
@@ -268,6 +272,9 @@ def _key(config: dict[str, Any], world: str) -> str:
         if name not in _NOT_IN_KEY and _CAME_LATER.get(name, ...) != value
     }
     decides["synthetic_model"] = world
+    if SOURCE in decides:
+        # Wherever it is: its identity is what it holds.
+        decides[SOURCE] = {**decides[SOURCE], SOURCE: None}
     # How often the training curves have a row.
     decides["log_every"] = config["logger"]["wandb_log_frequency"]
     text = json.dumps([STREAM_VERSION, decides], sort_keys=True, separators=(",", ":"))

@@ -121,7 +121,7 @@ def _counted(count: int, what: str, plural: str = "s") -> str:
 
 
 def _samples(runs: Iterable[PlannedRun]) -> str:
-    count = sum(run.config["training_samples"] for run in runs)
+    count = sum(run.training_samples for run in runs)
     for size, word in ((1e9, "billion"), (1e6, "million")):
         if count >= size:
             shown = count / size

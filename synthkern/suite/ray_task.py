@@ -190,6 +190,8 @@ class _Task:
     def _outcome(self, place: Path, key: str) -> Files:
         """What a run leaves in its folder, which names the job's directory and not this node's."""
         files = read_files(run_folder(place, key))
+        if RUNNER_CONFIG_FILENAME not in files:  # nothing was trained
+            return files
         config = files[RUNNER_CONFIG_FILENAME].tobytes().decode()
         here, there = (
             json.dumps(str(folder))[:-1] for folder in (place, self._terms.job.directory)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_type_hints
 
 from synthkern._checks import as_int, check_keys
-from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.result import SyntheticDataEvalResult
+from synthkern.evaluation.tree import names
 from synthkern.suite.axes import MOST_RUNS, Range, read_range, whole
 
 #: Ways in which a figure is better.
@@ -88,9 +88,9 @@ class Search:
 
 def metric_names() -> list[str]:
     """The metrics of a run, by which a search can be guided."""
-    names = [each.name for each in fields(SyntheticDataEvalResult)]
-    plain = [n for n in names if n not in ("classification", "standard_errors", "per_latent")]
-    return plain + [f"classification/{each.name}" for each in fields(ClassificationMetrics)]
+    kinds = get_type_hints(SyntheticDataEvalResult)
+    known = {each.name: kinds[each.name] for each in fields(SyntheticDataEvalResult)}
+    return [path for name, kind in known.items() for path in names(name, kind)]
 
 
 def read_search(where: str, data: Any) -> Search | None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from synthkern.suite.baselines import TRAINED_AS
 from synthkern.suite.database import PlannedRun
 from synthkern.suite.memory import estimated_memory
 
@@ -88,13 +89,22 @@ def units_of(runs: Sequence[PlannedRun], together: int) -> list[list[PlannedRun]
     """The runs in groups that share their batches, of so many at most."""
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
-        stream = [run.config[name] for name in ("synthetic_model", "seed", "batch_size")]
-        groups.setdefault(run.key if together == 1 else json.dumps(stream), []).append(run)
-    return [
+        if TRAINED_AS not in run.config:
+            stream = [run.config[name] for name in ("synthetic_model", "seed", "batch_size")]
+            shares = together > 1 and run.is_trained
+            groups.setdefault(json.dumps(stream) if shares else run.key, []).append(run)
+    units = [
         group[first : first + together]
         for group in groups.values()
         for first in range(0, len(group), together)
     ]
+    # What needs another's outcome comes after that, in one task.
+    units_by_key = {run.key: unit for unit in units for run in unit}
+    for run in runs:
+        if TRAINED_AS in run.config:
+            unit = units_by_key.get(run.config[TRAINED_AS])
+            units.append([run]) if unit is None else unit.append(run)
+    return units
 
 
 def _counts(units: Sequence[Sequence[PlannedRun]], cores: int, on_cpu: bool) -> Iterator[int]:
@@ -108,7 +118,7 @@ def _counts(units: Sequence[Sequence[PlannedRun]], cores: int, on_cpu: bool) -> 
 
 def _seconds(units: Sequence[Sequence[PlannedRun]], jobs: int, cores: int) -> float:
     """The time of all, in that of one run with one thread."""
-    longest = max((len(unit) for unit in units), default=0)
+    longest = max((sum(run.is_trained for run in unit) for unit in units), default=0)
     rounds = -(-len(units) // jobs)
     alone = longest * (1 - _SAMPLING) + _SAMPLING
     return float(rounds * alone / max(1, cores // jobs) ** _SCALING)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from synthkern._checks import as_float, as_int, check_keys
 from synthkern.model.synthetic_model import local_folder
+from synthkern.sae.third_party import SAESource
 from synthkern.storage.files import errors_naming, read_json
 from synthkern.storage.paths import AnyPath, as_optional_path, as_path
+from synthkern.storage.python_file import load_python_file
 from synthkern.suite.axes import axis_names, read_random, read_vary
-from synthkern.suite.plugins import load_python_file
+from synthkern.suite.baselines import BASELINES
 from synthkern.suite.published import Published, read_published
 from synthkern.suite.search import Search, read_search
 from synthkern.suite.yaml_file import parse_yaml, read_yaml
@@ -38,19 +41,38 @@ _KEYS = {
     "search",
     "published",
 }
-_SAE_KEYS = {"architecture", "file", "sae", "training", "vary"}
+_SAE_KEYS = {"architecture", "file", "sae", "training", "vary", "baseline", "of"}
+
+#: Keys of an SAE that is given, beside those of its source.
+_GIVEN_KEYS = {each.name for each in fields(SAESource)} | {"training"}
 
 
 @dataclass(frozen=True)
 class SuiteSAE:
-    """An SAE of a suite.
+    """An SAE of a suite: one that is trained, a floor or a ceiling, or one that is given.
 
     Attributes:
-        architecture: the name it is registered under.
+        architecture: the name it is registered under; "" of one that is given.
         file: of Python, that defines it, or None.
         sae: fields of its config, over the suite's.
         training: fields of :class:`SyntheticSAERunnerConfig`, over the suite's.
         vary: lists of values by the field of the SAE or its training, over the suite's.
+        baseline: makes it a row to compare the others with, and not an SAE that is trained:
+
+            - "random" (a floor): as it is before training;
+            - "permuted_decoder" (a floor): as it is trained, with its decoder's rows permuted
+              afterwards. Where the suite has the same SAE without this, that one's training is it;
+            - "frozen_decoder" (a floor): trained but for the decoder, which stays random;
+            - "true_features" (a ceiling, of F1 none for encoders that are trained to tell
+              overlapping features apart): the most frequent features are its latents, with
+              thresholds of best F1 where the architecture has some (JumpReLU where none is said);
+            - "linear_probes" (a ceiling): F1, precision and recall of logistic probes on the
+              hidden activations, for 64 of the ``d_sae`` most frequent features.
+        source: of an SAE that is given, which is evaluated and not trained; see
+            :class:`SAESource`.
+
+    Raises:
+        ValueError: for an unknown baseline, or a source beside what only trained ones have.
 
     Example:
         >>> import synthkern as synthetic
@@ -64,9 +86,22 @@ class SuiteSAE:
     sae: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     vary: dict[str, list[Any]] = field(default_factory=dict)
+    baseline: str | None = None
+    source: SAESource | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "file", as_optional_path("file", self.file))
+        if self.baseline is not None and self.baseline not in BASELINES:
+            raise ValueError(
+                f"baseline must be one of {', '.join(BASELINES)}, got {self.baseline!r}"
+            )
+        if self.source is not None and (
+            self.architecture or self.file or self.sae or self.vary or self.baseline
+        ):
+            raise ValueError(
+                "source must be without architecture, file, sae, vary and baseline, which are of "
+                f"SAEs that are trained, got {self.source.source!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -171,8 +206,10 @@ class Suite:
         Args:
             data: ``name``; ``worlds``, a list of presets and paths, or a mapping of names to
                 these or to configs; ``saes``, a mapping of names to architectures or to mappings
-                of ``architecture``, ``file``, ``sae``, ``training`` and ``vary``; ``seeds``; and,
-                if wanted, ``about``, ``l0``, ``world``, ``training``, ``sae``, ``vary``,
+                of ``architecture``, ``file``, ``sae``, ``training``, ``vary`` and ``baseline`` (see
+                :class:`SuiteSAE`; with ``of: NAME`` for the settings of another of the SAEs), or,
+                for SAEs that are given, of the fields of :class:`SAESource`; ``seeds``; and, if
+                wanted, ``about``, ``l0``, ``world``, ``training``, ``sae``, ``vary``,
                 ``random``, ``search`` (see :func:`read_search`) and ``published`` (see
                 :func:`read_published`).
             folder: that relative paths start from; None is the working directory.
@@ -191,10 +228,7 @@ class Suite:
             name=data["name"],
             about=str(data.get("about", "")),
             worlds=worlds,
-            saes={
-                str(name): _sae(f"saes[{name!r}]", given, base)
-                for name, given in _filled_mapping("saes", data["saes"]).items()
-            },
+            saes=_saes(data["saes"], base),
             l0=[_l0(value) for value in _list("l0", data.get("l0", []))],
             seeds=[_seed(value) for value in _filled_list("seeds", data["seeds"])],
             training=_mapping("training", data.get("training", {})),
@@ -318,20 +352,69 @@ def _config(name: str, data: Any) -> dict[str, Any]:
         raise ValueError(f"{name}: {error}") from error
 
 
-def _sae(name: str, data: Any, folder: Path) -> SuiteSAE:
+def _saes(data: Any, folder: Path) -> dict[str, SuiteSAE]:
+    given = _filled_mapping("saes", data)
+    found: dict[str, SuiteSAE] = {}
+    for name, each in given.items():
+        found[name] = _sae(f"saes[{name!r}]", each, given, folder)
+    return found
+
+
+def _sae(name: str, data: Any, others: Mapping[str, Any], folder: Path) -> SuiteSAE:
     if isinstance(data, str):
         return SuiteSAE(data)
+    if isinstance(data, Mapping) and "source" in data:
+        return _given(name, data, folder)
     check_keys(name, data, _SAE_KEYS)
-    if not isinstance(data.get("architecture"), str):
+    if "of" in data:
+        return _changed(name, data, others, folder)
+    baseline = data.get("baseline")
+    usual = BASELINES[baseline].architecture if baseline in BASELINES else None
+    architecture = data.get("architecture", usual)
+    if not isinstance(architecture, str):
         raise ValueError(f"{name} must have architecture, a name, got {dict(data)!r}")
     file = data.get("file")
-    return SuiteSAE(
-        data["architecture"],
+    parts = (
+        architecture,
         None if file is None else folder / as_path(f"{name}.file", file),
         _mapping(f"{name}.sae", data.get("sae", {})),
         _mapping(f"{name}.training", data.get("training", {})),
         read_vary(f"{name}.vary", data.get("vary", {})),
     )
+    with _naming(name):
+        return SuiteSAE(*parts, baseline=baseline)
+
+
+def _given(name: str, data: Mapping[str, Any], folder: Path) -> SuiteSAE:
+    check_keys(name, data, _GIVEN_KEYS)
+    training = _mapping(f"{name}.training", data.get("training", {}))
+    with _naming(name):
+        source = SAESource.from_dict({k: v for k, v in data.items() if k != "training"}, folder)
+        return SuiteSAE("", training=training, source=source)
+
+
+def _changed(name: str, data: Any, others: Mapping[str, Any], folder: Path) -> SuiteSAE:
+    """The baseline of another of the suite's SAEs, which has all of its settings."""
+    known = [each for each, of in others.items() if not isinstance(of, Mapping) or "of" not in of]
+    if data.keys() != {"baseline", "of"} or data["of"] not in known:
+        raise ValueError(
+            f"{name} must have baseline and of, and nothing else: the name of one of "
+            f"{', '.join(known)}; got {dict(data)!r}"
+        )
+    other = _sae(f"saes[{data['of']!r}]", others[data["of"]], others, folder)
+    if other.baseline is not None or other.source is not None:
+        raise ValueError(f"{name}.of must be an SAE that is trained, got {data['of']!r}")
+    with _naming(name):
+        return replace(other, baseline=data["baseline"])
+
+
+@contextmanager
+def _naming(part: str) -> Iterator[None]:
+    """Errors say which part of the suite they are about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{part}: {error}") from error
 
 
 def _random(data: Any) -> dict[str, Any]:

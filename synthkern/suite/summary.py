@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from synthkern.evaluation.by_feature import BINS
 from synthkern.model.fingerprint import config_fingerprint
+from synthkern.suite.baselines import ROLES, Role
 from synthkern.suite.database import STATES, Run, RunDatabase
 from synthkern.suite.published import Published
 from synthkern.world.config import SyntheticModelConfig
@@ -25,6 +27,43 @@ TABLE_METRICS = {
     "dead_latents": "dead latents",
 }
 
+#: Those that tables show besides, where a run has them.
+MORE_METRICS = {
+    "f1_all_features": "all-feature F1",
+    "by_frequency/5/f1": "rarest-quarter F1",
+    "coverage/0.8": "coverage 0.8",
+    "null_mcc/calibrated_mcc": "MCC above chance",
+    "splitting/split": "feature splitting",
+    "hedging": "hedging",
+    "absorption/full": "full absorption",
+    "hierarchy_recovery/precision": "tree precision",
+    "hierarchy_recovery/recall": "tree recall",
+    "probe_f1/single": "probe F1",
+    "seed_agreement": "seed agreement",
+}
+
+#: Those of a run that other seeds have a share in: their spread over seeds is none of draws.
+SHARED_METRICS = {"seed_agreement"}
+
+
+def table_metrics(found: Iterable[str]) -> dict[str, str]:
+    """The figures of a table of runs that have those of these names, and their headings."""
+    there = set(found)
+    more = {name: heading for name, heading in MORE_METRICS.items() if name in there}
+    return TABLE_METRICS | more
+
+
+def metric_heading(name: str) -> str:
+    """What a figure is called: "F1", "precision", "rarest fifth: coverage 0.5"."""
+    known = TABLE_METRICS.get(name) or MORE_METRICS.get(name)
+    if known is not None:
+        return known
+    first, *rest = name.removeprefix("classification/").split("/")
+    if first == "by_frequency" and len(rest) > 1 and rest[0].isdigit() and int(rest[0]) < len(BINS):
+        return f"{BINS[int(rest[0])]}: {metric_heading('/'.join(rest[1:]))}"
+    words = " ".join([first, *rest]).replace("_", " ")
+    return words.replace("l0", "L0").replace("f1", "F1").replace("mcc", "MCC")
+
 
 @dataclass(frozen=True)
 class MeanStd:
@@ -32,7 +71,8 @@ class MeanStd:
 
     Attributes:
         mean: over the runs that have it.
-        std: standard deviation over these (with count - 1), or None for one run.
+        std: standard deviation over these (with count - 1), or None for one run and for
+            :data:`SHARED_METRICS`.
         count: how many runs have it; what is not finite is none.
         published: the same figure as somebody published it, or None.
     """
@@ -65,6 +105,7 @@ class Group:
             no finished run has; an SAE without finished runs has none.
         states: for each SAE how many runs are in each of :data:`STATES`, 0 included.
         failed: the runs that failed, SAE by SAE.
+        roles: of each SAE whether it was trained or given, or is a floor or a ceiling.
     """
 
     suite: str
@@ -73,6 +114,7 @@ class Group:
     saes: dict[str, dict[str, MeanStd]]
     states: dict[str, dict[str, int]]
     failed: list[Run]
+    roles: dict[str, Role] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -121,9 +163,63 @@ def summarize(runs: Sequence[Run], published: Sequence[Published] = ()) -> list[
                 for sae, of_sae in saes.items()
             },
             failed=[run for of_sae in saes.values() for run in of_sae if run.state == "failed"],
+            roles={sae: of_sae[0].role for sae, of_sae in saes.items()},
         )
         for (suite, world, l0), saes in grouped.items()
     ]
+
+
+def with_baselines(groups: Sequence[Group]) -> list[Group]:
+    """The same with SAEs in the order of their roles, those that are trained first, and with what
+    was asked for no L0, but was not trained, in all groups of its suite and world that were.
+    """
+    asked = {(each.suite, each.world) for each in groups if each.l0 is not None}
+    free: dict[tuple[str, str], Group] = {}
+    found = []
+    for group in groups:
+        place = group.suite, group.world
+        if group.l0 is None and place in asked:
+            shared = [sae for sae, role in group.roles.items() if role != "trained"]
+            free[place] = _part(group, shared)
+            group = _part(group, [sae for sae in group.saes if sae not in shared])
+        found.append(group)
+    merged = [
+        _ordered(
+            group if group.l0 is None else _joined(group, free.get((group.suite, group.world)))
+        )
+        for group in found
+    ]
+    return [group for group in merged if group.saes]
+
+
+def _part(group: Group, saes: Sequence[str]) -> Group:
+    """A group with some of its SAEs, in their order."""
+    return replace(
+        group,
+        saes={sae: group.saes[sae] for sae in saes},
+        states={sae: group.states[sae] for sae in saes},
+        failed=[run for run in group.failed if run.sae in saes],
+        roles={sae: group.roles[sae] for sae in saes if sae in group.roles},
+    )
+
+
+def _joined(group: Group, more: Group | None) -> Group:
+    if more is None:
+        return group
+    # Of one name, that of the group itself.
+    others = _part(more, [sae for sae in more.saes if sae not in group.saes])
+    return replace(
+        group,
+        saes={**group.saes, **others.saes},
+        states={**group.states, **others.states},
+        failed=[*group.failed, *others.failed],
+        roles={**group.roles, **others.roles},
+    )
+
+
+def _ordered(group: Group) -> Group:
+    roles = group.roles
+    return _part(group, sorted(group.saes, key=lambda sae: ROLES.index(roles.get(sae, "trained"))))
 
 
 def summarize_directory(database: RunDatabase) -> list[Group]:
@@ -197,6 +293,13 @@ def _values(runs: Sequence[Run]) -> dict[str, list[float]]:
         for metric, value in finite_metrics(run):
             found.setdefault(metric, []).append(value)
     return found
+
+
+def _over_seeds(
+    metric: str, values: Sequence[float], published: Published | None = None
+) -> MeanStd:
+    figure = mean_std(values, published)
+    return replace(figure, std=None) if metric in SHARED_METRICS else figure
 
 
 def mean_std(values: Sequence[float], published: Published | None = None) -> MeanStd:

@@ -10,6 +10,7 @@ from synthkern._checks import as_bool
 from synthkern.model.world_cache import WorldCache
 from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import check_writable_folder
+from synthkern.suite.agreement import note_agreement
 from synthkern.suite.bars import Bars
 from synthkern.suite.database import PlannedRun, Run, RunDatabase
 from synthkern.suite.executor import Executor, Job
@@ -216,6 +217,7 @@ def run_plan(
         job = _job(suite, folder, todo, executor, device, cache)
         with Bars({run.key: run for run in todo}, len(chosen)) as bars:
             Scheduler(executor, job, filter(None, units), database, bars).run()
+    note_agreement(database, database.runs(suite.name), folder, {run.key for run in todo})
     return [run for run in database.runs(suite.name) if run.key in keys]
 
 

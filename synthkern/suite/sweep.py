@@ -10,7 +10,7 @@ from typing import Any
 from synthkern._checks import is_number
 from synthkern.suite.database import Run
 from synthkern.suite.plan import axis_text
-from synthkern.suite.summary import TABLE_METRICS, MeanStd, finite_metrics, mean_std
+from synthkern.suite.summary import MeanStd, finite_metrics, mean_std, metric_heading, table_metrics
 
 #: Headings of what is no metric; another field or figure is its own heading.
 _HEADINGS = {
@@ -97,11 +97,9 @@ class Sweep:
         """
         if name in self.variables:
             return self.variables[name]
-        wanted = _plain(name)
-        found = [
-            each
-            for each in self.variables.values()
-            if wanted in (_plain(each.heading), _plain(each.name.rpartition("/")[2]))
+        wanted, variables = _plain(name), self.variables.values()
+        found = [each for each in variables if wanted == _plain(each.heading)] or [
+            each for each in variables if wanted == _plain(each.name.rpartition("/")[2])
         ]
         if len(found) == 1:
             return found[0]
@@ -119,9 +117,10 @@ class Sweep:
 def read_sweep(runs: Sequence[Run]) -> Sweep:
     """The table of those runs that are done, in their order.
 
-    Runs that differ in their seeds alone are one setting.
+    Runs that differ in their seeds alone are one setting. Floors and ceilings are none: nothing of
+    them is looked for.
     """
-    done = [run for run in runs if run.state == "done"]
+    done = [run for run in runs if run.state == "done" and run.role in ("trained", "given")]
     names = dict.fromkeys((*_PLACE, *(name for run in done for name in run.axes)))
     columns = {name: _column([_field(run, name) for run in done]) for name in names}
     settings: dict[tuple[Value, ...], list[int]] = {}
@@ -146,8 +145,8 @@ def _figures(
     measured = [dict(_measured(run)) for run in runs]
     there = dict.fromkeys(name for each in measured for name in each)
     # Those of the tables first, in their order.
-    names = [name for name in TABLE_METRICS if name in there]
-    names += [name for name in there if name not in TABLE_METRICS]
+    names = [name for name in table_metrics(there) if name in there]
+    names += [name for name in there if name not in names]
     found: dict[str, list[MeanStd | None]] = {}
     for name in names:
         over = ([measured[row][name] for row in rows if name in measured[row]] for rows in settings)
@@ -181,8 +180,7 @@ def _column(values: list[Any]) -> list[Value]:
 
 
 def _heading(name: str) -> str:
-    known = TABLE_METRICS.get(name) or _HEADINGS.get(name)
-    return known or name.rpartition("/")[2].replace("_", " ").replace("l0", "L0")
+    return _HEADINGS.get(name) or metric_heading(name)
 
 
 def _plain(name: str) -> str:

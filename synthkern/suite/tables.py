@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from synthkern._table import text_table
+from synthkern.suite.baselines import Role
 from synthkern.suite.published import Published
-from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd, last_line
+from synthkern.suite.summary import Group, MeanStd, last_line, table_metrics, with_baselines
 
 #: Decimals of a figure, where it is not a share.
 _DECIMALS = {"sae_l0": 2, "dead_latents": 1}
@@ -20,17 +21,22 @@ _GAP = "  "
 _PUBLISHED = "  published"
 _DIFFERENCE = "  difference"
 
-#: A row: its name, and what it says by metric.
+#: Above rows that were not trained.
+_HEADINGS: dict[Role, str] = {"given": "given:", "floor": "floors:", "ceiling": "ceilings:"}
+
+#: A row: its name, and what it says by metric; a heading says nothing.
 _Row = tuple[str, Mapping[str, str]]
 
 
 def tables(groups: Sequence[Group], *, width: int | None = None) -> str:
     """A table for each world and L0.
 
-    Each has a row per SAE: the figures of :data:`TABLE_METRICS`, mean ± standard deviation over
+    Each has a row per SAE: the figures of :func:`table_metrics`, mean ± standard deviation over
     seeds, and below them the published values and how far off they are in published standard
     deviations ("+0.3 sd"), where there are some. Runs that are not done are counted under it, and
-    those that failed tell why.
+    those that failed tell why. SAEs that were given, floors and ceilings follow those that were
+    trained, under headings; what no L0 can be asked of, as of logistic probes, is in the tables of
+    all L0s.
 
     Args:
         groups: as :func:`synthkern.suite.summary.summarize_directory` gives them.
@@ -43,6 +49,7 @@ def tables(groups: Sequence[Group], *, width: int | None = None) -> str:
     if not groups:
         return "no runs"
     width = width or terminal_width()
+    groups = with_baselines(groups)
     several = len({group.suite for group in groups}) > 1
     return "\n\n".join(
         "\n".join(_lines(group, f"{group.suite}: " if several else "", width)) for group in groups
@@ -58,8 +65,9 @@ def _lines(group: Group, prefix: str, width: int) -> Iterator[str]:
     yield f"{prefix}{group.place}"
     yield from textwrap.wrap(_explanation(group), width)
     yield ""
-    headings = {name: heading.replace(" ", "\n") for name, heading in TABLE_METRICS.items()}
-    yield from layout(list(_rows(group)), headings, width)
+    metrics = table_metrics(name for figures in group.saes.values() for name in figures)
+    headings = {name: heading.replace(" ", "\n", 1) for name, heading in metrics.items()}
+    yield from layout(list(_rows(group, metrics)), headings, width)
     notes = [f"published: {source}" for source in group.sources]
     notes += [*_states(group), *_failures(group, width), *_not_finite(group)]
     if notes:
@@ -78,19 +86,23 @@ def _explanation(group: Group) -> str:
     return f"{spread}{seeds}" + ("; sd: published standard deviations" if group.sources else "")
 
 
-def _rows(group: Group) -> Iterator[_Row]:
+def _rows(group: Group, metrics: Mapping[str, str]) -> Iterator[_Row]:
+    heading = "trained"
     for sae, figures in group.saes.items():
-        shown = {name: figures[name] for name in TABLE_METRICS if name in figures}
-        missing = dict.fromkeys(TABLE_METRICS, "-")
+        role = group.roles.get(sae, "trained")
+        if role != heading:
+            heading = role
+            yield _HEADINGS[role], {}
+        shown = {name: figures[name] for name in metrics if name in figures}
+        missing = dict.fromkeys(metrics, "-")
         yield sae, missing | {name: _text(name, each) for name, each in shown.items()}
         published = {name: each.published for name, each in shown.items() if each.published}
         if published:
             yield _PUBLISHED, {name: _text(name, each) for name, each in published.items()}
             off = {name: shown[name].difference for name in published}
-            yield (
-                _DIFFERENCE,
-                {name: f"{sds:+.1f} sd" for name, sds in off.items() if sds is not None},
-            )
+            texts = {name: f"{sds:+.1f} sd" for name, sds in off.items() if sds is not None}
+            if texts:
+                yield _DIFFERENCE, texts
 
 
 def _text(metric: str, figure: MeanStd | Published) -> str:
@@ -134,7 +146,11 @@ def layout(rows: Sequence[_Row], headings: Mapping[str, str], width: int) -> Ite
 def _block(rows: Sequence[_Row], headings: Mapping[str, str], names: int) -> Iterator[str]:
     heads = [("", *line) for line in zip(*map(_two_lines, headings.values()), strict=True)]
     shown = [(name, [texts.get(column, "") for column in headings]) for name, texts in rows]
-    shown = [(name, texts) for name, texts in shown if any(texts)]
+    shown = [
+        (name, texts)
+        for (name, texts), (_, given) in zip(shown, rows, strict=True)
+        if any(texts) or not given
+    ]
     short = [name if len(name) <= names else "" for name, _ in shown]
     cells = [(f"{name:<{names}}", *texts) for name, (_, texts) in zip(short, shown, strict=True)]
     heads = heads if any(heads[0]) else heads[1:]
@@ -173,6 +189,6 @@ def _not_finite(group: Group) -> Iterator[str]:
     """Which figures are means over some runs only; one that no run has is a dash in the table."""
     for sae, figures in group.saes.items():
         done = group.states[sae]["done"]
-        for metric, heading in TABLE_METRICS.items():
+        for metric, heading in table_metrics(figures).items():
             if metric in figures and figures[metric].count < done:
                 yield f"{sae}: {heading} is finite in {figures[metric].count} of {done} runs"

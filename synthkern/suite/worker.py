@@ -7,28 +7,45 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from synthkern.evaluation import SyntheticDataEvalResult
+from synthkern.evaluation.files import write_evaluation
 from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.sae.files import SAE_CFG_FILENAME
+from synthkern.storage.saved_folder import has_file
+from synthkern.suite.baselines import BASELINE, TRAINED_AS, as_trained
 from synthkern.suite.database import LATENT_COLUMNS, Outcome, PlannedRun
 from synthkern.suite.disk import is_disk_error
+from synthkern.suite.evaluated import (
+    evaluate_subject,
+    freeze_decoder,
+    says_something,
+    subject_of,
+)
 from synthkern.suite.executor import Job
 from synthkern.suite.hardware import hardware
 from synthkern.suite.logging import run_logging
 from synthkern.suite.memory import is_memory_error
 from synthkern.suite.plugins import load_architectures
 from synthkern.suite.worlds import built_world, config_of
+from synthkern.training.checkpoint import remove_checkpoint
+from synthkern.training.history import TrainingHistory
 from synthkern.training.run import TrainingResult, TrainingRun
-from synthkern.training.runner import SyntheticSAERunner, noted_world
+from synthkern.training.runner import CHECKPOINT_FOLDER, SyntheticSAERunner
 from synthkern.training.runner_config import SyntheticSAERunnerConfig
 from synthkern.training.together import train_together
 
 #: Of the runs, in the directory.
 RUNS_FOLDER = "runs"
+
+#: In the folder of a run whose decoder is permuted, the SAE that had to be trained for that.
+_TRAINED_FOLDER = "trained"
 
 #: Seconds between two reports of a run's progress.
 _REPORT_SECONDS = 0.2
@@ -76,7 +93,7 @@ class Worker:
         self._stopped = stopped
         self._hardware = hardware(job.device)
         self._world: tuple[str, SyntheticModel] | None = None
-        self._config: str | None = None
+        self._fingerprints: dict[str, Any] = {}
 
     def do(self, runs: Sequence[PlannedRun]) -> None:
         """Do runs; those of several for which the memory is not enough are not over then.
@@ -84,6 +101,18 @@ class Worker:
         Raises:
             OSError: where the disk can take no more.
         """
+        self._train_all([run for run in runs if run.is_trained], alone=len(runs) == 1)
+        for run in runs:
+            if not run.is_trained:
+                self._report("begin", run.key, self._hardware)
+                try:
+                    finished = self._evaluated(run)
+                except Exception as error:
+                    self._fail(run, error, alone=len(runs) == 1)
+                else:
+                    self._report("done", run.key, finished)
+
+    def _train_all(self, runs: Sequence[PlannedRun], *, alone: bool) -> None:
         with ExitStack() as open_runners:
             begun: list[tuple[PlannedRun, SyntheticSAERunner[Any], TrainingRun]] = []
             for run in runs:
@@ -93,7 +122,7 @@ class Worker:
                     open_runners.callback(runner.close)
                     begun.append((run, runner, runner.begin(self._bar(run))))
                 except Exception as error:
-                    self._fail(run, error, alone=len(runs) == 1)
+                    self._fail(run, error, alone=alone)
             outcomes = self._train([training for _, _, training in begun])
             for (run, runner, _), outcome in zip(begun, outcomes, strict=True):
                 try:
@@ -103,23 +132,55 @@ class Worker:
                 except RunStopped:
                     self._report("stopped", run.key)
                 except Exception as error:
-                    self._fail(run, error, alone=len(runs) == 1)
+                    self._fail(run, error, alone=alone)
                 else:
                     self._report("done", run.key, finished)
 
-    def _runner(self, run: PlannedRun) -> SyntheticSAERunner[Any]:
+    def _runner(self, run: PlannedRun, folder: Path | None = None) -> SyntheticSAERunner[Any]:
         device = self._job.device
         data = {
-            **run.config,
+            **as_trained(run.config),
             "sae": {**run.config["sae"], "device": device},
             "device": device,
-            "output_path": str(run_folder(self._job.directory, run.key)),
+            "output_path": str(folder or run_folder(self._job.directory, run.key)),
             "resume": True,
             "logger": run_logging(run),
         }
         world = self._world_of(run)
         torch.manual_seed(run.seed)
-        return SyntheticSAERunner(SyntheticSAERunnerConfig.from_dict(data), world)
+        runner = SyntheticSAERunner(SyntheticSAERunnerConfig.from_dict(data), world)
+        if run.config.get(BASELINE) == "frozen_decoder":
+            freeze_decoder(runner.sae)
+        return runner
+
+    def _evaluated(self, run: PlannedRun) -> Outcome:
+        """The outcome of a run that trains nothing, or only where no other has."""
+        began = time.monotonic()
+        world = self._world_of(run)
+        trained = self._trained(run) if TRAINED_AS in run.config else None
+        self._report("evaluate", run.key)
+        subject = subject_of(run, world, self._job.device, trained)
+        result = evaluate_subject(subject, run, world)
+        write_evaluation(run_folder(self._job.directory, run.key), result)
+        outcome = _outcome(run, result, TrainingHistory(), time.monotonic() - began)
+        return replace(outcome, **self._fingerprints)
+
+    def _trained(self, run: PlannedRun) -> Path:
+        """The folder of the SAE that a run changes: another run's, or one that is trained here."""
+        folder = run_folder(self._job.directory, run.config[TRAINED_AS])
+        if has_file(folder, SAE_CFG_FILENAME):
+            return folder
+        own = run_folder(self._job.directory, run.key) / _TRAINED_FOLDER
+        runner = self._runner(run, own)
+        try:
+            (outcome,) = self._train([runner.begin(self._bar(run))])
+            if isinstance(outcome, Exception):
+                raise outcome
+            runner.complete(outcome)
+        finally:
+            runner.close()
+        remove_checkpoint(own / CHECKPOINT_FOLDER)
+        return own
 
     def _world_of(self, run: PlannedRun) -> SyntheticModel:
         """The run's world; the last one is kept for the next run."""
@@ -129,7 +190,10 @@ class Worker:
             self._world = None
             self._report("world", run.world)
             self._world = name, self._build(source, self._job.device)
-            self._config = config_of(source, self._world[1])
+            self._fingerprints = {
+                "world_fingerprint": self._world[1].fingerprint,
+                "config_fingerprint": config_of(source, self._world[1]),
+            }
         return self._world[1]
 
     def _train(self, trainings: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:
@@ -146,20 +210,13 @@ class Worker:
         self._report("evaluate", run.key)
         result = runner.complete(trained).final_eval
         assert result is not None
-        assert result.per_latent is not None
-        figures = result.to_dict()
-        errors = figures.pop("standard_errors")
         samples = runner.cfg.training.training_steps * runner.cfg.batch_size
-        return Outcome(
-            metrics={k: v for k, v in result.to_log_dict().items() if k.split("/")[0] in figures},
-            standard_errors=errors,
-            history=trained.history,
-            latents={name: getattr(result.per_latent, name) for name in LATENT_COLUMNS},
-            seconds=trained.seconds + time.monotonic() - began,
+        seconds = trained.seconds + time.monotonic() - began
+        return replace(
+            _outcome(run, result, trained.history, seconds),
             training_seconds=trained.seconds,
             samples_per_second=samples / max(trained.seconds, 1e-9),
-            world_fingerprint=noted_world(runner.sae),
-            config_fingerprint=self._config,
+            **self._fingerprints,
         )
 
     def _fail(self, run: PlannedRun, error: Exception, *, alone: bool) -> None:
@@ -178,6 +235,25 @@ class Worker:
         saved_fn = None if keep is None else partial(keep, run.key)
         row_fn = partial(self._report, "row", run.key) if self._job.rows else None
         return {"make_bar": make_bar, "saved_fn": saved_fn, "row_fn": row_fn}
+
+
+def _outcome(
+    run: PlannedRun, result: SyntheticDataEvalResult, history: TrainingHistory, seconds: float
+) -> Outcome:
+    """What an evaluation leaves in the database, without a word on a training's speed."""
+    assert result.per_latent is not None
+    figures = result.to_dict()
+    errors = figures.pop("standard_errors")
+    metrics = {k: v for k, v in result.to_log_dict().items() if k.split("/")[0] in figures}
+    return Outcome(
+        metrics={name: value for name, value in metrics.items() if says_something(run, name)},
+        standard_errors={k: v for k, v in errors.items() if says_something(run, k)},
+        history=history,
+        latents={name: getattr(result.per_latent, name) for name in LATENT_COLUMNS},
+        seconds=seconds,
+        training_seconds=0.0,
+        samples_per_second=None,
+    )
 
 
 class ReportingBar:

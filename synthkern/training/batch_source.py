@@ -9,6 +9,7 @@ import torch
 
 from synthkern.data.synthetic_stream import SyntheticStream
 from synthkern.evaluation import eval_sae_on_synthetic_data
+from synthkern.evaluation.metrics import IN_TRAINING
 from synthkern.model.synthetic_model import SyntheticModel, as_model, is_foreign_model
 from synthkern.training.batches import hidden_batches, joined_batches
 from synthkern.training.config import TrainingConfig
@@ -122,6 +123,7 @@ class BatchSource:
                 cfg.batch_size,
                 scaler,
                 **place,
+                metrics=IN_TRAINING,
             ).to_log_dict()
 
         return evaluate

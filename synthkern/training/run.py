@@ -30,6 +30,7 @@ from synthkern.training.history import TrainingHistory
 from synthkern.training.interrupt import deferred_interrupt
 from synthkern.training.loggers import Logger
 from synthkern.training.random_states import random_states
+from synthkern.training.resumable import Place, Resumable
 from synthkern.training.trainer import NonFiniteLossError, SAETrainer
 
 #: Seconds between two looks at loss and L0 for the bar; on a GPU each waits for the steps so far.
@@ -118,10 +119,13 @@ class TrainingRun:
             source, cfg, width, trainer.dtype, trainer.device, trainer.view_widths
         )
         trainer.data_provider = self.source.data_provider
-        if self.source.stream is None and directory is not None:
+        place = None
+        if directory is not None and self.source.model is None and isinstance(source, Resumable):
+            place = Place(source)
+        if self.source.stream is None and place is None and directory is not None:
             raise ValueError(
-                "source must be a SyntheticModel or a SyntheticStream with a checkpoint_dir, got "
-                f"{type(source).__name__}"
+                "source must be a SyntheticModel, a SyntheticStream or an iterable with state_dict "
+                f"and load_state_dict with a checkpoint_dir, got {type(source).__name__}"
             )
         evaluator = evaluator or self.source.evaluator(cfg)
         if cfg.eval_every and evaluator is None and self.source.model is None:
@@ -134,10 +138,12 @@ class TrainingRun:
             check_same_training(directory, saved.fingerprint, self._fingerprint)
             with continuing(directory):
                 trainer.load_state_dict(saved.trainer)
+                if place is not None:
+                    place.load(saved.progress.get("source"))
         if directory is not None:
             check_checkpoint_folder(directory)
         self._trainer = trainer
-        self._directory = directory
+        self._directory, self._place = directory, place
         self._evaluator, self._snapshot_fn, self._logger = evaluator, snapshot_fn, logger
         self._title, self._make_bar, self._saved_fn = title, make_bar, saved_fn
         self._row_fn = row_fn
@@ -186,7 +192,8 @@ class TrainingRun:
 
     def batches(self) -> Iterator[torch.Tensor]:
         """The batches that are still to be trained on."""
-        return self.source.batches(self.steps)
+        found = self.source.batches(self.steps)
+        return found if self._place is None else self._place.following(found)
 
     def ended_early(self) -> RuntimeError:
         """What is wrong where there are no more batches."""
@@ -314,11 +321,13 @@ class TrainingRun:
         if self._directory is not None and self._saved_step != trainer.steps_done:
             trainer.check_losses()
             trainer.check_weights()
-            progress = {
+            progress: dict[str, Any] = {
                 "evaluated_step": self._evaluated_step,
                 "snapshots": self._snapshots,
                 "seconds": self.seconds,
             }
+            if self._place is not None:
+                progress["source"] = self._place.state()
             write_checkpoint(
                 self._directory,
                 Checkpoint(self._fingerprint, trainer.state_dict(), self._history, progress),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from synthkern._warnings import warn
 from synthkern.data.activation_iterator import SyntheticActivationIterator
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
+from synthkern.evaluation.metrics import IN_TRAINING
 from synthkern.model.files import MODEL_FILENAMES
 from synthkern.model.ownership import runs_own
 from synthkern.model.synthetic_model import SyntheticModel, as_model, local_folder
@@ -325,7 +326,11 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
         return {"seed": seed, "start": EVALUATION_START} if self._model.has_positions else {}
 
     def _evaluate_at(
-        self, place: Mapping[str, Any], sae: Any, scaler: ActivationScaler | None = None
+        self,
+        place: Mapping[str, Any],
+        sae: Any,
+        scaler: ActivationScaler | None = None,
+        metrics: Sequence[str] | None = None,
     ) -> SyntheticDataEvalResult:
         cfg, model = self.cfg, self._model
         return eval_sae_on_synthetic_data(
@@ -336,6 +341,7 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
             cfg.batch_size,
             scaler,
             **place,
+            metrics=metrics,
         )
 
     def _create_evaluator(self) -> Callable[..., Mapping[str, Any]]:
@@ -350,7 +356,8 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
         def evaluate(
             sae: Any, data_provider: Any, activation_scaler: ActivationScaler
         ) -> Mapping[str, Any]:
-            return self._evaluate_at(place, sae, activation_scaler).to_log_dict("synthetic/")
+            result = self._evaluate_at(place, sae, activation_scaler, IN_TRAINING)
+            return result.to_log_dict("synthetic/")
 
         return evaluate
 

@@ -51,9 +51,11 @@ def train_sae(
         sae: a :class:`TrainingSAE`, or any module with the field's training interface.
         source: a model, whose stream of the config's seed is trained on from sample 0; a
             :class:`SyntheticStream` of hidden activations; or any iterable of batches [B, D],
-            which cannot be continued. Its batches are tensors, NumPy arrays, or lists of one of
-            these; it is gone through once, until there were ``cfg.training_samples`` samples. For
-            a crosscoder or a transcoder it is an iterable of tuples of tensors or arrays [B, D_v].
+            which can be continued where it has ``state_dict`` (of JSON's types) and
+            ``load_state_dict``, as stateful data loaders have. Its batches are tensors, NumPy
+            arrays, or lists of one of these, of a crosscoder or a transcoder tuples of tensors or
+            arrays [B, D_v]; it is gone through once, until there were ``cfg.training_samples``
+            samples.
         cfg: the settings; None for the defaults.
         checkpoint_dir: of the one checkpoint, replaced every ``cfg.checkpoint_seconds``; None for
             none.

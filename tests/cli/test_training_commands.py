@@ -44,7 +44,10 @@ def test_train_eval_plot(world: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert isinstance(TrainingSAE.load_from_disk(out), JumpReLUTrainingSAE)
     assert main(["eval", str(out), "--samples", "500", "--seed", "3"]) == 0
     result = read_evaluation(out)
-    assert f"{result.mcc:.4f}" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"{result.mcc:.4f}" in text
+    assert result.by_frequency is not None
+    assert f"{result.by_frequency[-1].f1:.4f}" in text.split("rarest quarter")[1]
     assert main(["plot", str(out)]) == 0
     names = ["training_curves.html", "precision_recall.html", "similarity.html"]
     assert capsys.readouterr().out.split() == [str(out / name) for name in names]

@@ -126,6 +126,12 @@ def from_source(source: Any) -> str:
     return bits(synthetic.SyntheticModel.load_from_source(source))
 
 
+def loaded_decoder(source: str) -> list[list[float]]:
+    """The decoder of an SAE from any source."""
+    decoder: list[list[float]] = synthetic.load_sae(source).W_dec.tolist()
+    return decoder
+
+
 def snapshot(repo_id: str, revision: str | None = None) -> str:
     """Where the client keeps a whole commit, in folders that nobody may write any more."""
     from huggingface_hub import snapshot_download

@@ -16,6 +16,7 @@ from synthkern.sae import (
     TrainingSAE,
     TrainStepInput,
     make_sae,
+    topk,
     trainable_parameters,
 )
 from synthkern.sae.encoder import encoder, encoder_entries
@@ -74,7 +75,9 @@ def perturbed(cfg: Any) -> TrainingSAE:
 @pytest.mark.parametrize("rescale", [True, False])
 @pytest.mark.parametrize("subtract", [True, False])
 @pytest.mark.parametrize(("b", "d", "m", "k"), [(1, 1, 1, 1), (7, 5, 33, 3), (16, 12, 40, 40)])
-@pytest.mark.parametrize("dead_share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+    ("dead_share", "dense_from"), [(0.0, 0.6), (0.3, 2.0), (0.3, 0.0), (1.0, 2.0), (1.0, 0.0)]
+)
 def test_losses_and_gradients_are_those_of_dense_pytorch(
     backend: str,
     config: Any,
@@ -85,7 +88,11 @@ def test_losses_and_gradients_are_those_of_dense_pytorch(
     m: int,
     k: int,
     dead_share: float,
+    dense_from: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The dead latents' loss by entries, and by products.
+    monkeypatch.setattr(topk, "_DENSE_FROM", dense_from)
     if d < 2 and dead_share:
         return  # no latents fit into half a dimension; the peer divides by zero here
     sae = perturbed(

@@ -19,7 +19,9 @@ from synthkern.sae import files as sae_files
 WORLD = synthetic.SyntheticModelConfig(64, 8, seed=1)
 
 CONFIGS: list[Any] = [
-    synthetic.TrainingConfig(seed=3, lr=1e-3, max_grad_norm=1.0, target_l0=3.0),
+    synthetic.TrainingConfig(
+        seed=3, lr=1e-3, max_grad_norm=1.0, target_l0=3.0, resample_dead_every=9
+    ),
     synthetic.SyntheticModelConfig(64, 8, std_firing_magnitudes=0.5, bias=True, seed=1),
     synthetic.SyntheticModelConfig(64, 8, bias=2.0, seed=1),
     synthetic.OrthogonalizationConfig(),
@@ -35,8 +37,11 @@ CONFIGS: list[Any] = [
     synthetic.ConstantFiringProbabilityConfig(0.25),
     synthetic.StandardTrainingSAEConfig(8, 16),
     synthetic.TopKTrainingSAEConfig(8, 16, k=3),
+    synthetic.AbsTopKTrainingSAEConfig(8, 16, k=3, k_start=5, k_anneal_steps=7),
     synthetic.BatchTopKTrainingSAEConfig(8, 16, k=3),
-    synthetic.MatryoshkaBatchTopKTrainingSAEConfig(8, 16, k=3, matryoshka_widths=[4, 16]),
+    synthetic.MatryoshkaBatchTopKTrainingSAEConfig(
+        8, 16, k=3, matryoshka_widths=[4, 16], detach_levels=True
+    ),
     synthetic.JumpReLUTrainingSAEConfig(8, 16),
     synthetic.GatedTrainingSAEConfig(8, 16),
     synthetic.MatchingPursuitTrainingSAEConfig(8, 16, decoder_init_norm=1.0),

@@ -33,6 +33,26 @@ def test_interval_and_p_value_are_those_of_the_paired_t_test(pairs: int) -> None
     assert found.p_value == pytest.approx(expected.pvalue, rel=1e-9)
 
 
+@pytest.mark.parametrize("pairs", [2, 3, 5, 20])
+def test_the_detectable_difference_is_found_in_four_of_five_cases(pairs: int) -> None:
+    draws = np.random.default_rng(pairs)
+    values = draws.normal(0.01, 0.01, pairs)
+    found = difference(values.tolist(), [0.0] * pairs)
+    assert found.detectable is not None
+    # Whatever the mean is, the spread decides.
+    shifted = difference((values + 5).tolist(), [0.0] * pairs)
+    assert shifted.detectable == pytest.approx(found.detectable)
+    # Many comparisons of as many pairs, of which the true spread is the one found here.
+    cases = draws.normal(found.detectable, np.std(values, ddof=1), (40_000, pairs))
+    p_values = stats.ttest_1samp(cases, 0.0, axis=1).pvalue
+    assert float((p_values < 0.05).mean()) == pytest.approx(0.8, abs=4 * 0.4 / 200)
+
+
+def test_nothing_is_detectable_without_a_spread() -> None:
+    assert difference([1.0], [0.5]).detectable is None
+    assert difference([3.0, 5.0], [2.0, 4.0]).detectable is None
+
+
 def test_holm_by_hand() -> None:
     p_values = {"a": 0.03, "b": 0.01, "c": None, "d": 0.04, "e": 0.6}
     found = correct({name: Difference(3, 1.0, 0.0, 2.0, p) for name, p in p_values.items()})
@@ -174,9 +194,9 @@ def test_a_sentence_says_what_is_told_apart_and_what_is_not() -> None:
         "At L0 = 25 on world (3 pairs), A has a higher F1 than B by 0.0997 (95% CI 0.0982 to "
         "0.1011), a lower explained variance by 0.1003 (95% CI 0.0989 to 0.1018) and fewer dead "
         "latents by 1,000.3 (95% CI 998.9 to 1,001.8); their MCC (difference 0.000, 95% CI -0.043 "
-        "to 0.043) cannot be told apart at this number of seeds; their uniqueness is the same; "
-        "their L0 (difference 1) differs by as much in every pair, which leaves no spread to judge "
-        "by."
+        "to 0.043, detectable 0.057) cannot be told apart at this number of seeds; their "
+        "uniqueness is the same; their L0 (difference 1) differs by as much in every pair, which "
+        "leaves no spread to judge by."
     )
 
 
@@ -228,7 +248,7 @@ def test_the_text_of_two_directories() -> None:
     assert text.startswith("world, L0 = 25: A of old minus A of new\n\n")
     assert table_of(text) == {
         "F1": ["3", "0"],
-        "MCC": ["3", "+0.4990", "+0.4965", "to", "+0.5015", "<0.0001"],
+        "MCC": ["3", "+0.4990", "+0.4965", "to", "+0.5015", "<0.0001", "0.0033"],
     }
     unwrapped = " ".join(text.split())
     assert (

@@ -45,7 +45,8 @@ def test_csv_has_a_line_per_run_and_a_column_per_figure(tmp_path: Path) -> None:
     assert text.splitlines()[0] == (
         "suite,world,sae,architecture,l0,seed,state,mcc,classification/f1_score,"
         "standard_errors/mcc,seconds,training_seconds,samples_per_second,code_version,"
-        "stream_version,world_fingerprint,config_fingerprint,hardware/cpu,hardware/gpu/name,hardware/gpu/ids,error,key,config"
+        "stream_version,world_fingerprint,config_fingerprint,hardware/cpu,hardware/gpu/name,"
+        "hardware/gpu/ids,error,key,config,role"
     )
     first, second = rows_of(tmp_path / "runs.csv")
     assert json.loads(first.pop("config")) == runs[0].config
@@ -72,6 +73,7 @@ def test_csv_has_a_line_per_run_and_a_column_per_figure(tmp_path: Path) -> None:
         "hardware/gpu/ids": "[0,1]",
         "error": "",
         "key": runs[0].key,
+        "role": "trained",
     }
     # Not finite, not there and not asked for are all empty.
     empty = {name for name, value in second.items() if value == ""}
@@ -99,7 +101,7 @@ def test_csv_of_no_runs_is_a_line_of_headings(tmp_path: Path) -> None:
     write_csv(tmp_path / "runs.csv", [])
     text = (tmp_path / "runs.csv").read_text()
     assert text.startswith("suite,world,sae,")
-    assert text.endswith(",key,config\n")
+    assert text.endswith(",key,config,role\n")
     assert text.count("\n") == 1
 
 
@@ -197,6 +199,8 @@ def test_parquet_has_the_rows_of_csv(tmp_path: Path) -> None:
     database.fail(database.runs()[0].key, "Error: x")
     runs = database.runs()
     runs[1].axes["hidden_dim"] = "wide"
+    for each in runs[2:]:
+        each.axes["world.seed"] = 2**64 - 1
     write_parquet(tmp_path / "runs.parquet", runs)
     write_csv(tmp_path / "runs.csv", runs)
     table = parquet.read_table(tmp_path / "runs.parquet")

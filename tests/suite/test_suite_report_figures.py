@@ -18,6 +18,7 @@ from synthkern.suite.report.contents import in_words
 from synthkern.suite.report.figure import Figure, Panel
 from synthkern.suite.report.figures import figures
 from synthkern.suite.report.images import drawn
+from synthkern.suite.report.tables import run_table
 from synthkern.suite.summary import TABLE_METRICS, summarize_directory
 from synthkern.training import TrainingHistory
 
@@ -79,6 +80,32 @@ def test_metrics_are_the_means_with_their_deviations(tmp_path: Path) -> None:
         if trace["mode"] == "markers"
     ]
     assert published == [("MCC", "BatchTopK", [6.0], [0.7574], [0.0003])]
+
+
+def test_features_by_frequency_are_means_over_seeds(tmp_path: Path) -> None:
+    database = fill(tmp_path, l0s=(6.0,), saes=("BatchTopK", "JumpReLU"), seeds=(0, 1))
+    assert "by-frequency" not in {each.kind.name for each in figures(read_report_data(tmp_path))}
+    for run in database.runs():
+        if run.sae == "JumpReLU":
+            bins = {
+                f"by_frequency/{place}/{name}": value + 0.1 * place + 0.02 * run.seed
+                for place in range(6)
+                for name, value in (("f1", 0.1), ("coverage/0.8", 0.2), ("mcc", 0.3))
+            }
+            finish(database, run, metrics=run.metrics | bins)
+    panels = figure_of(tmp_path, "by-frequency", 6.0).panels
+    assert len(panels) == 3
+    for panel, value in zip(panels, (0.1, 0.2, 0.3), strict=True):
+        (trace,) = panel.traces
+        assert (trace["name"], trace["legendgroup"]) == ("JumpReLU", "1")
+        assert trace["y"] == pytest.approx([value + 0.01 + 0.1 * place for place in range(5)])
+        assert trace["error_y"]["array"] == pytest.approx([0.02 / np.sqrt(2)] * 5, rel=0.05)
+    # Bins are in figures, and single ones in tables where they have a name there.
+    titles = [panel.title for panel in figure_of(tmp_path, "metrics").panels]
+    assert "rarest-quarter F1" in titles
+    headings = [each["title"] for each in run_table(read_report_data(tmp_path))["columns"]]
+    assert "rarest-quarter F1" in headings
+    assert not [each for each in headings if "fifth" in each]
 
 
 def test_one_seed_has_no_bars_and_no_band(tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ from suite_runs import run
 
 from synthkern.suite.database import RunDatabase
 from synthkern.suite.published import Published
-from synthkern.suite.summary import MeanStd, last_line, summarize, summarize_directory
+from synthkern.suite.summary import (
+    MeanStd,
+    last_line,
+    metric_heading,
+    summarize,
+    summarize_directory,
+)
 
 
 def published(mean: float, std: float, **other: object) -> Published:
@@ -143,3 +149,24 @@ def test_an_empty_directory_has_no_groups(tmp_path: Path) -> None:
 )
 def test_last_line_of_a_traceback(error: str | None, line: str) -> None:
     assert last_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"),
+    [
+        ("mcc", "MCC"),
+        ("classification/precision", "precision"),
+        ("true_l0", "true L0"),
+        ("f1_all_features", "all-feature F1"),
+        ("coverage/0.5", "coverage 0.5"),
+        ("by_frequency/0/coverage/0.9", "rarest fifth: coverage 0.9"),
+        ("by_frequency/5/f1", "rarest-quarter F1"),
+        ("by_frequency/1/f1", "second fifth: F1"),
+        ("by_frequency", "by frequency"),
+        ("by_frequency/4/mcc", "most frequent fifth: MCC"),
+        ("by_frequency/9/mcc", "by frequency 9 MCC"),
+        ("null_mcc/uniqueness", "null MCC uniqueness"),
+    ],
+)
+def test_every_figure_has_a_heading(name: str, heading: str) -> None:
+    assert metric_heading(name) == heading

@@ -414,7 +414,7 @@ def test_arguments_are_checked_first(world: synthetic.SyntheticModel, tmp_path: 
         train_sae(sae, world, settings(n_snapshots=2))
     with pytest.raises(ValueError, match="target_l0 must be None for an SAE without one"):
         train_sae(sae, world, settings(target_l0=3.0))
-    with pytest.raises(ValueError, match="SyntheticStream with a checkpoint_dir, got list"):
+    with pytest.raises(ValueError, match="load_state_dict with a checkpoint_dir, got list"):
         train_sae(sae, [torch.zeros(2, D)], settings(), checkpoint_dir=tmp_path / "x")
     with pytest.raises(ValueError, match="evaluator must be given with eval_every = 3"):
         train_sae(sae, [torch.zeros(2, D)], settings(eval_every=3))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from small_suites import suite_data
 from small_training import small_sae, small_world
 from torch.utils.data import DataLoader, TensorDataset
 
 import synthkern as synthetic
+from synthkern.suite.plan import plan_runs
+from synthkern.suite.suite import Suite
 from synthkern.training import TrainingConfig, train_sae
 
 WIDTHS, M, BATCH = [6, 4], 16, 32
@@ -109,6 +113,50 @@ def test_a_trainer_goes_on_from_its_state(cfg: Any) -> None:
     assert_same(resumed, state(whole))
 
 
+class Pairs:
+    """Batches of which each is known by its number, and that may be interrupted."""
+
+    def __init__(self, stops: int | None = None, **extra: Any) -> None:
+        self.given, self.stops, self.extra = 0, stops, extra
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        while True:
+            self.given += 1
+            if self.given == self.stops:
+                raise KeyboardInterrupt
+            generator = torch.Generator().manual_seed(self.given)
+            yield tuple(torch.randn(BATCH, width, generator=generator) for width in WIDTHS)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"given": self.given, **self.extra}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.given = state["given"]
+
+
+@pytest.mark.parametrize("cfg", CONFIGS)
+def test_a_source_that_knows_its_place_goes_on(cfg: Any, tmp_path: Path) -> None:
+    whole, torn, resumed = coder(cfg), coder(cfg), coder(cfg)
+    training = settings(10 * BATCH, checkpoint_seconds=1000, seed=1)
+    curve = train_sae(whole, Pairs(), training).history.curve("loss")
+    with pytest.raises(KeyboardInterrupt):
+        train_sae(torn, Pairs(stops=7), training, checkpoint_dir=tmp_path)
+    # The seventh had been begun, and is still to come.
+    source = Pairs()
+    result = train_sae(resumed, source, training, checkpoint_dir=tmp_path)
+    assert source.given == 10
+    assert result.history.curve("loss") == curve
+    assert_same(resumed, state(whole))
+
+
+def test_a_place_that_is_no_json_is_told(tmp_path: Path) -> None:
+    train_sae(coder(), Pairs(at=object()), settings())
+    with pytest.raises(TypeError, match=r"source.state_dict\(\)"):
+        train_sae(coder(), Pairs(at=object()), settings(), checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="load_state_dict with a checkpoint_dir, got list"):
+        train_sae(coder(), batches(), settings(), checkpoint_dir=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("batch", "error", "message"),
     [
@@ -167,6 +215,11 @@ def test_other_sources_are_refused() -> None:
         train_sae(coder(), 3, settings())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"tensor .* for a TopKTrainingSAE, got a tuple of 2"):
         synthetic.SAETrainer(small_sae("topk"), settings()).step(rows())
+    with pytest.raises(ValueError, match=r"sae must be trained on single tensors, .* got a Cross"):
+        synthetic.SyntheticSAERunnerConfig(world.cfg, CONFIGS[0])
+    data = suite_data(saes={"C": {"architecture": "transcoder", "sae": {"d_out": 3, "k": 2}}})
+    with pytest.raises(ValueError, match=r"sae must be trained on single tensors, .* got a Trans"):
+        plan_runs(Suite.from_dict(data))
     with pytest.raises(ValueError, match="batch must be a tuple of 2 tensors"):
         synthetic.SAETrainer(coder(), settings()).step(rows()[:1])
 

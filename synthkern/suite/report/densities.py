@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synthkern.suite.baselines import Role
 from synthkern.suite.database import Run
 from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.figure import Figure, Kind, Panel, named, short, tint
@@ -63,7 +64,13 @@ def density_figures(contents: ReportData) -> Iterator[Figure]:
         counted = _counted(contents, of_place, side)
         largest = max((100 * each.cells.max() / each.all for each in counted.values()), default=0)
         panels = [
-            _panel(contents.saes.index(sae), sae, latents, short([largest], 3)[0] or 1)
+            _panel(
+                contents.saes.index(sae),
+                sae,
+                latents,
+                short([largest], 3)[0] or 1,
+                of_place[sae][0].role,
+            )
             for sae, latents in counted.items()
         ]
         if panels:
@@ -82,7 +89,7 @@ def _counted(
     return {sae: latents for sae, latents in counted.items() if latents.all}
 
 
-def _panel(number: int, sae: str, latents: _Latents, largest: float) -> Panel:
+def _panel(number: int, sae: str, latents: _Latents, largest: float, role: Role) -> Panel:
     side = len(latents.cells)
     shares = short(100 * latents.cells.ravel() / latents.all, 2)
     first, width = short([0.5 / side, 1 / side], 6)
@@ -120,7 +127,8 @@ def _panel(number: int, sae: str, latents: _Latents, largest: float) -> Panel:
             }
         )
     dead = latents.all - latents.fired
-    title = f"{sae}: {dead:,} of {latents.all:,} never fired" if dead else sae
+    name = sae if role == "trained" else f"{sae} ({role})"
+    title = f"{name}: {dead:,} of {latents.all:,} never fired" if dead else name
     recall_axis, precision_axis = (
         {"title": {"text": text}, "range": [0, 1]} for text in ("recall", "precision")
     )

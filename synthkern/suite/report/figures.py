@@ -9,11 +9,12 @@ from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.curves import CURVES, curve_figures
 from synthkern.suite.report.densities import DENSITIES, density_figures
 from synthkern.suite.report.figure import Figure, Kind
+from synthkern.suite.report.frequencies import FREQUENCIES, frequency_figures
 from synthkern.suite.report.metrics import METRICS, metric_figures
 from synthkern.suite.report.throughput import THROUGHPUT, throughput_figures
 
 #: In the order of the page.
-KINDS: tuple[Kind, ...] = (METRICS, CURVES, DENSITIES, THROUGHPUT)
+KINDS: tuple[Kind, ...] = (METRICS, FREQUENCIES, CURVES, DENSITIES, THROUGHPUT)
 
 
 def figures(contents: ReportData) -> Iterator[Figure]:
@@ -24,6 +25,7 @@ def figures(contents: ReportData) -> Iterator[Figure]:
     contents = contents.uncrowded()
     return chain(
         metric_figures(contents),
+        frequency_figures(contents),
         curve_figures(contents),
         density_figures(contents),
         throughput_figures(contents),

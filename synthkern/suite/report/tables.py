@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Any
 
@@ -12,7 +12,14 @@ from synthkern.suite.database import Run
 from synthkern.suite.report.contents import ReportData
 from synthkern.suite.report.figure import color
 from synthkern.suite.report.sweeps import SweepReport
-from synthkern.suite.summary import TABLE_METRICS, Group, MeanStd, finite_metrics, last_line
+from synthkern.suite.summary import (
+    Group,
+    MeanStd,
+    finite_metrics,
+    last_line,
+    metric_heading,
+    table_metrics,
+)
 from synthkern.suite.sweep import Value, Variable
 from synthkern.suite.view import words
 
@@ -37,27 +44,32 @@ _NONE: Cell = ("\u2013", None)
 def result_table(contents: ReportData) -> dict[str, Any]:
     """The columns of means over seeds, and the rows by suite and world."""
     rows: dict[tuple[str, str], list[list[Cell]]] = {}
+    metrics = table_metrics(
+        name for group in contents.groups for figures in group.saes.values() for name in figures
+    )
     for group in contents.groups:
         rows.setdefault((group.suite, group.world), []).extend(
-            _result(contents.saes.index(sae), sae, group) for sae in group.saes
+            _result(contents.saes.index(sae), sae, group, metrics) for sae in group.saes
         )
     columns = [
         _column("SAE", text=True),
         _column("L0 asked for"),
-        *map(_column, TABLE_METRICS.values()),
+        *map(_column, metrics.values()),
         _column("seeds"),
     ]
     return {"columns": columns, "rows": rows}
 
 
-def _result(number: int, sae: str, group: Group) -> list[Cell]:
+def _result(number: int, sae: str, group: Group, metrics: Iterable[str]) -> list[Cell]:
     figures, states = group.saes[sae], group.states[sae]
     done = states["done"]
     others = ", ".join(f"{n} {state}" for state, n in states.items() if n and state != "done")
+    role = group.roles.get(sae, "trained")
+    name, key = _name(sae, f'<span class="swatch" style="color:{color(number)}"></span>')
     return [
-        _name(sae, f'<span class="swatch" style="color:{color(number)}"></span>'),
+        (name if role == "trained" else name + _small(role), key),
         _l0(group.l0),
-        *(_mean(name, figures.get(name), done) for name in TABLE_METRICS),
+        *(_mean(name, figures.get(name), done) for name in metrics),
         (f"{done:,}" + (_small(others) if others else ""), done),
     ]
 
@@ -87,8 +99,8 @@ def run_table(contents: ReportData) -> dict[str, Any]:
     runs = contents.runs
     found = dict.fromkeys(name for run in runs for name, _ in finite_metrics(run))
     # Those of the tables first, in their order.
-    metrics = [name for name in TABLE_METRICS if name in found]
-    metrics += [name for name in found if name not in TABLE_METRICS]
+    metrics = [name for name in table_metrics(found) if name in found]
+    metrics += [name for name in found if name not in metrics and not _is_of_list(name)]
     columns = [
         _column("state", text=True, choice=True),
         _column("suite", text=True, choice=True, visible=len(contents.suites) > 1),
@@ -96,9 +108,10 @@ def run_table(contents: ReportData) -> dict[str, Any]:
         _column("SAE", text=True, choice=True),
         _column("L0 asked for", choice=True),
         _column("seed", choice=True),
+        _column("row", text=True, choice=True, visible=any(r.role != "trained" for r in runs)),
         _column("key", text=True, visible=False),
         _column("error", text=True, visible=any(run.error for run in runs)),
-        *(_column(_heading(name)) for name in metrics),
+        *(_column(metric_heading(name)) for name in metrics),
         _column("seconds"),
         _column("samples/s"),
     ]
@@ -148,6 +161,7 @@ def _run(run: Run, metrics: list[str]) -> Iterator[Cell]:
         yield _name(name)
     yield _l0(run.l0)
     yield str(run.seed), run.seed
+    yield run.role, run.role
     yield escape(run.key), run.key
     yield _name(last_line(run.error)) if run.error else ("", None)
     known = dict(finite_metrics(run))
@@ -191,10 +205,9 @@ def _column(
     }
 
 
-def _heading(metric: str) -> str:
-    return TABLE_METRICS.get(
-        metric, metric.rpartition("/")[2].replace("_", " ").replace("l0", "L0")
-    )
+def _is_of_list(metric: str) -> bool:
+    """Whether it is one of many of a kind, which figures show better than columns."""
+    return any(part.isdigit() for part in metric.split("/"))
 
 
 def _name(name: str, before: str = "") -> Cell:
