@@ -29,7 +29,8 @@ class KeptSamples:
     def __init__(self, groups: int, *widths: int) -> None:
         self._widths = widths
         self._samples = [_SAMPLES // max(1, groups)] * groups
-        self._entries = [_ENTRIES // max(1, groups)] * groups
+        #: Room that is left, of each kind: what is kept is the same however samples come.
+        self._rooms = [[_ENTRIES // max(1, groups)] * len(widths) for _ in range(groups)]
         self._parts: list[list[list[SparseActivations]]] = [[] for _ in range(groups)]
 
     def add(self, groups: Groups, *kinds: SparseActivations) -> None:
@@ -42,14 +43,19 @@ class KeptSamples:
             begin += size
 
     def _keep(self, group: int, kinds: list[SparseActivations]) -> None:
-        room, count = self._entries[group], len(kinds[0])
-        fitting = min(int((entries.offsets[1:] <= room).sum()) for entries in kinds)
+        rooms, count = self._rooms[group], len(kinds[0])
+        fitting = min(
+            int((entries.offsets[1:] <= room).sum())
+            for entries, room in zip(kinds, rooms, strict=True)
+        )
         # After one that does not fit none is kept: small ones are no fair sample.
         self._samples[group] = self._samples[group] - fitting if fitting == count else 0
         if fitting:
             part = [_copied(entries[:fitting]) for entries in kinds]
             self._parts[group].append(part)
-            self._entries[group] -= max(entries.nnz for entries in part)
+            self._rooms[group] = [
+                room - entries.nnz for entries, room in zip(part, rooms, strict=True)
+            ]
 
     def matrices(self, groups: Sequence[int]) -> list[Any]:
         """What is kept of some groups, of each kind a ``scipy.sparse.csr_array`` [S, N]."""

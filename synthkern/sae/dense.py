@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ ACTIVATIONS = ("relu", "topk", "abs_topk", "batchtopk", "jumprelu", "identity")
 
 #: Those that keep k latents of a sample, and those that compare with thresholds.
 _BY_K, _BY_THRESHOLD = ("topk", "abs_topk"), ("batchtopk", "jumprelu")
+
+#: Tensors that there must be.
+_WEIGHTS = ("W_enc", "W_dec", "b_enc", "b_dec")
 
 
 class DenseSAE(nn.Module):
@@ -34,7 +38,7 @@ class DenseSAE(nn.Module):
 
     Args:
         weights: tensors by name, all floating point and finite: ``W_enc`` [D, M], ``W_dec``
-            [M, D], ``b_enc`` [M], ``b_dec`` [D].
+            [M, D], ``b_enc`` [M], ``b_dec`` [D]. The SAE has the widest of their dtypes.
         activation: its name.
         k: latents that "topk" and "abs_topk" keep, in [1, M]; None for the others.
         threshold: a number at least 0, or a tensor [M] of such, of "jumprelu" and "batchtopk";
@@ -76,15 +80,14 @@ class DenseSAE(nn.Module):
     ) -> None:
         super().__init__()
         check_activation(activation, k, threshold is not None)
-        missing = [name for name in ("W_enc", "W_dec", "b_enc", "b_dec") if name not in weights]
+        missing = [name for name in _WEIGHTS if name not in weights]
         if missing:
             raise ValueError(f"weights must have {', '.join(missing)}, got {sorted(weights)}")
-        for name in ("W_enc", "W_dec", "b_enc", "b_dec"):
+        for name in _WEIGHTS:
             check_tensor(name, weights[name])
         if weights["W_enc"].dim() != 2:
             raise ValueError(f"W_enc must have shape [D, M], got {list(weights['W_enc'].shape)}")
         width, latents = weights["W_enc"].shape
-        dtype = weights["W_dec"].dtype
         for name, shape in {
             "W_enc": (width, latents),
             "W_dec": (latents, width),
@@ -97,7 +100,10 @@ class DenseSAE(nn.Module):
             if not value.is_floating_point():
                 raise ValueError(f"{name} must be floating point, got {value.dtype}")
             check_finite(name, value)
-            self.register_buffer(name, value.detach().to(dtype))
+        # The widest, in which none of them loses anything.
+        dtype = reduce(torch.promote_types, (weights[name].dtype for name in _WEIGHTS))
+        for name in _WEIGHTS:
+            self.register_buffer(name, weights[name].detach().to(dtype))
         self.activation = activation
         self.k = None if k is None else as_int("k", k, low=1, high=latents)
         self.apply_b_dec_to_input = as_bool("apply_b_dec_to_input", apply_b_dec_to_input)

@@ -269,7 +269,7 @@ def _from_python(path: Path, name: str, device: str) -> Any:
             )
         try:
             found = found()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ValueError(
                 f"{path}: {name}() must give an SAE, called without arguments, but it fails: "
                 f"{type(error).__name__}: {error}"

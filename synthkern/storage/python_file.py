@@ -35,7 +35,7 @@ def load_python_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends would end whoever loads it
         del sys.modules[name]
         raise ValueError(f"{path} fails: {type(error).__name__}: {error}") from error
     return module

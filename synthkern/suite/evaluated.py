@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.linear_detectors import fit_linear_probes, init_sae_at_true_features
 from synthkern.model.synthetic_model import SyntheticModel
-from synthkern.sae import TrainingSAE, make_sae
+from synthkern.sae import TrainingSAE, TrainingSAEConfig, make_sae
 from synthkern.sae.saelens import load_sae_folder, sae_config_from_dict
 from synthkern.sae.third_party import SAESource, load_sae
 from synthkern.suite.baselines import BASELINE, SOURCE
@@ -35,7 +36,7 @@ def subject_of(run: PlannedRun, world: SyntheticModel, device: str, trained: Pat
         return load_sae(SAESource.from_dict(said), device, d_in=world.cfg.hidden_dim)
     if run.config[BASELINE] == "permuted_decoder":
         assert trained is not None
-        sae = load_sae_folder(trained, device)
+        sae = _as_evaluated(trained, run.config["sae"], device)
         permute_decoder(sae, run.seed)
         return sae
     parts = world.feature_dict, world.activation_generator
@@ -66,6 +67,25 @@ def evaluate_subject(
 def says_something(run: PlannedRun, figure: str) -> bool:
     """Whether a figure of an evaluation, by its name in a log, says something of the run's SAE."""
     return run.config.get(BASELINE) != "linear_probes" or figure.startswith(_OF_PROBES)
+
+
+@torch.no_grad()
+def _as_evaluated(trained: Path, config: Mapping[str, Any], device: str) -> Any:
+    """The SAE of a folder as the evaluation after its training saw it.
+
+    What is saved is for inference, where BatchTopK compares with a threshold: that it moves to in
+    hundreds of steps, and other latents than those of the batch would be active until then.
+    """
+    saved = load_sae_folder(trained, device)
+    cfg = sae_config_from_dict({**config, "normalize_activations": "none", "device": device})
+    if not isinstance(cfg, TrainingSAEConfig) or cfg.architecture() == saved.cfg.architecture():
+        return saved
+    sae, weights = make_sae(cfg), dict(saved.named_parameters())
+    if any(name not in weights for name, _ in sae.named_parameters()):
+        return saved
+    for name, value in sae.named_parameters():
+        value.copy_(weights[name])
+    return sae
 
 
 @torch.no_grad()

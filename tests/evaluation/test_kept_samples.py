@@ -45,6 +45,20 @@ def test_none_comes_after_one_that_does_not_fit(monkeypatch: pytest.MonkeyPatch)
     assert kept.sizes([0]) == [2]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_how_many_fit_does_not_depend_on_how_they_come(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In turn one kind has many entries and the other few.
+    monkeypatch.setattr(kept_samples, "_ENTRIES", 8)
+    a = torch.ones(6, 3) * torch.tensor([3, 0, 3, 0, 3, 0])[:, None]
+    b = torch.ones(6, 3) * torch.tensor([0, 3, 0, 3, 0, 3])[:, None]
+    kept = KeptSamples(1, 3, 3)
+    for parts in zip(a.split(size), b.split(size), strict=True):
+        kept.add(Groups([len(parts[0])]), *(SparseActivations.from_dense(x) for x in parts))
+    assert kept.sizes([0]) == [4]
+
+
 def test_nothing_kept() -> None:
     kept = KeptSamples(2, 4)
     kept.add(Groups([0], 1), SparseActivations.from_dense(torch.zeros(0, 4)))

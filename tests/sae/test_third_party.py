@@ -135,6 +135,30 @@ def test_matrices_in_either_orientation(
             load(tmp_path, stored, None, zero_biases=True)
 
 
+def test_weights_of_several_dtypes_keep_what_they_say(tmp_path: Path) -> None:
+    tensors = weights()
+    tensors["b_enc"][0] = 1e5  # infinity in float16
+    tensors["W_dec"] = tensors["W_dec"].half()
+    source = synthetic.SAESource(saved(tmp_path, tensors), "relu")
+    sae = synthetic.load_sae(source)
+    assert {value.dtype for value in sae.state_dict().values()} == {torch.float32}
+    x = torch.randn(3, D)
+    expected = ((x - tensors["b_dec"]) @ tensors["W_enc"] + tensors["b_enc"]).relu()
+    torch.testing.assert_close(sae.encode(x), expected)
+
+
+@pytest.mark.parametrize("name", ["made", "Plain"])
+def test_python_files_that_end_the_process(name: str, tmp_path: Path) -> None:
+    ending = {
+        "Plain": "import sys\nsys.exit('usage')",
+        "made": "def made(): raise SystemExit('usage')",
+    }[name]
+    path = tmp_path / "theirs.py"
+    path.write_text(ending)
+    with pytest.raises(ValueError, match=r"theirs\.py.*SystemExit: usage"):
+        synthetic.load_sae(f"{path}:{name}")
+
+
 def test_square_matrices_need_a_layout(tmp_path: Path) -> None:
     given = weights(latents=D)
     with pytest.raises(ValueError, match=r"layout must be given for square matrices, W_enc"):

@@ -147,6 +147,22 @@ def test_a_permuted_decoder_whose_sae_nobody_trained(
     assert run.metrics == same.metrics
 
 
+@pytest.mark.parametrize("rescales", [False, True])
+def test_a_permuted_decoder_has_the_latents_of_what_was_trained(
+    rescales: bool, tmp_path: Path
+) -> None:
+    # The threshold for inference is far from where it moves to after 20 steps.
+    sae = {"rescale_acts_by_decoder_norm": rescales}
+    saes = {
+        "Batch": {"architecture": "batchtopk", "sae": sae},
+        "Permuted": {"of": "Batch", "baseline": "permuted_decoder"},
+    }
+    runs = by_sae(run_suite(small_suite(saes=saes, seeds=[0]), tmp_path))
+    (trained,), (permuted,) = runs["Batch"], runs["Permuted"]
+    for name in ("sae_l0", "dead_latents"):
+        assert permuted.metrics[name] == trained.metrics[name]
+
+
 def test_a_permuted_decoder_comes_with_what_it_permutes() -> None:
     runs = plan_runs(small_suite(saes={**ROWS, "Batch": "batchtopk"}))
     for together in (1, 2, 8):
