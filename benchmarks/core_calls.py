@@ -49,6 +49,7 @@ NUMBERS: dict[str, list[Any]] = {
     "want_features": _BOOLS,
     "stop_on_repeat": _BOOLS,
     "positive": _BOOLS,
+    "magnitude": _BOOLS,
     "name": _NAMES,
     "counter": [None, [], [1] * 3, [1] * 5, [-1] * 4, [2**32] * 4, [2**32 - 1] * 4, ["a"] * 4],
     "key": [None, [], [1], [1] * 3, [-1, 0], [2**32, 0], [2**32 - 1] * 2, 1.5],
