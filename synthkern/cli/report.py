@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from synthkern.storage.files import check_writable_file
 from synthkern.storage.paths import as_path
 from synthkern.storage.saved_folder import check_writable_folder
 from synthkern.suite.best import DEFAULT_BEST
+from synthkern.suite.database import Run
 from synthkern.suite.export import check_parquet, write_csv, write_json, write_parquet
 from synthkern.suite.report import (
     check_images,
@@ -115,7 +117,7 @@ def _report(options: argparse.Namespace) -> int:
         check_writable_folder(folder)
     if options.text:
         texts = [_text(sweep, several=len(sweeps) > 1) for sweep in sweeps]
-        print("\n\n".join(texts or ["no run is done yet"]))
+        print("\n\n".join(texts or [_nothing(contents.runs)]))
     else:
         write_page(contents, path, sweeps)
         print(path)
@@ -131,6 +133,13 @@ def _report(options: argparse.Namespace) -> int:
             write_json(path, contents.database)
         print(path)
     return 0
+
+
+def _nothing(runs: Sequence[Run]) -> str:
+    """Why there is no sweep of these runs."""
+    if any(run.state == "done" for run in runs):
+        return "no run but floors and ceilings is done yet; these are in the page's tables"
+    return "no run is done yet"
 
 
 def _text(report: SweepReport, *, several: bool) -> str:

@@ -16,6 +16,9 @@ from synthkern.sparse import SparseActivations
 #: Features besides its own that are looked for in a latent.
 _OTHERS = 8
 
+#: |cosine| below which features have no part in a row: float32 rounds to 1e-7.
+_RIGHT_ANGLE = 1e-5
+
 
 class HedgingMetric(Metric):
     """How much of correlated features' directions latents mix in.
@@ -52,8 +55,11 @@ class HedgingMetric(Metric):
         near = matching.nearest[latents]
         # Own features last, which of equals may be any, or none.
         own = near == self._features[:, None]
-        near = np.take_along_axis(near, own.argsort(axis=1, kind="stable"), axis=1)
-        self._others = near[:, : subject.num_features - 1][:, :_OTHERS]
+        places = own.argsort(axis=1, kind="stable")[:, : subject.num_features - 1][:, :_OTHERS]
+        self._others = np.take_along_axis(near, places, axis=1)
+        cosine = np.take_along_axis(matching.nearest_cosine[latents], places, axis=1)
+        #: Of those at right angles rounding alone says which are the nearest: they have no say.
+        self._has_say = cosine >= _RIGHT_ANGLE
         self._mixed = _mixed(subject, latents, self._features, self._others)
         self._place = np.full(subject.num_features, -1, np.int32)
         self._place[self._features] = np.arange(len(self._features))
@@ -110,7 +116,7 @@ class HedgingMetric(Metric):
         sums = self.left_out()
         samples = np.maximum(1, sums["samples"])[:, None, None]
         expected = sums["fires"][:, :, None] / samples * (sums["others"] / samples)
-        together = sums["both"] / samples - expected
+        together = np.where(self._has_say, sums["both"] / samples - expected, 0)
         lengths = np.linalg.norm(together, axis=-1)
         mixed = (self._mixed * together).sum(axis=-1) / np.where(lengths > 0, lengths, 1)
         return {"hedging": mixed.mean(axis=-1)}

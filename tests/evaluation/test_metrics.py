@@ -89,6 +89,7 @@ def dense(decoder: Any, vectors: Any, latents: Any, features: Any) -> dict[str, 
         others = [k for k in np.argsort(-size[i]) if k != j][:8]
         mixed = [(row - (row @ unit[1][j]) * unit[1][j]) @ unit[1][k] for k in others]
         lift = [(has[:, j] & has[:, k]).mean() - rates[j] * rates[k] for k in others]
+        lift = [each * (size[i, k] >= 1e-5) for each, k in zip(lift, others, strict=True)]
         length = np.linalg.norm(lift)
         hedges.append(np.dot(mixed, lift) / length if length > 1e-12 else 0)
     found["hedging"] = np.mean(hedges)
@@ -212,6 +213,21 @@ def test_the_true_features_have_all() -> None:
     assert result.splitting.features == [0, 30, 0, 0, 0]
     assert result.null_mcc is not None
     assert result.null_mcc.calibrated_mcc == pytest.approx(1.0, abs=1e-6)
+
+
+def test_features_at_right_angles_to_a_latent_have_no_say() -> None:
+    """Of 11 such features, all as correlated, rounding says which 7 are the nearest."""
+    fires = torch.zeros(4, 13)
+    fires[:2, 0] = fires[:2, 1] = 1
+    # Some fire with feature 0, the others never do.
+    fires[:2, 2:8] = 1
+    fires[2:, 8:13] = 1
+    decoder = torch.zeros(1, 13)
+    decoder[0, :2] = torch.tensor([1.0, 0.5])
+    for seed in range(3):
+        noise = 1e-8 * torch.randn(1, 13, generator=torch.Generator().manual_seed(seed))
+        result = evaluate(decoder + noise, torch.eye(13), fires.tolist())
+        assert result.hedging == pytest.approx(0.5 / math.sqrt(1.25), abs=1e-6)
 
 
 @pytest.mark.parametrize(("share", "sign"), [(0.5, 1), (1.0, 1), (0.5, -1)])

@@ -197,6 +197,14 @@ def test_what_fails_is_told_and_others_go_on(tmp_path: Path) -> None:
     assert "frozen_decoder must be of an SAE with an encoder of its own" in str(runs[2].error)
 
 
+def test_a_sweep_of_nothing_but_floors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saes = {"Random": ROWS["Random"], "TopK": "topk"}
+    run_suite(small_suite(saes=saes, seeds=[0]), tmp_path, only=["Random"])
+    capsys.readouterr()
+    assert main(["report", str(tmp_path), "--text"]) == 0
+    assert capsys.readouterr().out.startswith("no run but floors and ceilings is done yet")
+
+
 def test_a_permutation_leaves_no_row_in_its_place() -> None:
     sae = small_sae("topk", rescale_acts_by_decoder_norm=False)
     rows = sae.W_dec.detach().clone()
