@@ -56,6 +56,7 @@ LEFT_OUT = {
     "use_error_term": "deprecated in SAELens, for models that SAEs are spliced into",
     "fold_activation_whitening": "whitening of inputs, which is not trained here",
     "get_activation_fn": "latents are not a function of single pre-activations in all of ours",
+    "calculate_abstopk_aux_loss": _INNER,
     "calculate_topk_aux_loss": _INNER,
     "calculate_matryoshka_aux_loss": _INNER,
     "update_topk_threshold": _INNER,
