@@ -49,7 +49,9 @@ def built(name: str, kind: Any, value: Any) -> Any:
     origin = get_origin(kind)
     if origin in (Union, UnionType):
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
-        return None if value is None else built(name, kind, value)
+        # Of a number null is NaN; of figures with parts, as asdict gives them, that there are none.
+        has_parts = kind not in (float, int)
+        return None if value is None and has_parts else built(name, kind, value)
     if origin is list:
         if not isinstance(value, list):
             raise ValueError(f"{name} must be a list, got {value!r}")
