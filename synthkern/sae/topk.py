@@ -317,7 +317,8 @@ class TopKTrainingSAE(SparseTrainingSAE):
         found = self._largest_dead(step_input, chosen, level)
         if found is None:
             return level.sae_out.new_zeros(())
-        if found.density < _DENSE_FROM:
+        if found.density < _DENSE_FROM or step_input.sae_in.device.type != "cpu":
+            # On a GPU steps that are captured cannot tell, and others end with the same bits.
             entries = self._with_gradients(step_input.sae_in, found.entries, chosen.dense)
             if found.padding is not None:
                 entries = entries.with_values(entries.values.masked_fill(found.padding, 0))

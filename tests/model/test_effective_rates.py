@@ -252,7 +252,8 @@ def test_rare_features_are_within_their_errors(
     own = torch.special.ndtr(level / plan.noise_scale.double()[:, None])
     exact = Gating(plan.forests[0]).active(own) @ weight / weight.sum()
     off = (result.probabilities - exact).abs()
-    assert bool((off <= 2 * result.standard_errors + 1e-15).all()), (off, result.standard_errors)
+    # Sums of 200,001 weights, in an order that is the machine's.
+    assert bool((off <= 2 * result.standard_errors + 1e-14).all()), (off, result.standard_errors)
     assert bool((result.standard_errors <= 2e-10 + 1.1 * plan.probability.double()).all())
 
 

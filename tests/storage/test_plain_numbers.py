@@ -45,6 +45,8 @@ CONFIGS: list[Any] = [
     synthetic.JumpReLUTrainingSAEConfig(8, 16),
     synthetic.GatedTrainingSAEConfig(8, 16),
     synthetic.MatchingPursuitTrainingSAEConfig(8, 16, decoder_init_norm=1.0),
+    synthetic.CrosscoderTrainingSAEConfig(d_views=[8, 6], d_sae=16, k=3, sparsity="topk"),
+    synthetic.TranscoderTrainingSAEConfig(d_in=8, d_out=6, d_sae=16, k=3, use_skip_connection=True),
     SampleJob(WORLD, samples=10, seed=1),
 ]
 

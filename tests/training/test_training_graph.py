@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import synthkern as synthetic
 from synthkern.engine.triton.launch import INTERPRETED
-from synthkern.sae import TopKTrainingSAE, TrainStepInput
+from synthkern.sae import TopKTrainingSAE, TrainStepInput, topk
 from synthkern.sparse import SparseActivations
 from synthkern.training import (
     SAETrainer,
@@ -55,6 +55,12 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 cases = pytest.mark.parametrize(("architecture", "changes"), CASES, ids=str)
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead latents are entries there, in every step."""
+    monkeypatch.setattr(topk, "_DENSE_FROM", 2.0)
 
 
 class NothingWaits(TorchDispatchMode):
