@@ -38,6 +38,12 @@ pytestmark = [
 PATIENCE = 300.0
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray lets workers look into the driver's working directory first: a checkout has no core."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     started = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -124,6 +130,9 @@ def test_a_node_and_then_the_driver_are_killed(shared: bool, cluster: Any, tmp_p
 
     with drive() as process:
         wait_for(marks[0], process)
+        while not shared and len(list(out.glob("runs/*/checkpoint/*.safetensors"))) < 2:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)  # until both runs' first ones have come
         begun = int(log.read_text().split()[0])
         kill_the_node_of(begun, nodes, cluster)
         wait_for(marks[1], process)
@@ -158,12 +167,8 @@ def test_ctrl_c_writes_checkpoints(cluster: Any, two_more: list[Any], tmp_path: 
 
 
 @pytest.fixture
-def odd_node(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str], Any]]:
+def odd_node(cluster: Any, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
     """Adds a node whose workers find another package under this one's name."""
-    # Ray lets workers look into the driver's working directory first.
-    monkeypatch.chdir(tmp_path)
     added = []
 
     def add(text: str) -> None:
