@@ -22,7 +22,6 @@ from synthkern.suite.ray_executor import RayExecutor
 from synthkern.suite.search_run import trials_done
 from synthkern.suite.search_text import best_text, search_text
 from synthkern.suite.shards import as_shard
-from synthkern.suite.side_by_side import side_by_side
 from synthkern.suite.suite import Suite, SuiteSAE, load_suite, suite_names
 from synthkern.suite.summary import summarize
 from synthkern.suite.supervisor import SuitePlan, plan_suite, run_plan
@@ -171,12 +170,11 @@ def _executor(options: argparse.Namespace) -> Executor | None:
 
 def _plan_text(plan: SuitePlan, directory: Path, options: argparse.Namespace) -> str:
     """The plan in words, with what its runs take."""
-    shares = options.share_batches if plan.shard is None else bool(options.share_batches)
     suite, chosen = plan.suite, plan.chosen
     jobs = 1
     if options.ray is None:
-        jobs = side_by_side(
-            chosen, jobs=options.jobs, share_batches=shares, device=options.device
+        jobs = plan.side_by_side(
+            jobs=options.jobs, share_batches=options.share_batches, device=options.device
         ).jobs
     try:
         states = {run.key: run.state for run in RunDatabase(directory).runs(suite.name)}

@@ -72,8 +72,9 @@ def side_by_side(
     unasked = [1, _TOGETHER]
     for together in unasked if share_batches is None else [group_size(runs, share_batches)]:
         units = units_of(runs, together)
+        longest = max((sum(run.is_trained for run in unit) for unit in units), default=0)
         for count in _counts(units, cores, on_cpu) if jobs is None else [jobs]:
-            seconds = _seconds(units, count, cores)
+            seconds = _seconds(len(units), longest, count, cores)
             if best is None or seconds < best[0]:
                 best = seconds, SideBySide(count, units)
     assert best is not None
@@ -116,10 +117,9 @@ def _counts(units: Sequence[Sequence[PlannedRun]], cores: int, on_cpu: bool) -> 
         yield from range(2, most + 1)
 
 
-def _seconds(units: Sequence[Sequence[PlannedRun]], jobs: int, cores: int) -> float:
-    """The time of all, in that of one run with one thread."""
-    longest = max((sum(run.is_trained for run in unit) for unit in units), default=0)
-    rounds = -(-len(units) // jobs)
+def _seconds(units: int, longest: int, jobs: int, cores: int) -> float:
+    """The time of so many units, of so many runs at most, in that of one run with one thread."""
+    rounds = -(-units // jobs)
     alone = longest * (1 - _SAMPLING) + _SAMPLING
     return float(rounds * alone / max(1, cores // jobs) ** _SCALING)
 

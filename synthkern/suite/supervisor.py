@@ -21,7 +21,7 @@ from synthkern.suite.scheduler import Scheduler
 from synthkern.suite.search_plan import PlannedSearch, plan_searches
 from synthkern.suite.search_run import run_searches
 from synthkern.suite.shards import Shard, as_shard
-from synthkern.suite.side_by_side import group_size, side_by_side, units_of
+from synthkern.suite.side_by_side import SideBySide, group_size, side_by_side, units_of
 from synthkern.suite.study import optuna_module
 from synthkern.suite.suite import Suite, load_suite
 from synthkern.suite.worker import RUNS_FOLDER
@@ -136,6 +136,13 @@ class SuitePlan:
     searches: list[PlannedSearch]
     shard: Shard | None
 
+    def side_by_side(
+        self, *, jobs: int | None, share_batches: bool | None, device: str
+    ) -> SideBySide:
+        """How the chosen runs are done here; jobs of an array share batches only where asked to."""
+        shares = share_batches if self.shard is None else bool(share_batches)
+        return side_by_side(self.chosen, jobs=jobs, share_batches=shares, device=device)
+
 
 def plan_suite(
     suite: Suite, only: Iterable[str] = (), shard: Shard | None = None, *, share_batches: bool
@@ -190,8 +197,7 @@ def run_plan(
             cache=cache,
         )
     if executor is None:
-        shares = bool(share_batches) if part is not None else share_batches
-        jobs, units = side_by_side(chosen, jobs=jobs, share_batches=shares, device=device)
+        jobs, units = plan.side_by_side(jobs=jobs, share_batches=share_batches, device=device)
         executor = LocalExecutor(jobs)
     else:
         units = units_of(chosen, group_size(chosen, bool(share_batches)))
