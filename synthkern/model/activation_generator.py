@@ -24,6 +24,12 @@ from synthkern.plan import Correlation, Plan, compile_plan, largest_values
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 from synthkern.world.correlation import LowRankCorrelationMatrix
+from synthkern.world.magnitude_distribution import (
+    MagnitudeDistribution,
+    as_magnitude_distribution,
+)
+from synthkern.world.manifolds import ManifoldConfig
+from synthkern.world.sequence import SequenceConfig
 
 #: What ``modify_activations`` takes, and ``correlation_matrix``.
 ActivationsModifierInput = ActivationsModifier | Sequence[ActivationsModifier] | None
@@ -60,6 +66,9 @@ class ActivationGenerator(nn.Module):
         device: where samples are made.
         dtype: of dense and COO samples: float16, bfloat16, float32 or float64.
         use_sparse_tensors: whether :meth:`sample` returns coalesced sparse COO tensors.
+        sequence: samples are positions of sequences; or None.
+        magnitude_distribution: of a feature's magnitudes, a name or a config.
+        manifolds: features that are circles, or None.
 
     Raises:
         ValueError: for a value out of range, a wrong shape, NaN or infinity, or a matrix that is
@@ -88,8 +97,19 @@ class ActivationGenerator(nn.Module):
         device: torch.device | str = "cpu",
         dtype: torch.dtype | str = "float32",
         use_sparse_tensors: bool = False,
+        *,
+        sequence: SequenceConfig | None = None,
+        magnitude_distribution: str | MagnitudeDistribution = "normal",
+        manifolds: ManifoldConfig | None = None,
     ) -> None:
         super().__init__()
+        self._beyond: dict[str, Any] = {
+            "sequence": sequence,
+            "magnitude_distribution": as_magnitude_distribution(
+                "magnitude_distribution", magnitude_distribution
+            ),
+            "manifolds": manifolds,
+        }
         self.num_features = as_int("num_features", num_features, low=1)
         self.dtype = as_dtype("dtype", dtype)
         self.use_sparse_tensors = as_bool("use_sparse_tensors", use_sparse_tensors)
@@ -126,7 +146,7 @@ class ActivationGenerator(nn.Module):
             hierarchy.check_fits(self.num_features)
         p, mean, std = (_as_numbers(name, numbers[name]) for name in _NUMBERS)
         forests = [modifier.forest for modifier in fused]
-        plan = compile_plan(self.num_features, p, mean, std, correlation, forests)
+        plan = compile_plan(self.num_features, p, mean, std, correlation, forests, **self._beyond)
         _largest_values(plan, modifiers, self.dtype)
         self._plan = plan.to(device)
         self._modifiers, self._rest, self._correlation = modifiers, rest, correlation

@@ -87,6 +87,9 @@ def build_generator(
         None if hierarchy is None else hierarchy.modifier,
         correlation,
         dtype=cfg.dtype,
+        sequence=cfg.sequence,
+        magnitude_distribution=cfg.magnitude_distribution,
+        manifolds=cfg.manifolds,
     )
 
 

@@ -153,6 +153,9 @@ def read_parts(files: SavedFiles) -> ModelParts:
             correlation,
             dtype=cfg.dtype,
             use_sparse_tensors=stored.use_sparse_tensors,
+            sequence=cfg.sequence,
+            magnitude_distribution=cfg.magnitude_distribution,
+            manifolds=cfg.manifolds,
         )
     _check_fingerprint(weights, stored.fingerprint, cfg, dictionary, generator)
     return ModelParts(cfg, dictionary, generator, hierarchy)

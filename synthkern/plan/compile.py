@@ -11,6 +11,9 @@ from synthkern._checks import as_int, as_vector, check_finite, is_whole
 from synthkern.plan.forest import Forest
 from synthkern.plan.plan import LANES, Plan
 from synthkern.world.correlation import LowRankCorrelationMatrix
+from synthkern.world.magnitude_distribution import MagnitudeDistribution
+from synthkern.world.manifolds import ManifoldConfig
+from synthkern.world.sequence import SequenceConfig
 
 #: How far a diagonal may be from 1, at least: float32 rounding of a long row sum.
 _DIAGONAL_TOLERANCE = 1e-4
@@ -26,6 +29,10 @@ def compile_plan(
     std: float | torch.Tensor,
     correlation: Correlation | None = None,
     forests: Sequence[Forest] = (),
+    *,
+    sequence: SequenceConfig | None = None,
+    magnitude_distribution: MagnitudeDistribution | None = None,
+    manifolds: ManifoldConfig | None = None,
 ) -> Plan:
     """The plan of a world, on the CPU; every argument is checked first, by itself: whether
     the values stay finite is for :func:`largest_values`.
@@ -38,6 +45,9 @@ def compile_plan(
         std: their standard deviations, a number or [N], at least 0.
         correlation: full [N, N], low-rank, or None for independent firing.
         forests: applied in order; their features are below N.
+        sequence: or None.
+        magnitude_distribution: the normal where None.
+        manifolds: or None.
     """
     n = as_int("num_features", num_features, low=1, high=2**31 - 1)
     p = as_vector("firing_probabilities", _as_real(firing_probabilities), n, low=0, high=1)

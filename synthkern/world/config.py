@@ -17,11 +17,20 @@ from synthkern._checks import (
 )
 from synthkern.world.foreign import as_config, is_foreign
 from synthkern.world.hierarchy import HierarchyConfig
+from synthkern.world.magnitude_distribution import (
+    MagnitudeDistribution,
+    as_magnitude_distribution,
+)
 from synthkern.world.magnitudes import MagnitudeConfig, as_magnitude_config
+from synthkern.world.manifolds import ManifoldConfig
+from synthkern.world.noise import NoiseConfig
 from synthkern.world.presets import PRESETS
 from synthkern.world.probabilities import FiringProbabilityConfig, ZipfianFiringProbabilityConfig
 from synthkern.world.registry import PlainConfig
+from synthkern.world.sequence import SequenceConfig
+from synthkern.world.shift import ShiftConfig
 from synthkern.world.translate import translate_config
+from synthkern.world.views import ViewsConfig
 
 
 @dataclass
@@ -89,6 +98,16 @@ class LowRankCorrelationConfig(PlainConfig):
             as_seed("seed", self.seed)
 
 
+#: Parts of a world that SAELens does not have, each off where it is None.
+_BEYOND: dict[str, type[PlainConfig]] = {
+    "sequence": SequenceConfig,
+    "noise": NoiseConfig,
+    "views": ViewsConfig,
+    "shift": ShiftConfig,
+    "manifolds": ManifoldConfig,
+}
+
+
 @dataclass
 class SyntheticModelConfig:
     """The recipe of a synthetic model.
@@ -106,6 +125,12 @@ class SyntheticModelConfig:
         dtype: of activations and hidden activations; a torch.dtype becomes its name.
         seed: of the world (not of its samples), of which torch's generator takes the low 32 bits;
             None builds another world each time.
+        magnitude_distribution: of a feature's magnitudes, a name or a config.
+        sequence: samples are positions of sequences; or None.
+        noise: in hidden activations, or None.
+        views: further dictionaries over the features, or None.
+        shift: what differs in the world's shifted twin, or None.
+        manifolds: features that are circles, or None.
 
     Example:
         >>> import synthkern as synthetic
@@ -129,6 +154,12 @@ class SyntheticModelConfig:
     bias: bool | float = 1.0
     dtype: str = "float32"
     seed: int | None = None
+    magnitude_distribution: str | MagnitudeDistribution = "normal"
+    sequence: SequenceConfig | None = None
+    noise: NoiseConfig | None = None
+    views: ViewsConfig | None = None
+    shift: ShiftConfig | None = None
+    manifolds: ManifoldConfig | None = None
 
     def __post_init__(self) -> None:
         plain_fields(self)
@@ -145,6 +176,7 @@ class SyntheticModelConfig:
             "hierarchy": HierarchyConfig,
             "orthogonalization": OrthogonalizationConfig,
             "correlation": LowRankCorrelationConfig,
+            **_BEYOND,
         }
         for name, kind in kinds.items():
             if getattr(self, name) is not None:
@@ -157,6 +189,9 @@ class SyntheticModelConfig:
                 setattr(self, name, config)
             elif name == "std_firing_magnitudes":
                 as_float(name, value, low=0)
+        self.magnitude_distribution = _named(
+            as_magnitude_distribution("magnitude_distribution", self.magnitude_distribution)
+        )
         if not isinstance(self.bias, bool):
             as_float("bias", self.bias, low=0)
         self.dtype = str(as_dtype("dtype", self.dtype)).removeprefix("torch.")
@@ -164,8 +199,12 @@ class SyntheticModelConfig:
             as_seed("seed", self.seed)
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON types."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        """The recipe as JSON types; parts that SAELens has not are left out where they are off."""
+        found = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        off = [name for name in _BEYOND if found[name] is None]
+        if found["magnitude_distribution"] == "normal":
+            off.append("magnitude_distribution")
+        return {name: part for name, part in found.items() if name not in off}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> SyntheticModelConfig:
@@ -204,7 +243,8 @@ def as_model_config(name: str, value: Any) -> SyntheticModelConfig:
         return value
     if not is_foreign(value, SyntheticModelConfig):
         raise TypeError(f"{name} must be a SyntheticModelConfig, got {value!r}")
-    parts = {f.name: getattr(value, f.name) for f in fields(SyntheticModelConfig)}
+    names = [f.name for f in fields(SyntheticModelConfig)]
+    parts = {name: getattr(value, name) for name in names if hasattr(value, name)}
     for part in ("hierarchy", "orthogonalization", "correlation"):
         parts[part] = _plain(_seedless(parts[part]))
     return SyntheticModelConfig.from_dict(translate_config(parts))
@@ -217,7 +257,15 @@ _PARSERS = {
     "correlation": LowRankCorrelationConfig.from_dict,
     "std_firing_magnitudes": MagnitudeConfig.from_dict,
     "mean_firing_magnitudes": MagnitudeConfig.from_dict,
+    **{name: kind.from_dict for name, kind in _BEYOND.items()},
 }
+
+
+def _named(distribution: MagnitudeDistribution) -> str | MagnitudeDistribution:
+    """The name of a distribution that has no more to say, else itself."""
+    if distribution == type(distribution)():
+        return distribution.name
+    return distribution
 
 
 def _seedless(value: Any) -> Any:
