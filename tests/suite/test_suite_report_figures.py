@@ -48,10 +48,38 @@ def test_there_is_a_figure_of_each_kind_for_each_place(tmp_path: Path) -> None:
     places = [(each.kind.name, each.world, each.l0) for each in figures(contents)]
     assert places == [
         *(("metrics", world, None) for world in "ab"),
+        *(("worlds", "", l0) for l0 in (6.0, None)),
         *(("curves", world, l0) for world in "ab" for l0 in (6.0, None)),
         *(("precision-recall", world, l0) for world in "ab" for l0 in (6.0, None)),
         *(("throughput", world, None) for world in "ab"),
     ]
+
+
+def test_metrics_from_world_to_world_are_the_means_of_each_with_their_deviations(
+    tmp_path: Path,
+) -> None:
+    database = fill(tmp_path, worlds=("a", "b"), l0s=(6.0, 10.0))
+    groups = {(group.world, group.l0): group for group in summarize_directory(database)}
+    figure = figure_of(tmp_path, "worlds", 10.0, "")
+    assert [panel.title for panel in figure.panels] == list(TABLE_METRICS.values())
+    for panel, metric in zip(figure.panels, TABLE_METRICS, strict=True):
+        assert panel.x["categoryarray"] == ["a", "b"]
+        for trace in panel.traces:
+            own = [groups[world, 10.0].saes[trace["name"]][metric] for world in "ab"]
+            assert trace["x"] == ["a", "b"]
+            assert trace["y"] == pytest.approx([each.mean for each in own], rel=1e-4)
+            assert trace["error_y"]["array"] == pytest.approx(
+                [each.std for each in own], rel=0.05, abs=1e-12
+            )
+
+
+def test_the_page_shows_metrics_from_world_to_world_at_each_of_a_suites_worlds(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path, worlds=("a", "b"), l0s=(6.0,))
+    shown = Page(page(read_report_data(tmp_path)))
+    kinds = [[figure["kind"] for figure in world["figures"]] for world in shown.worlds]
+    assert [each.count("worlds") for each in kinds] == [1, 1]
 
 
 def test_metrics_are_the_means_with_their_deviations(tmp_path: Path) -> None:
@@ -274,6 +302,7 @@ def test_each_figure_is_a_file(tmp_path: Path, ending: str, written: list[str]) 
     assert [path.name for path in paths] == [
         f"metrics-..-a-b-w-1.{ending}",
         f"metrics-..-a-b-w-1-2.{ending}",
+        f"worlds-..-a-b-l0-6.5.{ending}",
         f"curves-..-a-b-w-1-l0-6.5.{ending}",
         f"curves-..-a-b-w-1-l0-6.5-2.{ending}",
         f"precision-recall-..-a-b-w-1-l0-6.5.{ending}",

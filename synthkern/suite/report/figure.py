@@ -80,6 +80,7 @@ class Figure:
     """Panels of a suite and a world, and an L0 where the kind has one for each.
 
     Attributes:
+        world: "" for a figure of all worlds of the suite.
         names: those of the legend, by number; none where the panels' titles are these.
         height: pixels of a panel.
     """

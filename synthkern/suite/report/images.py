@@ -98,7 +98,8 @@ def drawn(figure: Figure) -> Any:
     """A figure as plotly's, with what the page says beside it."""
     kind, plot = figure.kind, figure.plot()
     result = plotly("graph_objects").Figure(plot["data"], plot["layout"])
-    where = place_name(figure.world, figure.l0) if kind.by_l0 else figure.world
+    world = figure.world or "all worlds"
+    where = place_name(world, figure.l0) if kind.by_l0 else world
     where = f": {where}" if where else ""
     below = _BELOW + _legend_height([label(name) for name in figure.legend().values()])
     result.update_layout(

@@ -57,7 +57,9 @@ def page(contents: ReportData, sweeps: Sequence[SweepReport] = ()) -> str:
     results = result_table(contents)
     drawn: dict[tuple[str, str], list[Figure]] = {place: [] for place in results["rows"]}
     for figure in figures(contents):
-        drawn[figure.suite, figure.world].append(figure)
+        for suite, world in drawn:
+            if suite == figure.suite and figure.world in ("", world):
+                drawn[suite, world].append(figure)
     payloads = [
         packed({"rows": rows, "figures": [_shown(figure) for figure in drawn[place]]})
         for place, rows in results["rows"].items()
