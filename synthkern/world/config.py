@@ -208,7 +208,18 @@ class SyntheticModelConfig:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> SyntheticModelConfig:
-        """The recipe that :meth:`to_dict` describes; unknown keys are refused."""
+        """The recipe that :meth:`to_dict` describes; unknown keys are refused. A key ``preset``
+        names one whose fields stand where the others say nothing.
+
+        Example:
+            >>> import synthkern as synthetic
+            >>> data = {"preset": "synth-sae-bench-1k", "seed": 7}
+            >>> synthetic.SyntheticModelConfig.from_dict(data).num_features
+            1024
+        """
+        if "preset" in d:
+            rest = {key: value for key, value in d.items() if key != "preset"}
+            d = {**cls.preset(d["preset"]).to_dict(), **rest}
         check_keys("config", d, {f.name for f in fields(cls)})
         missing = sorted({"num_features", "hidden_dim"} - set(d))
         if missing:
@@ -228,7 +239,7 @@ class SyntheticModelConfig:
         Raises:
             ValueError: for an unknown name; lists the known ones.
         """
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ValueError(f"name must be one of {sorted(PRESETS)}, got {name!r}")
         return cls.from_dict(PRESETS[name])
 

@@ -55,6 +55,24 @@ def test_round_trip_through_json(config: synthetic.SyntheticModelConfig) -> None
     assert again.to_dict() == config.to_dict() == data
 
 
+def test_a_presets_fields_stand_where_nothing_else_is_said() -> None:
+    data = {"preset": "synth-sae-bench-1k", "seed": 7, "correlation": None}
+    config, preset = Config.from_dict(data), Config.preset("synth-sae-bench-1k")
+    assert (config.seed, config.correlation) == (7, None)
+    assert config.hierarchy == preset.hierarchy
+    assert "preset" not in config.to_dict()
+
+
+@pytest.mark.parametrize("preset", ["nothing", None, 1])
+def test_a_preset_must_be_known(preset: Any) -> None:
+    with pytest.raises(ValueError, match="name must be one of"):
+        Config.from_dict({"preset": preset})
+
+
+def test_parts_that_are_off_are_left_out() -> None:
+    assert not {"noise", "sequence", "magnitude_distribution"} & Config(5, 3).to_dict().keys()
+
+
 def test_to_dict_names_every_field() -> None:
     data = FULL.to_dict()
     assert data["num_features"] == 40
