@@ -21,6 +21,16 @@ Dense<T> dense_of(const Array<T>& pre, const MaybeArray<T>& scale, bool magnitud
             batch, width, magnitude};
 }
 
+// The same of bfloat16 numbers, given by their bits.
+Dense<float> dense_of(const Array<uint16_t>& pre, const MaybeArray<float>& scale,
+                      bool magnitude = false) {
+    const int64_t batch = rows_of(pre, "pre"), width = pre.shape(1);
+    check_at_least_0(std::numeric_limits<int32_t>::max() - width, "2**31 - 1 - the width of pre");
+    return {nullptr,   scale ? check(*scale, "scale", {width}) : nullptr,
+            batch,     width,
+            magnitude, check(pre, "pre", {batch, width})};
+}
+
 // Calls select(dense) without the GIL.
 template <class T, class Select>
 py::tuple selected(const Dense<T>& dense, const Select& select) {
@@ -32,12 +42,13 @@ py::tuple selected(const Dense<T>& dense, const Select& select) {
     return py::make_tuple(array_of(csr.offsets), array_of(csr.indices), array_of(csr.values));
 }
 
-template <class T>
+// Pre: of the pre-activations as they are given; T: what they are selected as.
+template <class Pre, class T>
 void bind_typed(py::module_& m) {
     using namespace py::literals;
     m.def(
         "select_topk",
-        [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t k, bool positive,
+        [](const Array<Pre>& pre, const MaybeArray<T>& scale, int64_t k, bool positive,
            bool magnitude, int threads) {
             check_at_least_0(k, "k");
             return selected(dense_of(pre, scale, magnitude), [&](const Dense<T>& dense) {
@@ -48,7 +59,7 @@ void bind_typed(py::module_& m) {
         "threads"_a);
     m.def(
         "select_batch_topk",
-        [](const Array<T>& pre, const MaybeArray<T>& scale, int64_t count, bool positive,
+        [](const Array<Pre>& pre, const MaybeArray<T>& scale, int64_t count, bool positive,
            int threads) {
             check_at_least_0(count, "count");
             return selected(dense_of(pre, scale), [&](const Dense<T>& dense) {
@@ -59,7 +70,7 @@ void bind_typed(py::module_& m) {
         "threads"_a);
     m.def(
         "select_above",
-        [](const Array<T>& pre, const Array<T>& bounds, int threads) {
+        [](const Array<Pre>& pre, const Array<T>& bounds, int threads) {
             const T* from = check(bounds, "bounds", {pre.ndim() == 2 ? pre.shape(1) : -1});
             return selected(dense_of(pre, MaybeArray<T>()), [&](const Dense<T>& dense) {
                 return select_above(dense, from, threads, kInterrupt);
@@ -71,8 +82,9 @@ void bind_typed(py::module_& m) {
 }  // namespace
 
 void bind_select(py::module_& m) {
-    bind_typed<float>(m);
-    bind_typed<double>(m);
+    bind_typed<float, float>(m);
+    bind_typed<double, double>(m);
+    bind_typed<uint16_t, float>(m);
 }
 
 }  // namespace synthkern

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "kernels.hpp"
@@ -30,29 +32,58 @@ int64_t find_large(const double* row, const double* scale, const double* bounds,
     return count;
 }
 
+float widened(uint16_t bits) {
+    const uint32_t wide = uint32_t{bits} << 16;
+    float x;
+    std::memcpy(&x, &wide, sizeof(x));
+    return x;
+}
+
 template <class T>
-T key_of(const Dense<T>& dense, int64_t b, int64_t j) {
-    const T value = dense.pre[b * dense.width + j];
+T value_of(const Dense<T>& dense, int64_t at) {
+    if constexpr (std::is_same_v<T, float>)
+        if (dense.bfloat16 != nullptr) return widened(dense.bfloat16[at]);
+    return dense.pre[at];
+}
+
+// A sample's pre-activations; what is not there as T is widened in `room` [width], which stays in
+// the nearest cache.
+template <class T>
+const T* row_of(const Dense<T>& dense, int64_t b, std::vector<T>& room) {
+    if constexpr (std::is_same_v<T, float>) {
+        if (dense.bfloat16 != nullptr) {
+            const uint16_t* from = dense.bfloat16 + b * dense.width;
+            room.resize(size_t(dense.width));
+            for (size_t j = 0; j < room.size(); ++j) room[j] = widened(from[j]);
+            return room.data();
+        }
+    }
+    return dense.pre + b * dense.width;
+}
+
+template <class T>
+T key_of(const Dense<T>& dense, T value, int64_t j) {
     const T key = dense.scale != nullptr ? value * dense.scale[j] : value;
     return ordered(dense.magnitude ? std::abs(key) : key);
 }
 
-// Calls row(b, part, places) for every sample; places has room for a row's indices.
+// Calls row(pre, part, places) for every sample; places has room for a row's indices.
 template <class T, class Row>
 std::vector<Part<T>> each_sample(const Dense<T>& dense, int threads, const Interrupt& interrupt,
                                  const Row& row) {
     std::vector<Part<T>> parts(size_t((dense.batch + kRows - 1) / kRows));
     parallel(int64_t(parts.size()), threads, interrupt, [&] {
-        return [&, places = std::vector<int32_t>(size_t(dense.width))](int64_t chunk,
-                                                                       Poll& poll) mutable {
+        return [&, places = std::vector<int32_t>(size_t(dense.width)), room = std::vector<T>()](
+                   int64_t chunk, Poll& poll) mutable {
             Part<T>& part = parts[size_t(chunk)];
             const int64_t end = std::min(dense.batch, (chunk + 1) * kRows);
             for (int64_t b = chunk * kRows; b < end && !poll.stopped(); ++b) {
                 const size_t before = part.indices.size();
-                row(b, part, places.data());
+                const T* pre = row_of(dense, b, room);
+                row(pre, part, places.data());
                 part.counts.push_back(int64_t(part.indices.size() - before));
                 for (size_t i = before; i < part.indices.size(); ++i)
-                    part.values.push_back(dense.pre[b * dense.width + part.indices[i]]);
+                    part.values.push_back(pre[part.indices[i]]);
             }
         };
     });
@@ -70,7 +101,7 @@ T guess_bound(const Dense<T>& dense, int64_t count) {
     keys.reserve(size_t(size / kSpread + kRun));
     for (int64_t first = 0; first < size; first += kRun * kSpread)
         for (int64_t at = first; at < std::min(size, first + kRun); ++at)
-            keys.push_back(key_of(dense, at / dense.width, at % dense.width));
+            keys.push_back(key_of(dense, value_of(dense, at), at % dense.width));
     const double share = double(count) / double(size) * double(keys.size());
     const int64_t rank = rank_of_guess(share);
     if (rank >= int64_t(keys.size())) return 0;
@@ -83,13 +114,15 @@ T guess_bound(const Dense<T>& dense, int64_t count) {
 template <class T>
 std::vector<Part<T>> candidates(const Dense<T>& dense, T bound, int threads,
                                 const Interrupt& interrupt) {
-    return each_sample(dense, threads, interrupt, [&](int64_t b, Part<T>& part, int32_t* places) {
+    const auto row = [&](const T* pre, Part<T>& part, int32_t* places) {
         const T* none = nullptr;
-        const int64_t found = find_large(dense.pre + b * dense.width, dense.scale, none, bound,
-                                         dense.magnitude, dense.width, places);
+        const int64_t found =
+            find_large(pre, dense.scale, none, bound, dense.magnitude, dense.width, places);
         part.indices.insert(part.indices.end(), places, places + found);
-        for (int64_t i = 0; i < found; ++i) part.keys.push_back(key_of(dense, b, places[i]));
-    });
+        for (int64_t i = 0; i < found; ++i)
+            part.keys.push_back(key_of(dense, pre[places[i]], places[i]));
+    };
+    return each_sample(dense, threads, interrupt, row);
 }
 
 }  // namespace
@@ -98,16 +131,17 @@ template <class T>
 OwnedCsr<T> select_topk(const Dense<T>& dense, int64_t k, bool positive, int threads,
                         const Interrupt& interrupt) {
     constexpr int64_t kStep = 256;  // columns between two looks at the bound
-    const auto row = [&](int64_t b, Part<T>& part, int32_t* places) {
+    const auto row = [&](const T* pre, Part<T>& part, int32_t* places) {
         Best<T> best(k, positive);
         const T* none = nullptr;
         for (int64_t first = 0; first < dense.width && k > 0; first += kStep) {
             const T* scale = dense.scale == nullptr ? nullptr : dense.scale + first;
             const int64_t found =
-                find_large(dense.pre + b * dense.width + first, scale, none, best.bound(),
-                           dense.magnitude, std::min(kStep, dense.width - first), places);
+                find_large(pre + first, scale, none, best.bound(), dense.magnitude,
+                           std::min(kStep, dense.width - first), places);
             for (int64_t i = 0; i < found; ++i)
-                best.add(key_of(dense, b, first + places[i]), int32_t(first) + places[i]);
+                best.add(key_of(dense, pre[first + places[i]], first + places[i]),
+                         int32_t(first) + places[i]);
             best.shrink();
         }
         best.write(part.indices);
@@ -133,9 +167,9 @@ OwnedCsr<T> select_batch_topk(const Dense<T>& dense, int64_t count, bool positiv
 template <class T>
 OwnedCsr<T> select_above(const Dense<T>& dense, const T* bounds, int threads,
                          const Interrupt& interrupt) {
-    const auto row = [&](int64_t b, Part<T>& part, int32_t* places) {
-        const int64_t found = find_large(dense.pre + b * dense.width, dense.scale, bounds, T(0),
-                                         false, dense.width, places);
+    const auto row = [&](const T* pre, Part<T>& part, int32_t* places) {
+        const int64_t found =
+            find_large(pre, dense.scale, bounds, T(0), false, dense.width, places);
         part.indices.insert(part.indices.end(), places, places + found);
     };
     return joined(each_sample(dense, threads, interrupt, row), kEverything);

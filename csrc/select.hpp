@@ -21,6 +21,8 @@ struct Dense {
     const T* scale;  // [width], or null for 1: keys are pre * scale
     int64_t batch, width;
     bool magnitude = false;  // keys are |pre * scale|
+    // In place of pre: the bits of bfloat16 numbers, which are the upper halves of float32's.
+    const uint16_t* bfloat16 = nullptr;
 };
 
 // The k largest keys of every sample, of equal ones those with the lowest index; only keys above 0

@@ -358,8 +358,8 @@ def select_topk(
     k = as_int("k", k, low=0)
     check_matrix("pre", pre)
     scale = None if scale is None else _by_latent("scale", scale, pre)
-    pre = _wide(pre)
     backend = backend_for(pre.device)
+    pre = _selectable(pre, backend)
     k = min(k, pre.shape[1])
     ways = as_bool("positive", positive), as_bool("magnitude", magnitude)
     return backend.select_topk(pre, scale, k, *ways)
@@ -377,8 +377,8 @@ def select_batch_topk(
     count = as_int("count", count, low=0)
     check_matrix("pre", pre)
     scale = None if scale is None else _by_latent("scale", scale, pre)
-    pre = _wide(pre)
     backend = backend_for(pre.device)
+    pre = _selectable(pre, backend)
     count = min(count, pre.numel())
     return backend.select_batch_topk(pre, scale, count, as_bool("positive", positive))
 
@@ -388,8 +388,8 @@ def select_above(pre: torch.Tensor, bounds: torch.Tensor) -> SparseActivations:
     """All pre-activations [B, M] above their latent's bound [M], and NaN."""
     check_matrix("pre", pre)
     bounds = _by_latent("bounds", bounds, pre)
-    pre = _wide(pre)
-    return backend_for(pre.device).select_above(pre, bounds)
+    backend = backend_for(pre.device)
+    return backend.select_above(_selectable(pre, backend), bounds)
 
 
 @torch.no_grad()
@@ -487,6 +487,12 @@ def _check_pursued(inputs: torch.Tensor, vectors: torch.Tensor) -> None:
     check_together("inputs", inputs, "vectors", vectors)
     if inputs.dtype != vectors.dtype:
         raise ValueError(f"inputs must be {vectors.dtype} as vectors, got {inputs.dtype}")
+
+
+def _selectable(pre: torch.Tensor, backend: Backend) -> torch.Tensor:
+    """Pre-activations in a dtype that a backend selects from."""
+    is_read = pre.dtype == torch.bfloat16 and backend.selects_bfloat16
+    return pre if is_read else _wide(pre)
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:

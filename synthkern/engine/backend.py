@@ -37,6 +37,8 @@ class Backend(ABC):
     """One implementation of the engine; to add a kernel is to add a method here and in each."""
 
     name: ClassVar[str]
+    #: Whether the selections read bfloat16 as it is; else it comes as float32.
+    selects_bfloat16: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod

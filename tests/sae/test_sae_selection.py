@@ -224,3 +224,45 @@ def test_every_instruction_set_chooses_the_same(instruction_set: str) -> None:
         (engine.select_above(pre, scale), reference.select_above(pre, scale)),
     ):
         assert_same(found, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (3, 31), (1024, 520)], ids=str)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_half_precision_is_selected_as_the_same_numbers_in_float32_are(
+    backend: str, shape: tuple[int, int], scaled: bool, dtype: torch.dtype
+) -> None:
+    b, m = shape
+    if b > 100 and backend != "cpu":
+        b = 3  # what is guessed of large batches is the core's
+    pre = numbers(b, m, dtype)
+    if pre.numel() > 30:
+        pre.view(-1)[3:6] = torch.tensor([torch.nan, torch.inf, -torch.inf])
+        pre.view(-1)[6:8] = torch.tensor([-0.0, torch.finfo(dtype).smallest_normal / 2])
+    bounds = (torch.arange(m) % 3 - 0.5).to(dtype)
+    scale = bounds + 1 if scaled else None
+    wide = None if scale is None else scale.float()
+    layouts = (pre, True), (pre.T.contiguous().T, False)
+    for of, positive in layouts:
+        ways = {"positive": positive}
+        pairs = [
+            (
+                engine.select_topk(of, 3, scale=scale, **ways),
+                engine.select_topk(pre.float(), 3, scale=wide, **ways),
+            ),
+            (
+                engine.select_topk(of, 3, scale=scale, magnitude=True, **ways),
+                engine.select_topk(pre.float(), 3, scale=wide, magnitude=True, **ways),
+            ),
+            (
+                engine.select_batch_topk(of, 4 * b, scale=scale, **ways),
+                engine.select_batch_topk(pre.float(), 4 * b, scale=wide, **ways),
+            ),
+            (engine.select_above(of, bounds), engine.select_above(pre.float(), bounds.float())),
+        ]
+        for found, wanted in pairs:
+            assert found.dtype == torch.float32
+            assert torch.equal(found.offsets, wanted.offsets)
+            assert torch.equal(found.indices, wanted.indices)
+            bits = found.values.view(torch.int32), wanted.values.view(torch.int32)
+            assert torch.equal(*bits)

@@ -8,6 +8,7 @@ class CpuBackend(Backend):
     """The C++ core, for CPU tensors."""
 
     name = "cpu"
+    selects_bfloat16 = True
     sample = staticmethod(sampler.sample)
     apply_forest_dense = staticmethod(forest.apply_forest_dense)
     apply_forest_sparse = staticmethod(forest.apply_forest_sparse)
