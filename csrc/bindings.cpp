@@ -193,7 +193,7 @@ py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, in
         hidden.dim = bias->size();
         hidden.vectors = check(*vectors, "vectors", {plan.num_features, hidden.dim});
         hidden.bias = check(*bias, "bias", {hidden.dim});
-        Array<float> array(std::vector<py::ssize_t>{count, hidden.dim});
+        auto array = new_array<float>({count, hidden.dim});
         hidden.out = array.mutable_data();
         out = array;
     }
@@ -223,7 +223,7 @@ Array<T> bound_apply_dense(const BoundForest& bound, const Array<T>& activations
     const int64_t batch = rows_of(activations, "activations"), n = bound.view().num_features;
     const T* in = check(activations, "activations", {batch, n});
     const float* means = means_of(mean, bound.view());
-    Array<T> out(std::vector<py::ssize_t>{batch, n});
+    auto out = new_array<T>({batch, n});
     T* to = out.mutable_data();
     const ReleasedGil no_gil;
     apply_dense(bound.view(), in, to, batch, n, means, seed, start, ordinal, threads, kInterrupt);
@@ -267,7 +267,7 @@ Array<T> bound_gather(const Array<int64_t>& offsets, const Array<int32_t>& indic
     const int64_t dim = bias.size(), n = rows_of(vectors, "vectors");
     const Csr<T> csr = csr_of(offsets, indices, values, n);
     const T* rows = check(vectors, "vectors", {n, dim});
-    Array<T> out(std::vector<py::ssize_t>{csr.batch, dim});
+    auto out = new_array<T>({csr.batch, dim});
     T* to = out.mutable_data();
     const T* from = check(bias, "bias", {dim});
     const ReleasedGil no_gil;
@@ -284,7 +284,7 @@ Array<T> bound_grad_vectors(const Array<int64_t>& offsets, const Array<int32_t>&
     rows_of(grad, "grad");
     const int64_t dim = grad.shape(1);
     const T* from = check(grad, "grad", {csr.batch, dim});
-    Array<T> out(std::vector<py::ssize_t>{num_features, dim});
+    auto out = new_array<T>({num_features, dim});
     T* to = out.mutable_data();
     const ReleasedGil no_gil;
     gather_grad_vectors(csr, from, dim, to, threads, kInterrupt);
@@ -307,7 +307,7 @@ Array<T> bound_grad_values(const Array<int64_t>& offsets, const Array<int32_t>& 
 }
 
 Array<float> normal_table() {
-    Array<float> table(std::vector<py::ssize_t>{kNormalSegments, 4});
+    auto table = new_array<float>({kNormalSegments, 4});
     std::memcpy(table.mutable_data(), kNormalTable, sizeof(kNormalTable));
     return table;
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "blocks.hpp"
 #include "dictionary.hpp"
 #include "parallel.hpp"
 
@@ -96,6 +97,25 @@ inline void check_entries(const Array<int64_t>& offsets, const Array<int32_t>& i
         throw std::invalid_argument("indices must be in [0, " + std::to_string(num_features) +
                                     "), got " + std::to_string(*bad) + " at [" +
                                     std::to_string(bad - first) + "]");
+}
+
+// A new array, its numbers not set.
+template <class T>
+Array<T> new_array(std::vector<py::ssize_t> shape) {
+    size_t bytes = sizeof(T);
+    for (const py::ssize_t size : shape) bytes *= size_t(size);
+    if (bytes < kKeptFrom) return Array<T>(shape);
+    struct Owned {
+        void* data;
+        size_t bytes;
+    };
+    auto* owned = new Owned{take_block(bytes), bytes};
+    const py::capsule owner(owned, [](void* pointer) {
+        const auto* block = static_cast<Owned*>(pointer);
+        give_block(block->data, block->bytes);
+        delete block;
+    });
+    return Array<T>(shape, static_cast<T*>(owned->data), owner);
 }
 
 template <class X>

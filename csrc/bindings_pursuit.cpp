@@ -46,8 +46,8 @@ py::tuple bound_grad(const Array<T>& input, const Array<T>& vectors, const Array
     const Csr<T> csr = csr_of(offsets, indices, values, pursuit.width);
     check(offsets, "offsets", {pursuit.batch + 1});
     const T* from = check(grad, "grad", {values.size()});
-    Array<T> grad_input(std::vector<py::ssize_t>{pursuit.batch, pursuit.dim});
-    Array<T> grad_vectors(std::vector<py::ssize_t>{pursuit.width, pursuit.dim});
+    auto grad_input = new_array<T>({pursuit.batch, pursuit.dim});
+    auto grad_vectors = new_array<T>({pursuit.width, pursuit.dim});
     T *to_input = grad_input.mutable_data(), *to_vectors = grad_vectors.mutable_data();
     {
         const ReleasedGil no_gil;
