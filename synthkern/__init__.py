@@ -39,6 +39,7 @@ from synthkern.training import (
     WandbLogger,
     train_sae,
 )
+from synthkern.world.manifolds import ManifoldConfig
 
 __all__ = [
     "STREAM_VERSION",
@@ -52,6 +53,7 @@ __all__ = [
     "HierarchyRecovery",
     "Logger",
     "LoggingConfig",
+    "ManifoldConfig",
     "NonFiniteLossError",
     "NullMCC",
     "PerLatent",
