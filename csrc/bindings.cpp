@@ -112,7 +112,7 @@ class BoundPlan {
     static constexpr int64_t kMostRank = 1 << 24;
 
     BoundPlan(Array<int32_t> columns, Array<float> factor, int64_t rank, bool triangular,
-              Array<float> mean, const py::list& forests)
+              Array<float> mean, const py::list& forests, const py::object& manifolds)
         : kept_{columns, factor, mean} {
         const int64_t n = mean.size();
         // Of a full correlation matrix the rows are read up to the diagonal.
@@ -143,6 +143,7 @@ class BoundPlan {
         }
         plan_.later = later_.data();
         plan_.num_later = int(later_.size());
+        if (!manifolds.is_none()) bind_manifolds(manifolds.cast<py::tuple>());
         build_screen(plan_, tables_);
     }
     BoundPlan(const BoundPlan&) = delete;
@@ -150,8 +151,33 @@ class BoundPlan {
     const Plan& view() const { return plan_; }
 
   private:
+    // (leaders [M] int32 ascending, circles of each, what a circle gets of a magnitude, 1 + r and
+    // 1 - r of the phases' concentration r).
+    void bind_manifolds(const py::tuple& parts) {
+        const int64_t n = plan_.num_features;
+        const auto leaders = parts[0].cast<Array<int32_t>>();
+        const int32_t* leader = check(leaders, "leaders", {leaders.size()});
+        Manifolds& manifolds = plan_.manifolds;
+        manifolds.dimension = parts[1].cast<int>();
+        check_within(manifolds.dimension, 1, n / 2, "dimension");
+        manifolds.part = parts[2].cast<float>();
+        manifolds.high = parts[3].cast<float>();
+        manifolds.low = parts[4].cast<float>();
+        manifolds.uniform = manifolds.high == manifolds.low;
+        is_leader_.assign(size_t(n), 0);
+        const int64_t width = int64_t{2} * manifolds.dimension;
+        int64_t next = 0;
+        for (int64_t i = 0; i < leaders.size(); ++i) {
+            check_within(leader[i], next, n - width, "leaders");
+            next = leader[i] + width;
+            is_leader_[size_t(leader[i])] = 1;
+        }
+        manifolds.is_leader = is_leader_.data();
+    }
+
     std::vector<py::object> kept_;
     std::vector<Forest> later_;
+    std::vector<uint8_t> is_leader_;
     ScreenTables tables_;
     Plan plan_;
 };
@@ -343,9 +369,9 @@ PYBIND11_MODULE(_core, m) {
         .def(py::init<int64_t, Array<int32_t>, Array<int32_t>>(), "num_features"_a,
              "nodes"_a.noconvert(), "parent"_a.noconvert());
     py::class_<BoundPlan>(m, "Plan").def(
-        py::init<Array<int32_t>, Array<float>, int64_t, bool, Array<float>, py::list>(),
+        py::init<Array<int32_t>, Array<float>, int64_t, bool, Array<float>, py::list, py::object>(),
         "columns"_a.noconvert(), "factor"_a.noconvert(), "rank"_a, "triangular"_a,
-        "mean"_a.noconvert(), "forests"_a);
+        "mean"_a.noconvert(), "forests"_a, "manifolds"_a = py::none());
     m.def("sample", &bound_sample, "plan"_a, "seed"_a, "start"_a, "count"_a, "threads"_a,
           "want_features"_a, "vectors"_a.noconvert().none(true), "bias"_a.noconvert().none(true));
     bind_typed<float>(m);

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "manifolds.hpp"
+
 namespace synthkern {
 
 // A node of a forest, packed by synthkern/plan/forest.py: a quarter of a cache line, where siblings
@@ -71,6 +73,7 @@ struct Plan {
     Forest forest;                  // the first one: walked while sampling
     const Forest* later = nullptr;  // the others
     int num_later = 0;
+    Manifolds manifolds;
 
     bool copula() const { return rank > 0; }
 };

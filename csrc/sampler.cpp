@@ -63,6 +63,8 @@ class Worker {
             to.values[first + size_t(place_[k])] = entries.value[k];
         }
         if (!walkers_.empty()) apply_later(index, first, to);
+        if (plan_.manifolds.dimension > 0)
+            apply_manifolds(plan_.manifolds, key_, index, first, to.indices, to.values);
         to.counts.push_back(int64_t(to.indices.size() - first));
     }
 

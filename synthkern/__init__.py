@@ -10,11 +10,15 @@ from synthkern.evaluation import (
     ExplainedVarianceCalculator,
     FrequencyBin,
     HierarchyRecovery,
+    ManifoldPlaneRecovery,
+    ManifoldTiling,
     NullMCC,
     PerLatent,
     ProbeF1,
     Splitting,
+    TuningCurves,
     dictionary_agreement,
+    manifold_tuning_curves,
 )
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
@@ -39,6 +43,7 @@ from synthkern.training import (
     WandbLogger,
     train_sae,
 )
+from synthkern.world.manifolds import ManifoldConfig
 
 __all__ = [
     "STREAM_VERSION",
@@ -52,6 +57,9 @@ __all__ = [
     "HierarchyRecovery",
     "Logger",
     "LoggingConfig",
+    "ManifoldConfig",
+    "ManifoldPlaneRecovery",
+    "ManifoldTiling",
     "NonFiniteLossError",
     "NullMCC",
     "PerLatent",
@@ -64,12 +72,14 @@ __all__ = [
     "TrainingConfig",
     "TrainingHistory",
     "TrainingResult",
+    "TuningCurves",
     "WandbLogger",
     "WorldCache",
     "WorldDescription",
     "__version__",
     "describe_world",
     "dictionary_agreement",
+    "manifold_tuning_curves",
     "train_sae",
 ]
 __all__ += _names.__all__

@@ -18,6 +18,7 @@ class Plan:
         triangular: bool,
         mean: Any,
         forests: list[Forest],
+        manifolds: tuple[Any, ...] | None = None,
     ) -> None: ...
 
 def sample(

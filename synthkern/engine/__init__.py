@@ -37,8 +37,11 @@ from synthkern.engine.arguments import (
     check_together,
 )
 from synthkern.engine.backend import MODES, Backend, Counts, Drawn, GatherMode, as_gather_mode
+from synthkern.engine.reference import manifolds as reference_manifolds
 from synthkern.plan import Forest, Plan
+from synthkern.plan.manifolds import Manifolds
 from synthkern.sparse import SparseActivations
+from synthkern.stream.words import sample_indices
 
 #: Names of the backends, each a package here.
 BACKENDS = ("cpu", "reference", "triton")
@@ -54,6 +57,7 @@ __all__ = [
     "GatherMode",
     "apply_forest_dense",
     "apply_forest_sparse",
+    "apply_manifolds",
     "as_gather_mode",
     "backend_for",
     "backend_named",
@@ -241,6 +245,22 @@ def apply_forest_sparse(
         return wide.to_dtype(activations.dtype)
     backend = _differentiable(activations.values) or backend_for(activations.device)
     return backend.apply_forest_sparse(forest, activations, means, seed, start, ordinal)
+
+
+@torch.no_grad()
+def apply_manifolds(
+    manifolds: Manifolds, activations: torch.Tensor, *, seed: int, start: int
+) -> torch.Tensor:
+    """Activations [B, N], dense or sparse COO, in which the leaders of manifolds have magnitudes,
+    with the manifolds' entries; what their other features have is replaced. A new tensor, dense.
+
+    Row b takes the phases of sample start + b.
+    """
+    seed, start = as_place(seed, start)
+    dense = activations if activations.layout == torch.strided else activations.to_dense()
+    check_matrix("activations", dense, columns="N")
+    index = sample_indices(start, len(dense), dense.device)
+    return reference_manifolds.apply_manifolds(manifolds, dense, index, seed)
 
 
 @torch.no_grad()

@@ -17,12 +17,14 @@ from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data
 from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
 from synthkern.evaluation.l0 import L0Calculator
+from synthkern.evaluation.manifolds import ManifoldPlaneRecovery, ManifoldTiling
 from synthkern.evaluation.matching import feature_uniqueness, mean_correlation_coefficient
 from synthkern.evaluation.null_mcc import NullMCC
 from synthkern.evaluation.probing import ProbeF1
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
 from synthkern.evaluation.splitting import Splitting
+from synthkern.evaluation.tuning import TuningCurves, manifold_tuning_curves
 
 __all__ = [
     "Absorption",
@@ -34,15 +36,19 @@ __all__ = [
     "FrequencyBin",
     "HierarchyRecovery",
     "L0Calculator",
+    "ManifoldPlaneRecovery",
+    "ManifoldTiling",
     "NullMCC",
     "PerLatent",
     "ProbeF1",
     "ShrinkageCalculator",
     "Splitting",
     "SyntheticDataEvalResult",
+    "TuningCurves",
     "compute_classification_metrics",
     "dictionary_agreement",
     "eval_sae_on_synthetic_data",
     "feature_uniqueness",
+    "manifold_tuning_curves",
     "mean_correlation_coefficient",
 ]

@@ -13,8 +13,8 @@ import torch
 from synthkern.evaluation.alignment import NEAREST, Alignment, align
 from synthkern.evaluation.calculator import Array, Groups
 from synthkern.evaluation.metric import Batch, Metric, Subject
+from synthkern.evaluation.places import Places
 from synthkern.evaluation.ranges import ranges
-from synthkern.sparse import SparseActivations
 
 #: A decoder row carries the parent's direction from this share of its length on. What training
 #: leaves by chance in 768 dimensions has a deviation of 0.036.
@@ -141,14 +141,14 @@ class AbsorptionMetric(Metric):
 
     def add_batch(self, batch: Batch) -> None:
         """Add samples."""
-        active = _Places(batch.features, self._is_in_edge)
+        active = Places(batch.features, self._is_in_edge)
         group = batch.groups.of_rows.numpy()
         child = self._is_child[active.columns]
         rows, children = active.rows[child], active.columns[child]
         edges = active.find(rows, self._parents[children]) >= 0
         self._add_counts(batch.groups, "edges", group[rows[edges]], children[edges])
 
-        firing = _Places(batch.latents, self._is_looked_at)
+        firing = Places(batch.latents, self._is_looked_at)
         events = self._events(active, firing)
         if events is None:
             return
@@ -167,7 +167,7 @@ class AbsorptionMetric(Metric):
         ):
             self._add_counts(batch.groups, name, group[rows[kind]], children[kind])
 
-    def _events(self, active: _Places, firing: _Places) -> _Events | None:
+    def _events(self, active: Places, firing: Places) -> _Events | None:
         """The samples of edges with carriers, and what these write."""
         carries = self._carries
         pair, entry = ranges(carries.begin[firing.columns], carries.counts[firing.columns])
@@ -214,30 +214,6 @@ class _Events(NamedTuple):
     children: Ints
     written: npt.NDArray[np.float64]
     most: npt.NDArray[np.float64]
-
-
-class _Places:
-    """Entries [B, N] in the columns that are wanted, bool [N], on the CPU, and where they are."""
-
-    def __init__(self, entries: SparseActivations, wanted: npt.NDArray[np.bool_]) -> None:
-        columns = entries.indices.cpu().numpy()
-        kept = np.flatnonzero(wanted[columns])
-        self.columns: Ints = columns[kept].astype(np.int64)
-        self.values = entries.values.detach().cpu()[torch.from_numpy(kept)].double().numpy()
-        sizes = np.diff(entries.offsets.cpu().numpy())
-        self.rows: Ints = np.repeat(np.arange(len(sizes)), sizes)[kept]
-        self._width = np.int64(entries.num_features)
-        self._keys = self.rows * self._width + self.columns
-
-    def find(self, rows: Ints, columns: Ints) -> Ints:
-        """The entry at each place, -1 where there is none."""
-        keys = rows * self._width + columns
-        if not len(self._keys):
-            return np.full(len(keys), -1)
-        place = np.searchsorted(self._keys, keys)
-        place[place == len(self._keys)] = -1
-        place[self._keys[place] != keys] = -1
-        return place
 
 
 class _Carries(NamedTuple):

@@ -6,6 +6,7 @@ import torch
 
 from synthkern import engine
 from synthkern._checks import check_tensor, is_whole
+from synthkern.plan.manifolds import Manifolds
 from synthkern.sparse import SparseActivations
 
 #: Dense, sparse COO, or in CSR form.
@@ -46,3 +47,15 @@ def positive(entries: SparseActivations) -> SparseActivations:
         return entries
     values = entries.values.where(above, torch.zeros_like(entries.values))
     return entries.with_values(values).drop_zeros()
+
+
+def firing(entries: SparseActivations, manifolds: Manifolds | None) -> SparseActivations:
+    """The entries of features that fire: those above zero, and the absolute values of those of
+    manifolds, which have either sign.
+    """
+    if manifolds is None:
+        return positive(entries)
+    signed = manifolds.is_member()[entries.indices.long().to(manifolds.leader.device)]
+    values = entries.values
+    sizes = torch.where(signed.to(values.device), values.abs(), values)
+    return positive(entries.with_values(sizes))

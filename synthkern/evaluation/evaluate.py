@@ -23,7 +23,7 @@ from synthkern.evaluation.figures import Measured, MetricSet
 from synthkern.evaluation.matching import match
 from synthkern.evaluation.metric import Subject
 from synthkern.evaluation.metrics import check_metrics, chosen_metrics
-from synthkern.evaluation.parents import parents_of
+from synthkern.evaluation.parents import manifolds_of, parents_of
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult, built_metrics
 from synthkern.evaluation.sae_interface import (
     ActivationScaler,
@@ -162,12 +162,14 @@ def eval_sae_on_synthetic_data(
         count_of_groups,
         seed=seed or 0,
         rescales=rescales_latents(sae),
+        manifolds=manifolds_of(activations_generator),
     )
     figures = MetricSet(
         torch.from_numpy(matching.best),
         size[0],
         count_of_groups,
         [kind(subject) for kind in kinds if kind.applies(subject)],
+        subject.manifolds,
     )
     progress = tqdm(
         total=samples,

@@ -11,12 +11,13 @@ import torch
 from synthkern.evaluation.calculator import Array, Calculator, Groups, Sums
 from synthkern.evaluation.classification import ClassificationMetricsCalculator, means
 from synthkern.evaluation.dead_latents import DeadLatentsCalculator
-from synthkern.evaluation.entries import positive
+from synthkern.evaluation.entries import firing
 from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
 from synthkern.evaluation.l0 import L0Calculator
 from synthkern.evaluation.metric import Batch, Metric
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
 from synthkern.evaluation.tree import plain
+from synthkern.plan.manifolds import Manifolds
 from synthkern.sparse import SparseActivations
 
 
@@ -39,6 +40,7 @@ class MetricSet:
         num_features: N.
         groups: number of groups.
         metrics: those that have fields of the result of their own.
+        manifolds: of the features; or None.
     """
 
     def __init__(
@@ -47,8 +49,9 @@ class MetricSet:
         num_features: int,
         groups: int,
         metrics: Sequence[Metric] = (),
+        manifolds: Manifolds | None = None,
     ) -> None:
-        self._metrics = metrics
+        self._metrics, self._manifolds = metrics, manifolds
         self._true_l0, self._sae_l0 = L0Calculator(), L0Calculator()
         self._shrinkage, self._explained = ShrinkageCalculator(), ExplainedVarianceCalculator()
         self._detection = ClassificationMetricsCalculator.from_matches(best_matches, num_features)
@@ -75,10 +78,10 @@ class MetricSet:
         self._sae_l0.add_entries(latents, groups)
         self._shrinkage.add_rows(output, hidden, groups)
         self._explained.add_rows(output, hidden, groups)
-        fires = positive(features)
+        fires = firing(features, self._manifolds)
         self._detection.add_entries(latents, fires, groups)
         for metric in self._metrics:
-            metric.add_batch(Batch(fires, latents, hidden, output, groups))
+            metric.add_batch(Batch(fires, latents, hidden, output, groups, features))
 
     def compute(self) -> tuple[dict[str, Measured], dict[str, Measured], dict[str, Any]]:
         """Figures by their names in a log, numbers [M] per latent, float64, and the metrics' fields

@@ -60,6 +60,10 @@ class HedgingMetric(Metric):
         cosine = np.take_along_axis(matching.nearest_cosine[latents], places, axis=1)
         #: Of those at right angles rounding alone says which are the nearest: they have no say.
         self._has_say = cosine >= _RIGHT_ANGLE
+        if subject.manifolds is not None:
+            # A direction within its own circle is no other feature's.
+            leader = subject.manifolds.leader_of().numpy()
+            self._has_say &= leader[self._others] != leader[self._features][:, None]
         self._mixed = _mixed(subject, latents, self._features, self._others)
         self._place = np.full(subject.num_features, -1, np.int32)
         self._place[self._features] = np.arange(len(self._features))

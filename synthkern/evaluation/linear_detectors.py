@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from synthkern._checks import as_int
-from synthkern.evaluation.entries import entries_of, positive
+from synthkern.evaluation.entries import entries_of, firing
 from synthkern.evaluation.initialize import init_sae_to_match_feature_dict
+from synthkern.evaluation.parents import manifolds_of
 from synthkern.model.draw_hidden import check_fit, draw_hidden, feature_vectors_of
 from synthkern.sparse import SparseActivations
 
@@ -295,6 +296,7 @@ def _samples(
 def _drawn(
     feature_dict: Any, activations_generator: Any, size: int, seed: int
 ) -> Iterator[tuple[torch.Tensor, SparseActivations]]:
+    manifolds = manifolds_of(activations_generator)
     for begin in range(0, size, _BATCH):
         number = min(_BATCH, size - begin)
         hidden, drawn = draw_hidden(
@@ -302,7 +304,7 @@ def _drawn(
         )
         assert drawn is not None
         kind = torch.promote_types(hidden.dtype, torch.float32)
-        yield hidden.to(kind), positive(entries_of("activations", drawn))
+        yield hidden.to(kind), firing(entries_of("activations", drawn), manifolds)
 
 
 def _whitener(x: torch.Tensor) -> torch.Tensor:

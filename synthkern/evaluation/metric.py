@@ -19,6 +19,7 @@ import torch
 
 from synthkern.evaluation.calculator import Array, Groups, GroupSums
 from synthkern.evaluation.matching import Matching
+from synthkern.plan.manifolds import Manifolds
 from synthkern.sparse import SparseActivations
 
 
@@ -36,6 +37,7 @@ class Subject:
         groups: G, into how many the samples are cut for the jackknife; 0 without samples.
         seed: of what is chosen at random.
         rescales: whether the SAE divides latents by their decoder rows' norms to decode them.
+        manifolds: features that are circles; or None.
     """
 
     decoder: torch.Tensor
@@ -46,6 +48,7 @@ class Subject:
     groups: int
     seed: int = 0
     rescales: bool = False
+    manifolds: Manifolds | None = None
 
     @property
     def num_latents(self) -> int:
@@ -62,11 +65,13 @@ class Batch(NamedTuple):
     """Successive samples.
 
     Attributes:
-        features: [B, N] the entries above zero.
+        features: [B, N] the entries above zero; of manifolds, absolute values.
         latents: [B, M] the entries that are not zero.
         hidden: [B, D] the SAE's inputs.
         output: [B, D] its reconstructions.
         groups: which groups the samples are in.
+        signed: [B, N] the features' entries that are not zero, as they are; None where those are
+            ``features``.
     """
 
     features: SparseActivations
@@ -74,6 +79,7 @@ class Batch(NamedTuple):
     hidden: torch.Tensor
     output: torch.Tensor
     groups: Groups
+    signed: SparseActivations | None = None
 
 
 class Metric(GroupSums, ABC):

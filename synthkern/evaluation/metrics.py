@@ -8,6 +8,7 @@ from synthkern.evaluation.absorption import AbsorptionMetric
 from synthkern.evaluation.by_feature import FeatureMetrics
 from synthkern.evaluation.hedging import HedgingMetric
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecoveryMetric
+from synthkern.evaluation.manifolds import ManifoldMetric
 from synthkern.evaluation.metric import Metric
 from synthkern.evaluation.null_mcc import NullMetric
 from synthkern.evaluation.probing import ProbingMetric
@@ -22,6 +23,7 @@ METRICS: tuple[type[Metric], ...] = (
     HierarchyRecoveryMetric,
     ProbingMetric,
     NullMetric,
+    ManifoldMetric,
 )
 
 #: What evaluations in the middle of a training are asked for. They are many, their logs are kept

@@ -1,4 +1,4 @@
-"""The tree of a world's features, as far as its generator tells."""
+"""The tree of a world's features, and its manifolds, as far as its generator tells."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.hierarchy_modifier import HierarchyModifier
+from synthkern.plan.manifolds import Manifolds
 
 
 def parents_of(generator: Any, num_features: int) -> npt.NDArray[np.int64] | None:
@@ -35,3 +37,10 @@ def parents_of(generator: Any, num_features: int) -> npt.NDArray[np.int64] | Non
             parents[feature[child]] = feature[above[child]]
             placed[feature] = True
     return parents if (parents >= 0).any() else None
+
+
+def manifolds_of(generator: Any) -> Manifolds | None:
+    """The features that are circles, on the CPU; None where there are none."""
+    if not isinstance(generator, ActivationGenerator) or generator.plan.manifolds is None:
+        return None
+    return generator.plan.manifolds.to("cpu")

@@ -14,6 +14,7 @@ from synthkern.evaluation.absorption import Absorption
 from synthkern.evaluation.by_feature import FrequencyBin
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
+from synthkern.evaluation.manifolds import ManifoldPlaneRecovery, ManifoldTiling
 from synthkern.evaluation.null_mcc import NullMCC
 from synthkern.evaluation.probing import ProbeF1
 from synthkern.evaluation.splitting import Splitting
@@ -98,6 +99,8 @@ class SyntheticDataEvalResult:
         hierarchy_recovery: the world's tree, as the latents' co-activation tells it.
         probe_f1: of probes that find true features in the latents.
         null_mcc: MCC and uniqueness of random dictionaries, and the MCC above chance.
+        manifold_plane_recovery: how much of the planes of features that are circles latents hold.
+        manifold_tiling: how many latents tile such a circle, and how.
 
     Example:
         >>> import synthkern as synthetic
@@ -137,6 +140,8 @@ class SyntheticDataEvalResult:
     hierarchy_recovery: HierarchyRecovery | None = field(default=None, kw_only=True)
     probe_f1: ProbeF1 | None = field(default=None, kw_only=True)
     null_mcc: NullMCC | None = field(default=None, kw_only=True)
+    manifold_plane_recovery: ManifoldPlaneRecovery | None = field(default=None, kw_only=True)
+    manifold_tiling: ManifoldTiling | None = field(default=None, kw_only=True)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SyntheticDataEvalResult):

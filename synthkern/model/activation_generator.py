@@ -21,6 +21,7 @@ from synthkern.model.modifiers import (
 )
 from synthkern.model.ownership import draw_from, own, runs_own
 from synthkern.plan import Correlation, Plan, compile_plan, largest_values
+from synthkern.plan.manifolds import compile_manifolds
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -42,7 +43,7 @@ _CORRELATION = ("correlation_matrix", "correlation_factor", "correlation_diag", 
 
 
 class ActivationGenerator(nn.Module):
-    """Samples of feature activations [B, N], never negative.
+    """Samples of feature activations [B, N], never negative but for manifolds.
 
     A feature fires with its probability, independently or correlated with others by a Gaussian
     copula; one that fires has the value max(0, mean + std * n) with n standard normal; modifiers
@@ -68,7 +69,8 @@ class ActivationGenerator(nn.Module):
         use_sparse_tensors: whether :meth:`sample` returns coalesced sparse COO tensors.
         sequence: samples are positions of sequences; or None.
         magnitude_distribution: of a feature's magnitudes, a name or a config.
-        manifolds: features that are circles, or None.
+        manifolds: features that are circles, or None. Modifiers, all of which come before, see the
+            leaders' magnitudes, and nothing of the others.
 
     Raises:
         ValueError: for a value out of range, a wrong shape, NaN or infinity, or a matrix that is
@@ -146,7 +148,13 @@ class ActivationGenerator(nn.Module):
             hierarchy.check_fits(self.num_features)
         p, mean, std = (_as_numbers(name, numbers[name]) for name in _NUMBERS)
         forests = [modifier.forest for modifier in fused]
-        plan = compile_plan(self.num_features, p, mean, std, correlation, forests, **self._beyond)
+        # Where the modifiers that are not fused have trees too, manifolds keep out of these.
+        trees = [modifier.forest for modifier in (*fused, *later)]
+        beyond = {
+            **self._beyond,
+            "manifolds": compile_manifolds(self._beyond["manifolds"], self.num_features, trees),
+        }
+        plan = compile_plan(self.num_features, p, mean, std, correlation, forests, **beyond)
         _largest_values(plan, modifiers, self.dtype)
         self._plan = plan.to(device)
         self._modifiers, self._rest, self._correlation = modifiers, rest, correlation
@@ -239,6 +247,12 @@ class ActivationGenerator(nn.Module):
                 tensor = value.clone()
             self._handed[name] = tensor, tensor._version
         return self._handed[name][0]
+
+    @property
+    def manifolds(self) -> ManifoldConfig | None:
+        """The features that are circles, as they were given."""
+        config: ManifoldConfig | None = self._beyond["manifolds"]
+        return config
 
     @property
     def device(self) -> torch.device:
@@ -395,7 +409,11 @@ class ActivationGenerator(nn.Module):
                 activations = call_modifier(modifier, activations, self)
             _check_modified(activations, modifier, batch_size, self.num_features)
             activations = self._as_promised(activations)
-        return torch.relu(activations)
+        activations = torch.relu(activations)
+        if self.plan.manifolds is None:
+            return activations
+        made = engine.apply_manifolds(self.plan.manifolds, activations, seed=seed, start=start)
+        return self._as_promised(made)
 
     def sample_sparse(
         self, batch_size: int, *, seed: int | None = None, start: int = 0
@@ -417,7 +435,8 @@ class ActivationGenerator(nn.Module):
     def _draw(self, batch_size: int, seed: int, start: int) -> SparseActivations:
         """What precedes the first callable of the user's own."""
         count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
-        features = engine.sample(self.plan, seed=seed, start=start, count=count).features
+        plan = self.plan.without_manifolds() if self._rest else self.plan
+        features = engine.sample(plan, seed=seed, start=start, count=count).features
         assert features is not None
         return features
 
@@ -458,7 +477,7 @@ class ActivationGenerator(nn.Module):
 def _largest_values(plan: Plan, modifiers: Modifiers, dtype: torch.dtype) -> torch.Tensor:
     """What no value of a feature exceeds before a callable of the user's; a dtype must hold it."""
     forests = [item.forest for item in modifiers if isinstance(item, HierarchyModifier)]
-    return largest_values(plan.mean.cpu(), plan.std.cpu(), forests, dtype)
+    return largest_values(plan.mean.cpu(), plan.std.cpu(), forests, dtype, plan.manifolds)
 
 
 def _own_correlation(value: Any) -> Any:

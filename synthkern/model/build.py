@@ -9,7 +9,9 @@ from synthkern._warnings import warn
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.feature_dictionary import FeatureDictionary, orthogonal_initializer
 from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
+from synthkern.model.manifold_vectors import orthonormal_members
 from synthkern.model.rates import calibrate_firing_probabilities
+from synthkern.plan.manifolds import compile_manifolds
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix, draw_low_rank
 from synthkern.world.magnitudes import generate_magnitudes
@@ -26,8 +28,12 @@ def build_hierarchy(cfg: SyntheticModelConfig) -> Hierarchy | None:
     return generate_hierarchy(cfg.num_features, cfg.hierarchy, _seed(cfg, 3))
 
 
-def build_dictionary(cfg: SyntheticModelConfig) -> FeatureDictionary:
-    """The feature vectors and the bias of a config, in its dtype."""
+def build_dictionary(
+    cfg: SyntheticModelConfig, hierarchy: Hierarchy | None = None
+) -> FeatureDictionary:
+    """The feature vectors and the bias of a config, in its dtype; those of a manifold, which are
+    placed by the hierarchy, are orthonormal.
+    """
     initializer = None
     if cfg.orthogonalization is not None:
         o = cfg.orthogonalization
@@ -35,6 +41,13 @@ def build_dictionary(cfg: SyntheticModelConfig) -> FeatureDictionary:
     dictionary = FeatureDictionary(
         cfg.num_features, cfg.hidden_dim, cfg.bias, initializer, seed=cfg.seed
     )
+    if cfg.manifolds is not None:
+        forests = [] if hierarchy is None else [hierarchy.compiled(cfg.num_features)]
+        manifolds = compile_manifolds(cfg.manifolds, cfg.num_features, forests)
+        assert manifolds is not None
+        with torch.no_grad():
+            vectors = dictionary.feature_vectors
+            vectors.copy_(orthonormal_members(vectors, manifolds))
     return dictionary.to(as_dtype("dtype", cfg.dtype))
 
 

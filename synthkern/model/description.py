@@ -147,6 +147,11 @@ def describe_world(
     rates = effective_firing_probabilities(generator)
     plan = generator.plan.to("cpu")
     requested = _requested(cfg, plan.probability)
+    mean, std = plan.mean.double(), plan.std.double()
+    if plan.manifolds is not None:
+        # What is asked of a manifold is asked of its leader.
+        of = plan.manifolds.leader_of()
+        requested, mean, std = requested[of], mean[of], std[of]
     depth = torch.full((plan.num_features,), -1, device="cpu")
     exclusive = torch.zeros(plan.num_features, dtype=torch.bool, device="cpu")
     for forest in plan.forests:
@@ -164,8 +169,8 @@ def describe_world(
             requested=float(requested[chosen].mean()),
             effective=float(effective.mean()),
             l0=float(effective.sum()),
-            mean_magnitude=float(plan.mean[chosen].double().mean()),
-            std_magnitude=float(plan.std[chosen].double().mean()),
+            mean_magnitude=float(mean[chosen].mean()),
+            std_magnitude=float(std[chosen].mean()),
         )
 
     levels = [level(str(d), depth == d) for d in range(int(depth.max()) + 1)]

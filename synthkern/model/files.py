@@ -116,6 +116,7 @@ def saved_config(parts: ModelParts) -> SyntheticModelConfig:
     elif cfg.correlation is not None:
         cfg.correlation = copy.copy(cfg.correlation)
         cfg.correlation.rank = plan.rank
+    cfg.manifolds = parts.activation_generator.manifolds
     return cfg
 
 

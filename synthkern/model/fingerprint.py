@@ -9,7 +9,9 @@ each of its tensors a line ``name dtype [shape]`` and the numbers, little-endian
 3. under a low-rank copula ``correlation_factor`` [N, r] and ``correlation_noise`` [N], the square
    root of the diagonal; under a full one ``correlation_matrix`` [N, N];
 4. of each forest ``tree.parent`` [N] (the feature that must be active, or -1), ``tree.scaled`` [N]
-   and ``tree.group`` [N] (the first feature of the exclusive group, or -1), int32.
+   and ``tree.group`` [N] (the first feature of the exclusive group, or -1), int32;
+5. with manifolds ``manifolds.leader`` [M] int32 and ``manifolds.shape`` [2], circles of each and
+   the concentration.
 
 Numbers are float32 where that holds all of a tensor's exactly, else float64, whatever dtype they
 are kept in. In a canonical config the fields that are at their defaults are left out, at every
@@ -150,6 +152,10 @@ def _of_features(generator: ActivationGenerator) -> Iterator[tuple[str, torch.Te
         yield "correlation_noise", plan.noise_scale
     for forest in plan.forests:
         yield from _tree(forest, plan.num_features)
+    if plan.manifolds is not None:
+        yield "manifolds.leader", plan.manifolds.leader
+        shape = [plan.manifolds.dimension, plan.manifolds.concentration]
+        yield "manifolds.shape", torch.tensor(shape, dtype=torch.float64, device="cpu")
 
 
 def _tree(forest: Forest, num_features: int) -> Iterator[tuple[str, torch.Tensor]]:

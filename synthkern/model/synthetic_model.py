@@ -154,7 +154,9 @@ class SyntheticModel(nn.Module):
 
     def _create_feature_dict(self) -> Any:
         """The dictionary, where none is given."""
-        return build_dictionary(self.cfg)
+        if self.cfg.manifolds is None:
+            return build_dictionary(self.cfg)
+        return build_dictionary(self.cfg, self.hierarchy)
 
     def _create_activation_generator(self, use_sparse_tensors: bool = False) -> Any:
         """The generator, where none is given, of :attr:`hierarchy` and the correlation."""

@@ -9,6 +9,7 @@ import torch
 
 from synthkern._checks import as_int, as_vector, check_finite, is_whole
 from synthkern.plan.forest import Forest
+from synthkern.plan.manifolds import Manifolds, compile_manifolds
 from synthkern.plan.plan import LANES, Plan
 from synthkern.world.correlation import LowRankCorrelationMatrix
 from synthkern.world.magnitude_distribution import MagnitudeDistribution
@@ -32,7 +33,7 @@ def compile_plan(
     *,
     sequence: SequenceConfig | None = None,
     magnitude_distribution: MagnitudeDistribution | None = None,
-    manifolds: ManifoldConfig | None = None,
+    manifolds: ManifoldConfig | Manifolds | None = None,
 ) -> Plan:
     """The plan of a world, on the CPU; every argument is checked first, by itself: whether
     the values stay finite is for :func:`largest_values`.
@@ -47,12 +48,15 @@ def compile_plan(
         forests: applied in order; their features are below N.
         sequence: or None.
         magnitude_distribution: the normal where None.
-        manifolds: or None.
+        manifolds: or None; of the features of one only the leader keeps its probability.
     """
     n = as_int("num_features", num_features, low=1, high=2**31 - 1)
     p = as_vector("firing_probabilities", _as_real(firing_probabilities), n, low=0, high=1)
     means = as_vector("mean_firing_magnitudes", _as_real(mean), n)
     stds = as_vector("std_firing_magnitudes", _as_real(std), n, low=0)
+    circles = compile_manifolds(manifolds, n, forests)
+    if circles is not None:
+        p[circles.partners()] = 0
     factor, noise, rank, triangular = _copula(correlation, n)
     padding = -factor.shape[1] % LANES
     return Plan(
@@ -67,6 +71,7 @@ def compile_plan(
         mean=means,
         std=stds,
         forests=tuple(forests),
+        manifolds=circles,
     )
 
 

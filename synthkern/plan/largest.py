@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from synthkern.plan.forest import Forest
+from synthkern.plan.manifolds import Manifolds
 
 #: Where the stream's normals end: see :mod:`synthkern.stream`.
 _LARGEST_NORMAL = 6.34
@@ -20,8 +21,10 @@ def largest_values(
     stds: torch.Tensor,
     forests: Sequence[Forest] = (),
     dtype: torch.dtype = torch.float32,
+    manifolds: Manifolds | None = None,
 ) -> torch.Tensor:
-    """What no value of a feature exceeds, float64 [N].
+    """What no value of a feature exceeds, float64 [N]; those of a manifold have its leader's bound,
+    which holds absolute values there.
 
     A scaled value is ``value * (parent value / parent mean)``, so that the largest values of a
     feature and of all that scale it, each over its mean, multiply.
@@ -31,6 +34,7 @@ def largest_values(
         stds: their standard deviations [N].
         forests: applied in order.
         dtype: of the values.
+        manifolds: or None.
 
     Raises:
         ValueError: where a mean that divides is not > 0, or a value may not be finite.
@@ -48,7 +52,7 @@ def largest_values(
         if forest.scales:
             check_scaling_means(forest, means)
             _scale(forest, means, largest, dtype, limit)
-    return largest
+    return largest if manifolds is None else largest[manifolds.leader_of().cpu()]
 
 
 def _scale(

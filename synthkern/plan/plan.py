@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import torch
 
 from synthkern.plan.by_value import PickledByValue
 from synthkern.plan.forest import Forest
+from synthkern.plan.manifolds import Manifolds
 
 #: Features share a factor row's length padded to a multiple of this: the stream adds up a
 #: row in eight interleaved partial sums.
@@ -33,6 +35,7 @@ class Plan(PickledByValue):
         mean: [N] float32, mean magnitudes.
         std: [N] float32, standard deviations of the magnitudes.
         forests: applied in order; the first is walked while sampling.
+        manifolds: features that are circles, or None.
     """
 
     probability: torch.Tensor
@@ -45,6 +48,7 @@ class Plan(PickledByValue):
     mean: torch.Tensor
     std: torch.Tensor
     forests: tuple[Forest, ...] = ()
+    manifolds: Manifolds | None = None
 
     @property
     def num_features(self) -> int:
@@ -69,6 +73,16 @@ class Plan(PickledByValue):
         """The device that all arrays are on."""
         return self.mean.device
 
+    def without_manifolds(self) -> Plan:
+        """The same whose samples are the magnitudes of manifolds' leaders; one and the same each
+        time, so that what backends bind to it is made once.
+        """
+        if self.manifolds is None:
+            return self
+        if self not in _magnitudes:
+            _magnitudes[self] = replace(self, manifolds=None)
+        return _magnitudes[self]
+
     def to(self, device: torch.device | str) -> Plan:
         """This plan where it is on ``device`` already, else the same with every array there."""
         if self.device == torch.device(device):
@@ -84,4 +98,9 @@ class Plan(PickledByValue):
             mean=self.mean.to(device),
             std=self.std.to(device),
             forests=tuple(forest.to(device) for forest in self.forests),
+            manifolds=None if self.manifolds is None else self.manifolds.to(device),
         )
+
+
+#: Plans without their manifolds.
+_magnitudes: WeakKeyDictionary[Plan, Plan] = WeakKeyDictionary()

@@ -53,6 +53,28 @@ plan is the 64-bit number ``(w2 << 32) + w3`` of its own words; in forest number
 wherever a forest is applied to given activations, ``(w0 << 32) + w1`` of
 ``block(EXCLUSION + m, j, index)``.
 
+**Manifolds.** A manifold of k circles is 2k successive features j ... j + 2k - 1, of which j alone
+fires. After all forests, where feature j has a value m above 0, features j + 2c and j + 2c + 1
+have ``n * x`` and ``n * y``, with ``n = m`` for k = 1 and ``n = m * float32(1 / sqrt(k))`` for
+more, and (x, y) a point of the unit circle by the word u, ``w[c mod 4]`` of
+``block(PHASE, j + c div 4, index)``: ``point(u)``, or, where float32(1 + r) and float32(1 - r)
+differ for a concentration r, its image under the Moebius map ``z -> (z + r) / (1 + r z)``, which
+half angles make without cancellation::
+
+    point(u): q = (u + 2**29) >> 30               # the nearest quarter turn
+        x = float32(u - (q << 30)) * 0x1.921fb6p-30     # radians in [-pi/4, pi/4)
+        t = x * x
+        s = x + x * t * ((S2 * t + S1) * t + S0)
+        c = 1 - t * (0.5 - t * ((C2 * t + C1) * t + C0))
+        (c, s), (-s, c), (-c, -s) or (s, -c) as q mod 4 is 0, 1, 2 or 3
+
+    under a concentration: c, s = point(u >> 1)
+        a = c * float32(1 + r);  b = s * float32(1 - r)
+        x = (a * a - b * b) / (a * a + b * b);  y = (a * b + a * b) / (a * a + b * b)
+
+with S and C of :mod:`synthkern.stream.circle`. ``point`` is within 1.3e-7 of cosine and sine. The
+phase with a concentration is wrapped Cauchy: E[cos(n phi)] = r**n.
+
 **Hidden activations.** Component d is ``h = bias[d]``, then ``h = fma(value_j, vector[j, d], h)``
 over the features j with a value other than 0, ascending.
 """
@@ -63,6 +85,7 @@ from synthkern.stream.words import (
     EXCLUSION,
     FACTOR,
     FEATURE,
+    PHASE,
     coarse_bytes,
     feature_words,
     fresh_seed,
@@ -81,6 +104,7 @@ __all__ = [
     "EXCLUSION",
     "FACTOR",
     "FEATURE",
+    "PHASE",
     "STREAM_VERSION",
     "coarse_bytes",
     "feature_words",

@@ -12,6 +12,7 @@ from synthkern._checks import as_int, as_seed
 from synthkern.stream.philox import philox4x32
 
 FACTOR, COARSE, FEATURE, EXCLUSION = 0, 1, 2, 16
+PHASE = 4
 
 _MASK = 0xFFFFFFFF
 _BITS_OF_HALF = 0x3F000000
@@ -73,6 +74,18 @@ def priority_words(
     """High and low word [B, E] of the priorities of features [E] in forest number ordinal."""
     high, low, _, _ = block(EXCLUSION + ordinal, features, index, seed)
     return high, low
+
+
+def phase_words(
+    leaders: torch.Tensor, circles: int, index: torch.Tensor, seed: int
+) -> torch.Tensor:
+    """The words [B, M, circles] of the phases of manifolds with leaders [M]."""
+    words = [
+        word
+        for first in range((circles + 3) // 4)
+        for word in block(PHASE, leaders + first, index, seed)
+    ]
+    return torch.stack(words[:circles], dim=2)
 
 
 def normal(word: torch.Tensor) -> torch.Tensor:

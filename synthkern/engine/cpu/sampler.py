@@ -12,6 +12,8 @@ from synthkern.engine.backend import Drawn
 from synthkern.engine.cpu.arrays import entries, view
 from synthkern.engine.cpu.forest import bound_forest
 from synthkern.plan import Plan
+from synthkern.plan.manifolds import Manifolds
+from synthkern.stream.circle import part_of, slopes
 
 _bound: WeakKeyDictionary[Plan, Any] = WeakKeyDictionary()
 
@@ -51,5 +53,16 @@ def bound_plan(plan: Plan) -> Any:
             triangular=plan.triangular,
             mean=view(plan.mean),
             forests=[bound_forest(forest, plan.num_features) for forest in plan.forests],
+            manifolds=None if plan.manifolds is None else _manifolds(plan.manifolds),
         )
     return _bound[plan]
+
+
+def _manifolds(manifolds: Manifolds) -> tuple[Any, ...]:
+    """What the core reads of manifolds."""
+    return (
+        view(manifolds.leader),
+        manifolds.dimension,
+        part_of(manifolds.dimension),
+        *slopes(manifolds.concentration),
+    )

@@ -7,6 +7,7 @@ import torch
 from synthkern.engine.backend import Drawn
 from synthkern.engine.reference.forest import apply_forest, sortable
 from synthkern.engine.reference.gather import gather
+from synthkern.engine.reference.manifolds import apply_manifolds
 from synthkern.plan import Plan
 from synthkern.plan.plan import LANES
 from synthkern.sparse import SparseActivations
@@ -64,6 +65,8 @@ def _features(plan: Plan, seed: int, index: torch.Tensor) -> SparseActivations:
         else:
             priority = sortable(*priority_words(nodes, index, seed, ordinal))
         activations = apply_forest(forest, activations, plan.mean, priority)
+    if plan.manifolds is not None:
+        activations = apply_manifolds(plan.manifolds, activations, index, seed)
     return SparseActivations.from_dense(activations)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ _BATCH = 2**13
 
 @dataclass(frozen=True)
 class EffectiveFiringProbabilities:
-    """How often features are above zero in a world's samples.
+    """How often features are above zero in a world's samples; those of manifolds, not zero.
 
     Attributes:
         probabilities: [N] float64.
@@ -69,7 +69,8 @@ class EffectiveFiringProbabilities:
 def effective_firing_probabilities(
     model: Any, *, num_samples: int | None = None, seed: int = 0, show_progress: bool = False
 ) -> EffectiveFiringProbabilities:
-    """The rates that a world really has, after gating, exclusion and clipping at zero.
+    """The rates that a world really has, after gating, exclusion and clipping at zero. All features
+    of a manifold have the rate of its leader.
 
     Where features fire independently it is a closed form, from the top of every tree down; a
     group's survivors follow from the Poisson-binomial law of its members. Under a low-rank
@@ -104,7 +105,15 @@ def effective_firing_probabilities(
     plan = generator.plan.to("cpu")
     if plan.triangular or not _disjoint(plan):
         return _counted(generator, count, seed, show_progress)
-    return rates_of(plan, num_samples or _FACTOR_DRAWS, seed, show_progress)
+    rates = rates_of(plan, num_samples or _FACTOR_DRAWS, seed, show_progress)
+    if plan.manifolds is None:
+        return rates
+    of = plan.manifolds.leader_of()
+    return replace(
+        rates,
+        probabilities=rates.probabilities[of],
+        standard_errors=rates.standard_errors[of],
+    )
 
 
 def rates_of(
@@ -220,6 +229,8 @@ def _counted(
 ) -> EffectiveFiringProbabilities:
     fired: torch.Tensor | None = None
     positions = has_positions(sampler_of("model", generator))
+    # All else is above zero there.
+    signed = isinstance(generator, ActivationGenerator) and generator.manifolds is not None
     with tqdm(total=count, unit=" samples", unit_scale=True, disable=not show_progress) as progress:
         for start in range(0, count, _BATCH):
             size = min(_BATCH, count - start)
@@ -230,7 +241,7 @@ def _counted(
                 given = draw_from("model", generator, size, *place)
                 width = given.shape[-1] if hasattr(given, "shape") else 0
                 drawn = as_entries(as_activations("model", given, size, width))
-            indices = drawn.indices[drawn.values > 0].long().cpu()
+            indices = drawn.indices[drawn.values != 0 if signed else drawn.values > 0].long().cpu()
             counts = torch.bincount(indices, minlength=drawn.num_features).double()
             fired = counts if fired is None else fired + counts
             progress.update(size)

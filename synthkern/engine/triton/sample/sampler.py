@@ -49,6 +49,7 @@ from synthkern.engine.triton.sample.lists import (
     within_reach,
     words_a_row,
 )
+from synthkern.engine.triton.sample.manifolds import apply_manifolds
 from synthkern.engine.triton.sample.plan import BoundPlan, bound_plan
 from synthkern.engine.triton.sample.screen import screen_features
 from synthkern.engine.triton.sample.tiles import Tiles, tiles_for
@@ -223,15 +224,16 @@ def sample_hidden_at(
     """
     bound = bound_plan(plan)
     hidden = torch.empty(count, vectors.shape[1], device=plan.device)
-    if len(plan.forests) < 2:
+    if not _has_later(plan):
         _enqueue(bound, position, 0, count, None, vectors, bias, hidden)
         return hidden
-    most = max(1, _ENTRY_BYTES // (8 * plan.num_features))
+    lists = 1 if plan.manifolds is None else 1 + plan.manifolds.width
+    most = max(1, _ENTRY_BYTES // (8 * lists * plan.num_features))
     for first in range(0, count, most):
         part = hidden[first : first + most]
         rows = _empty_rows(plan, part.shape[0], part.shape[0] * plan.num_features)
         _enqueue(bound, position, first, part.shape[0], rows, None, None, None)
-        _apply_later(plan, position, first, rows)
+        rows = _apply_later(plan, position, first, rows)
         entries = collect(rows, rows.size, plan.num_features)
         part.copy_(gather(entries, vectors, bias))
     return hidden
@@ -245,7 +247,7 @@ def _with_features(
     bias: torch.Tensor | None,
 ) -> Drawn:
     bound = bound_plan(plan)
-    later = len(plan.forests) > 1
+    later = _has_later(plan)
     hidden = None
     if vectors is not None and not later:
         hidden = torch.empty(count, vectors.shape[1], device=plan.device)
@@ -259,7 +261,7 @@ def _with_features(
         # The count is right even where there was no room, so that this happens once.
         size = nnz
     if later:
-        _apply_later(plan, position, 0, rows)
+        rows = _apply_later(plan, position, 0, rows)
         nnz = int(rows.counts.sum())
     drawn = collect(rows, nnz, plan.num_features)
     if vectors is not None and bias is not None and later:
@@ -278,8 +280,13 @@ def _empty_rows(plan: Plan, count: int, size: int) -> Rows:
     )
 
 
-def _apply_later(plan: Plan, position: torch.Tensor, first: int, rows: Rows) -> None:
-    """The forests after the first, on rows of samples from number ``first`` of the batch on."""
+def _has_later(plan: Plan) -> bool:
+    """Whether lists of active features are changed after they are drawn."""
+    return len(plan.forests) > 1 or plan.manifolds is not None
+
+
+def _apply_later(plan: Plan, position: torch.Tensor, first: int, rows: Rows) -> Rows:
+    """Forests after the first, and manifolds, on rows of samples from number ``first`` on."""
     if first:
         position = position.clone()
         position[1] += first
@@ -296,6 +303,7 @@ def _apply_later(plan: Plan, position: torch.Tensor, first: int, rows: Rows) -> 
             plan.num_features,
         )
     drop_zeros(rows)
+    return rows if plan.manifolds is None else apply_manifolds(plan.manifolds, rows, position)
 
 
 def _enqueue(
