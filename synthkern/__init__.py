@@ -39,6 +39,13 @@ from synthkern.training import (
     WandbLogger,
     train_sae,
 )
+from synthkern.world.magnitude_distribution import (
+    ExponentialMagnitudeDistribution,
+    LognormalMagnitudeDistribution,
+    MagnitudeDistribution,
+    NormalMagnitudeDistribution,
+    ParetoMagnitudeDistribution,
+)
 
 __all__ = [
     "STREAM_VERSION",
@@ -47,13 +54,18 @@ __all__ = [
     "ActivationScaler",
     "CachedWorld",
     "ExplainedVarianceCalculator",
+    "ExponentialMagnitudeDistribution",
     "FrequencyBin",
     "HierarchyModifier",
     "HierarchyRecovery",
     "Logger",
     "LoggingConfig",
+    "LognormalMagnitudeDistribution",
+    "MagnitudeDistribution",
     "NonFiniteLossError",
+    "NormalMagnitudeDistribution",
     "NullMCC",
+    "ParetoMagnitudeDistribution",
     "PerLatent",
     "ProbeF1",
     "SAETrainer",

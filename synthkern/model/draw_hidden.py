@@ -87,7 +87,9 @@ def check_sums(generator: Any, dictionary: Any, dtype: torch.dtype) -> None:
         return
     plan = generator.plan
     forests = [forest.to(torch.device("cpu")) for forest in plan.forests]
-    largest = largest_values(plan.mean.cpu(), plan.std.cpu(), forests).clamp(min=0)
+    largest = largest_values(
+        plan.mean.cpu(), plan.std.cpu(), forests, magnitudes=plan.magnitudes
+    ).clamp(min=0)
     lengths = torch.linalg.vector_norm(dictionary.feature_vectors.detach(), torch.inf, dim=1)
     terms = lengths.cpu() * largest
     most = terms.max() if dtype == torch.float16 else terms.sum()

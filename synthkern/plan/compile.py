@@ -9,6 +9,7 @@ import torch
 
 from synthkern._checks import as_int, as_vector, check_finite, is_whole
 from synthkern.plan.forest import Forest
+from synthkern.plan.magnitudes import compile_magnitudes
 from synthkern.plan.plan import LANES, Plan
 from synthkern.world.correlation import LowRankCorrelationMatrix
 from synthkern.world.magnitude_distribution import MagnitudeDistribution
@@ -67,6 +68,7 @@ def compile_plan(
         mean=means,
         std=stds,
         forests=tuple(forests),
+        magnitudes=compile_magnitudes(magnitude_distribution, means, stds),
     )
 
 

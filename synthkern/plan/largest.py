@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from synthkern.plan.forest import Forest
-
-#: Where the stream's normals end: see :mod:`synthkern.stream`.
-_LARGEST_NORMAL = 6.34
+from synthkern.plan.magnitudes import LARGEST_NORMAL, Magnitudes
 
 #: What is computed with, whatever dtype the results are rounded to.
 _LIMIT = torch.finfo(torch.float32).max
@@ -20,6 +18,7 @@ def largest_values(
     stds: torch.Tensor,
     forests: Sequence[Forest] = (),
     dtype: torch.dtype = torch.float32,
+    magnitudes: Magnitudes | None = None,
 ) -> torch.Tensor:
     """What no value of a feature exceeds, float64 [N].
 
@@ -31,17 +30,26 @@ def largest_values(
         stds: their standard deviations [N].
         forests: applied in order.
         dtype: of the values.
+        magnitudes: their distribution; None for normals.
 
     Raises:
         ValueError: where a mean that divides is not > 0, or a value may not be finite.
     """
     limit = min(torch.finfo(dtype).max, _LIMIT)
-    largest = means.double() + _LARGEST_NORMAL * stds.double()
+    if magnitudes is None:
+        what = "mean_firing_magnitudes + 6.34 * std_firing_magnitudes"
+        largest = means.double() + LARGEST_NORMAL * stds.double()
+    else:
+        what = (
+            f"the largest {magnitudes.name} magnitude of mean_firing_magnitudes and "
+            "std_firing_magnitudes"
+        )
+        largest = magnitudes.ends()[1]
     bad = (largest > limit).nonzero()
     if bad.numel():
         first = int(bad[0])
         raise ValueError(
-            f"mean_firing_magnitudes + 6.34 * std_firing_magnitudes must be finite in {dtype}, "
+            f"{what} must be finite in {dtype}, "
             f"got {float(means[first])!r} and {float(stds[first])!r} at [{first}]"
         )
     for forest in forests:

@@ -11,7 +11,7 @@ from synthkern import _core
 from synthkern._checks import as_int, as_seed
 from synthkern.stream.philox import philox4x32
 
-FACTOR, COARSE, FEATURE, EXCLUSION = 0, 1, 2, 16
+FACTOR, COARSE, FEATURE, MAGNITUDE, EXCLUSION = 0, 1, 2, 5, 16
 
 _MASK = 0xFFFFFFFF
 _BITS_OF_HALF = 0x3F000000
