@@ -45,7 +45,7 @@ def exponential_of(z: torch.Tensor) -> torch.Tensor:
 
 
 def exponential(x: torch.Tensor) -> torch.Tensor:
-    """exp(x), float32 of any shape, within 1 unit in the last place down to the smallest subnormal number."""
+    """exp(x), float32 of any shape, within 1 unit in the last place, subnormal numbers too."""
     x = x.clamp(-110.0, 90.0)
     whole = (x * LOG2_E + ROUNDING) - ROUNDING
     r = (x - whole * LN2_HIGH) - whole * LN2_LOW
