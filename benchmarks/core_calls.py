@@ -229,6 +229,7 @@ def good_arguments(
             "threads": 2,
         },
         "normal_table": {},
+        "exponential_table": {},
         "philox4x32": {"counter": [1, 2, 3, 4], "key": [5, 6]},
         "instruction_sets": {},
         "instruction_set": {},

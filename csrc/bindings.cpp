@@ -112,7 +112,8 @@ class BoundPlan {
     static constexpr int64_t kMostRank = 1 << 24;
 
     BoundPlan(Array<int32_t> columns, Array<float> factor, int64_t rank, bool triangular,
-              Array<float> mean, const py::list& forests, const py::object& manifolds)
+              Array<float> mean, const py::list& forests, const py::object& manifolds, int law,
+              const std::optional<Array<float>>& parameters, float shared, float own)
         : kept_{columns, factor, mean} {
         const int64_t n = mean.size();
         // Of a full correlation matrix the rows are read up to the diagonal.
@@ -124,6 +125,7 @@ class BoundPlan {
         plan_.row = reinterpret_cast<const uint32_t (*)[4]>(check(columns, "columns", {n, 4}));
         plan_.factor = check(factor, "factor", {n, plan_.padded_rank});
         plan_.mean = check(mean, "mean", {n});
+        if (law != 0) bind_magnitudes(law, parameters, shared, own);
         for (const py::handle item : forests) {
             if (!py::isinstance<BoundForest>(item))
                 throw py::type_error("forests must be a list of Forest, got " +
@@ -173,6 +175,19 @@ class BoundPlan {
             is_leader_[size_t(leader[i])] = 1;
         }
         manifolds.is_leader = is_leader_.data();
+    }
+
+    void bind_magnitudes(int law, const std::optional<Array<float>>& parameters, float shared,
+                         float own) {
+        check_within(law, kOtherLaw, 2 * kSharedNormal - 1, "law");
+        if (!parameters) throw std::invalid_argument("parameters must be given with a law");
+        // So that no sum of two normals leaves the table.
+        if (!(shared >= 0 && own >= 0 && shared * shared + own * own < 1.001f))
+            throw std::invalid_argument("shared and own must have squares that add up to 1, got " +
+                                        std::to_string(shared) + " and " + std::to_string(own));
+        const float* from = check(*parameters, "parameters", {plan_.num_features, 2});
+        plan_.magnitudes = {law, reinterpret_cast<const float (*)[2]>(from), shared, own};
+        kept_.push_back(*parameters);
     }
 
     std::vector<py::object> kept_;
@@ -332,9 +347,11 @@ Array<T> bound_grad_values(const Array<int64_t>& offsets, const Array<int32_t>& 
     return out;
 }
 
-Array<float> normal_table() {
-    auto table = new_array<float>({kNormalSegments, 4});
-    std::memcpy(table.mutable_data(), kNormalTable, sizeof(kNormalTable));
+// The coefficients of cubics, of which the core has the bits.
+template <int segments>
+Array<float> table_of(const uint32_t (&bits)[segments][4]) {
+    Array<float> table(std::vector<py::ssize_t>{segments, 4});
+    std::memcpy(table.mutable_data(), bits, sizeof(bits));
     return table;
 }
 
@@ -369,9 +386,11 @@ PYBIND11_MODULE(_core, m) {
         .def(py::init<int64_t, Array<int32_t>, Array<int32_t>>(), "num_features"_a,
              "nodes"_a.noconvert(), "parent"_a.noconvert());
     py::class_<BoundPlan>(m, "Plan").def(
-        py::init<Array<int32_t>, Array<float>, int64_t, bool, Array<float>, py::list, py::object>(),
+        py::init<Array<int32_t>, Array<float>, int64_t, bool, Array<float>, py::list, py::object,
+                 int, std::optional<Array<float>>, float, float>(),
         "columns"_a.noconvert(), "factor"_a.noconvert(), "rank"_a, "triangular"_a,
-        "mean"_a.noconvert(), "forests"_a, "manifolds"_a = py::none());
+        "mean"_a.noconvert(), "forests"_a, "manifolds"_a = py::none(), "law"_a = 0,
+        "parameters"_a.noconvert().none(true) = py::none(), "shared"_a = 0.0f, "own"_a = 1.0f);
     m.def("sample", &bound_sample, "plan"_a, "seed"_a, "start"_a, "count"_a, "threads"_a,
           "want_features"_a, "vectors"_a.noconvert().none(true), "bias"_a.noconvert().none(true));
     bind_typed<float>(m);
@@ -380,7 +399,8 @@ PYBIND11_MODULE(_core, m) {
     bind_pursuit(m);
     bind_encode(m);
     bind_select(m);
-    m.def("normal_table", &normal_table);
+    m.def("normal_table", [] { return table_of(kNormalTable); });
+    m.def("exponential_table", [] { return table_of(kExponentialTable); });
     m.def(
         "philox4x32",
         [](std::array<uint32_t, 4> c, std::array<uint32_t, 2> k) {

@@ -62,6 +62,22 @@ enum Column {
     kStd = 3
 };
 
+// How firing magnitudes follow from normals, where they are not independent normals themselves.
+enum LawFlag {
+    kOtherLaw = 1,  // any of the below, or a normal one with normals that have a part in common
+    kExponentialLaw = 2,  // the normals become exponential variables
+    kLogarithmicLaw = 4,  // what is computed is a logarithm
+    kSharedNormal = 8     // the normals of a sample have a part in common
+};
+
+struct Magnitudes {
+    int flags = 0;                          // of LawFlag
+    const float (*parameter)[2] = nullptr;  // [N] location and scale
+    float shared = 0, own = 1;              // factors of a sample's normal and of a feature's own
+
+    bool has(LawFlag flag) const { return (flags & flag) != 0; }
+};
+
 struct Plan {
     int64_t num_features = 0;
     int64_t rank = 0, padded_rank = 0;  // 0: independent firing
@@ -69,6 +85,7 @@ struct Plan {
     const uint32_t (*row)[4] = nullptr;  // [N], by Column
     const float* factor = nullptr;       // [N, padded_rank]
     const float* mean = nullptr;         // [N]
+    Magnitudes magnitudes;
     Screen screen;
     Forest forest;                  // the first one: walked while sampling
     const Forest* later = nullptr;  // the others

@@ -26,6 +26,8 @@ class Sampler final : public GroupSampler {
         key_ = key;
         if (plan_.copula())
             for (int s = 0; s < count; ++s) draw_factors(index + uint64_t(s), s);
+        if (plan_.magnitudes.has(kSharedNormal))
+            for (int s = 0; s < count; ++s) shared_[s] = draw_shared(index + uint64_t(s));
         if (count == kGroup)
             screen<kGroup>(index, 0);
         else
@@ -38,7 +40,7 @@ class Sampler final : public GroupSampler {
             out[s].size = 0;
             const Survivors& list = survivors_[s];
             evaluate(list.feature, list.byte, plan_.triangular ? dots_ + s * dot_stride() : nullptr,
-                     list.size, factors(s), index + uint64_t(s), out[s]);
+                     list.size, factors(s), shared_[s], index + uint64_t(s), out[s]);
         }
         if (plan_.forest.num_nodes > 0) walk(index, count, out);
     }
@@ -112,6 +114,21 @@ class Sampler final : public GroupSampler {
         }
         for (int64_t k = rank; k < plan_.padded_rank; ++k) factor[k] = 0;
         if (!plan_.triangular) quantise(plan_, factor, quantised_[s]);
+    }
+
+    // What the normals of a sample's magnitudes have in common.
+    float draw_shared(uint64_t index) const {
+        const U32 element = splat(uint32_t{0});
+        Blocks words;
+        draw<1>(kMagnitude, &element, &index, key_, &words);
+        return plan_.magnitudes.shared * normals(words.w[0])[0];
+    }
+
+    // The same of each lane's sample.
+    F32 shared_of(const uint8_t* sample) const {
+        float shared[kVector];
+        for (int lane = 0; lane < kVector; ++lane) shared[lane] = shared_[sample[lane]];
+        return load<F32>(shared);
     }
 
     // Notes what may fire of the features that nothing gates, for `count` samples from number
@@ -281,16 +298,16 @@ class Sampler final : public GroupSampler {
     // is its place in `feature`. byte: their coarse bytes; dots: their products with the factors,
     // or null to compute them; all three may be read up to fifteen places behind `count`.
     void evaluate(const int32_t* feature, const uint8_t* byte, const float* dots, int64_t count,
-                  const float* factor, uint64_t index, Entries& out) {
+                  const float* factor, float shared, uint64_t index, Entries& out) {
         out.reserve(out.size + count);
         verdict_.reserve(count);
         // First everything is computed, without a branch that could be mispredicted, so that
         // vectors overlap (sampling the standard workload: 7.0 us a sample, 7.6 otherwise).
         for (int64_t base = 0; base < count; base += kPadding) {
             if (kVector == kPadding || count - base <= kVector)
-                decide<1>(feature, byte, dots, base, factor, index);
+                decide<1>(feature, byte, dots, base, factor, shared, index);
             else
-                decide<kPadding / kVector>(feature, byte, dots, base, factor, index);
+                decide<kPadding / kVector>(feature, byte, dots, base, factor, shared, index);
         }
         for_each(true, count, [&](int64_t place) {
             const int64_t to = out.size++;
@@ -304,7 +321,7 @@ class Sampler final : public GroupSampler {
     // Verdicts on n vectors of features from `base` on.
     template <int n>
     inline void decide(const int32_t* feature, const uint8_t* byte, const float* dots, int64_t base,
-                       const float* factor, uint64_t index) {
+                       const float* factor, float shared, uint64_t index) {
         U32 element[n];
         uint64_t indices[n];
         for (int k = 0; k < n; ++k) {
@@ -315,18 +332,20 @@ class Sampler final : public GroupSampler {
         draw<n>(kFeature, element, indices, key_, own);
         for (int k = 0; k < n; ++k) {
             const int64_t at = base + k * kVector;
-            judge(element[k], byte + at, own[k].w[0], own[k].w[1], at,
-                  [&] { return dots ? load<F32>(dots + at) : products(feature + at, factor); });
+            judge(
+                element[k], byte + at, own[k].w[0], own[k].w[1], at,
+                [&] { return dots ? load<F32>(dots + at) : products(feature + at, factor); },
+                [&] { return splat(shared); });
             store(verdict_.high + at, own[k].w[2]);
             store(verdict_.low + at, own[k].w[3]);
         }
     }
 
     // Which of a vector of features fire with a value above zero, and their values. words: the
-    // first two of their own; products(): theirs with the factors.
-    template <class Products>
+    // first two of their own; products(): theirs with the factors; shared(): of their samples.
+    template <class Products, class Shared>
     inline void judge(U32 feature, const uint8_t* byte, U32 word0, U32 word1, int64_t at,
-                      Products products) {
+                      Products products, Shared shared) {
         const U32 coarse = widen(byte);
         U32 row[4];
         load_rows(plan_.row, feature, row);
@@ -339,7 +358,10 @@ class Sampler final : public GroupSampler {
             fires = (I32)(coarse < row[kFireByte]) |
                     ((I32)(coarse == row[kFireByte]) & (I32)(word0 < row[kFireWord]));
         }
-        const F32 value = (F32)row[kMean] + (F32)row[kStd] * normals(word1);
+        const F32 z = normals(word1);
+        const F32 value = plan_.magnitudes.flags == 0
+                              ? (F32)row[kMean] + (F32)row[kStd] * z
+                              : magnitudes_of(plan_.magnitudes, feature, z, shared());
         const uint32_t bits = bits_of(fires & (I32)(value > splat(0.0f)));
         std::memcpy(verdict_.fires + at / 8, &bits, kVector / 8);
         store(verdict_.value + at, value);
@@ -569,10 +591,11 @@ class Sampler final : public GroupSampler {
         pad(picked.feature, picked.size);
         pad(picked.sample, picked.size);
         for (int64_t at = 0; at < picked.size; at += kVector) {
-            judge(load<U32>(picked.feature + at), picked.byte + at, load<U32>(picked.word[0] + at),
-                  load<U32>(picked.word[1] + at), at, [&] {
-                      return products<true>(picked.feature + at, factors_, picked.sample + at);
-                  });
+            judge(
+                load<U32>(picked.feature + at), picked.byte + at, load<U32>(picked.word[0] + at),
+                load<U32>(picked.word[1] + at), at,
+                [&] { return products<true>(picked.feature + at, factors_, picked.sample + at); },
+                [&] { return shared_of(picked.sample + at); });
             const F32 value = load<F32>(verdict_.value + at) * load<F32>(picked.ratio + at);
             store(verdict_.value + at, value);
             uint32_t bits = 0;
@@ -660,6 +683,7 @@ class Sampler final : public GroupSampler {
     Picked first_, rest_;
     Verdict verdict_;
     Quantised quantised_[kGroup] = {};
+    float shared_[kGroup] = {};
     float* factors_ = nullptr;
     float* dots_ = nullptr;
     int64_t* best_ = nullptr;

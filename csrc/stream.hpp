@@ -10,7 +10,14 @@ namespace synthkern {
 // A row of loadings is added up in this many partial sums, and padded to whole ones.
 constexpr int kLanes = 8;
 
-enum Purpose : uint32_t { kFactor = 0, kCoarse = 1, kFeature = 2, kPhase = 4, kExclusion = 16 };
+enum Purpose : uint32_t {
+    kFactor = 0,
+    kCoarse = 1,
+    kFeature = 2,
+    kPhase = 4,
+    kMagnitude = 5,
+    kExclusion = 16
+};
 
 static inline Key key_of(uint64_t seed) { return {uint32_t(seed), uint32_t(seed >> 32)}; }
 
@@ -28,5 +35,15 @@ static inline uint64_t exclusion_priority(uint32_t ordinal, uint32_t feature, ui
 // Cubics of the transform from 32 bits to a normal: [segment][power], bit patterns of float32.
 constexpr int kNormalSegments = 513;
 extern const uint32_t kNormalTable[kNormalSegments][4];
+
+// Likewise, of the transform from a normal to an exponential variable.
+constexpr int kExponentialSegments = 288;
+extern const uint32_t kExponentialTable[kExponentialSegments][4];
+
+// Of exp(r) = 1 + r + r^2 * (a polynomial), constant first, for |r| <= log(2) / 2; and log(2) in
+// two parts, the first of few bits.
+constexpr float kExp[5] = {0x1.fffffcp-2f, 0x1.555490p-3f, 0x1.5558f4p-5f, 0x1.123a6cp-7f,
+                           0x1.6a2352p-10f};
+constexpr float kLog2E = 0x1.715476p+0f, kLn2High = 0x1.63p-1f, kLn2Low = -0x1.bd0106p-13f;
 
 }  // namespace synthkern

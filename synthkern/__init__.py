@@ -43,6 +43,13 @@ from synthkern.training import (
     WandbLogger,
     train_sae,
 )
+from synthkern.world.magnitude_distribution import (
+    ExponentialMagnitudeDistribution,
+    LognormalMagnitudeDistribution,
+    MagnitudeDistribution,
+    NormalMagnitudeDistribution,
+    ParetoMagnitudeDistribution,
+)
 from synthkern.world.manifolds import ManifoldConfig
 
 __all__ = [
@@ -52,16 +59,21 @@ __all__ = [
     "ActivationScaler",
     "CachedWorld",
     "ExplainedVarianceCalculator",
+    "ExponentialMagnitudeDistribution",
     "FrequencyBin",
     "HierarchyModifier",
     "HierarchyRecovery",
     "Logger",
     "LoggingConfig",
+    "LognormalMagnitudeDistribution",
+    "MagnitudeDistribution",
     "ManifoldConfig",
     "ManifoldPlaneRecovery",
     "ManifoldTiling",
     "NonFiniteLossError",
+    "NormalMagnitudeDistribution",
     "NullMCC",
+    "ParetoMagnitudeDistribution",
     "PerLatent",
     "ProbeF1",
     "SAETrainer",

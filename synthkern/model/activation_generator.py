@@ -46,9 +46,9 @@ class ActivationGenerator(nn.Module):
     """Samples of feature activations [B, N], never negative but for manifolds.
 
     A feature fires with its probability, independently or correlated with others by a Gaussian
-    copula; one that fires has the value max(0, mean + std * n) with n standard normal; modifiers
-    then change the sample. With a seed, a sample is a pure function of the world, the seed and
-    its index: see :mod:`synthkern.stream`.
+    copula; one that fires has the value max(0, mean + std * n) with n standard normal, or one of
+    another distribution; modifiers then change the sample. With a seed, a sample is a pure function
+    of the world, the seed and its index: see :mod:`synthkern.stream`.
 
     Args:
         num_features: N, at least 1. Another cannot be assigned.
@@ -68,7 +68,9 @@ class ActivationGenerator(nn.Module):
         dtype: of dense and COO samples: float16, bfloat16, float32 or float64.
         use_sparse_tensors: whether :meth:`sample` returns coalesced sparse COO tensors.
         sequence: samples are positions of sequences; or None.
-        magnitude_distribution: of a feature's magnitudes, a name or a config.
+        magnitude_distribution: of a feature's magnitudes about its mean and deviation: "normal",
+            "lognormal", "exponential", "pareto", or a config such as
+            :class:`LognormalMagnitudeDistribution`, with which they can be correlated.
         manifolds: features that are circles, or None. Modifiers, all of which come before, see the
             leaders' magnitudes, and nothing of the others.
 
@@ -297,6 +299,12 @@ class ActivationGenerator(nn.Module):
         self._recompile(std_firing_magnitudes=value)
 
     @property
+    def magnitude_distribution(self) -> MagnitudeDistribution:
+        """The distribution of the magnitudes about their means and deviations."""
+        found: MagnitudeDistribution = self._beyond["magnitude_distribution"]
+        return found
+
+    @property
     def modify_activations(self) -> Modifiers | None:
         """The modifiers in order, a tuple that applies them when called; None where there are
         none. What the constructor takes may be assigned.
@@ -477,7 +485,8 @@ class ActivationGenerator(nn.Module):
 def _largest_values(plan: Plan, modifiers: Modifiers, dtype: torch.dtype) -> torch.Tensor:
     """What no value of a feature exceeds before a callable of the user's; a dtype must hold it."""
     forests = [item.forest for item in modifiers if isinstance(item, HierarchyModifier)]
-    return largest_values(plan.mean.cpu(), plan.std.cpu(), forests, dtype, plan.manifolds)
+    parts = {"manifolds": plan.manifolds, "magnitudes": plan.magnitudes}
+    return largest_values(plan.mean.cpu(), plan.std.cpu(), forests, dtype, **parts)
 
 
 def _own_correlation(value: Any) -> Any:

@@ -88,7 +88,14 @@ def build_generator(
     compensation = cfg.hierarchy is not None and cfg.hierarchy.compensate_probabilities
     if compensation == "exact" and hierarchy is not None and hierarchy.modifier is not None:
         probabilities = calibrate_firing_probabilities(
-            probabilities, hierarchy, n, std, mean, correlation, show_progress=True
+            probabilities,
+            hierarchy,
+            n,
+            std,
+            mean,
+            correlation,
+            magnitude_distribution=cfg.magnitude_distribution,
+            show_progress=True,
         ).base_firing_probabilities
     elif compensation is True and hierarchy is not None:
         probabilities = _compensated(probabilities, hierarchy)

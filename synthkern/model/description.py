@@ -12,6 +12,7 @@ from synthkern.model.build import build_correlation, build_generator, build_hier
 from synthkern.model.fingerprint import config_fingerprint
 from synthkern.model.rates import EffectiveFiringProbabilities, effective_firing_probabilities
 from synthkern.world.config import SyntheticModelConfig
+from synthkern.world.magnitude_distribution import MagnitudeDistribution
 
 _TITLES = (
     "level",
@@ -38,7 +39,7 @@ class LevelDescription:
         effective: mean rate that they have.
         l0: how many of them fire in a sample, on average.
         mean_magnitude: mean of their mean magnitudes.
-        std_magnitude: mean of their magnitudes' standard deviations.
+        std_magnitude: mean of their magnitudes' standard deviations, before any clipping.
     """
 
     name: str
@@ -79,6 +80,7 @@ class WorldDescription:
         config_fingerprint: what the config is known by; see :mod:`synthkern.model.fingerprint`.
         fingerprint: what the world is known by, or None where it was not built or depends on code
             of the user's; see :attr:`synthkern.SyntheticModel.fingerprint`.
+        magnitude_distribution: where it is another than the plain normal.
 
     Example:
         >>> import synthkern as synthetic
@@ -105,6 +107,7 @@ class WorldDescription:
     requested: torch.Tensor
     config_fingerprint: str | None
     fingerprint: str | None = None
+    magnitude_distribution: MagnitudeDistribution | None = None
 
     def __str__(self) -> str:
         table = text_table([_TITLES, *(level.cells() for level in self.levels)], rule=True)
@@ -119,6 +122,8 @@ class WorldDescription:
             f"L0 {l0:.2f}, {l0 / self.hidden_dim:.4f} for each dimension"
         )
         lines = [head, how, "", *table]
+        if self.magnitude_distribution is not None:
+            lines.insert(2, f"magnitudes: {_text(self.magnitude_distribution)}")
         for what, digits in (("config", self.config_fingerprint), ("world", self.fingerprint)):
             if digits is not None:
                 lines.append(f"fingerprint of the {what}: {digits}")
@@ -147,7 +152,8 @@ def describe_world(
     rates = effective_firing_probabilities(generator)
     plan = generator.plan.to("cpu")
     requested = _requested(cfg, plan.probability)
-    mean, std = plan.mean.double(), plan.std.double()
+    deviation = plan.std if plan.magnitudes is None else plan.magnitudes.deviation
+    mean, std = plan.mean.double(), deviation.double()
     if plan.manifolds is not None:
         # What is asked of a manifold is asked of its leader.
         of = plan.manifolds.leader_of()
@@ -184,6 +190,9 @@ def describe_world(
         rates,
         requested,
         config_fingerprint(cfg),
+        magnitude_distribution=None
+        if plan.magnitudes is None
+        else generator.magnitude_distribution,
     )
 
 
@@ -193,3 +202,11 @@ def _requested(cfg: SyntheticModelConfig, base: torch.Tensor) -> torch.Tensor:
         cfg.firing_probability.generate(cfg.num_features, cfg.seed).double() for _ in range(2)
     )
     return first if torch.equal(first, second) else base.double()
+
+
+def _text(distribution: MagnitudeDistribution) -> str:
+    """A distribution in a few words."""
+    found = distribution.to_dict()
+    name = found.pop("name")
+    parts = [f"{key} {value:g}" for key, value in found.items() if value]
+    return ", ".join([name, *parts])

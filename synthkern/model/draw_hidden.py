@@ -88,7 +88,11 @@ def check_sums(generator: Any, dictionary: Any, dtype: torch.dtype) -> None:
     plan = generator.plan
     forests = [forest.to(torch.device("cpu")) for forest in plan.forests]
     largest = largest_values(
-        plan.mean.cpu(), plan.std.cpu(), forests, manifolds=plan.manifolds
+        plan.mean.cpu(),
+        plan.std.cpu(),
+        forests,
+        manifolds=plan.manifolds,
+        magnitudes=plan.magnitudes,
     ).clamp(min=0)
     lengths = torch.linalg.vector_norm(dictionary.feature_vectors.detach(), torch.inf, dim=1)
     terms = lengths.cpu() * largest

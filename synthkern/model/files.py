@@ -24,6 +24,7 @@ from synthkern.storage.paths import AnyPath, as_path
 from synthkern.storage.saved_folder import SavedFiles, read_folder, saved_folder
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix
+from synthkern.world.magnitude_distribution import short_magnitude_distribution
 from synthkern.world.magnitudes import FoldedNormalMagnitudeConfig
 from synthkern.world.translate import translate_config
 
@@ -109,6 +110,9 @@ def saved_config(parts: ModelParts) -> SyntheticModelConfig:
     """
     cfg, plan = copy.copy(parts.cfg), parts.activation_generator.plan
     cfg.dtype = str(parts.activation_generator.dtype).removeprefix("torch.")
+    cfg.magnitude_distribution = short_magnitude_distribution(
+        parts.activation_generator.magnitude_distribution
+    )
     if parts.hierarchy is None:
         cfg.hierarchy = None
     if plan.triangular or not plan.rank:

@@ -20,6 +20,12 @@ from synthkern.world.config import (
     SyntheticModelConfig,
 )
 from synthkern.world.hierarchy import HierarchyConfig
+from synthkern.world.magnitude_distribution import (
+    ExponentialMagnitudeDistribution,
+    LognormalMagnitudeDistribution,
+    NormalMagnitudeDistribution,
+    ParetoMagnitudeDistribution,
+)
 from synthkern.world.magnitudes import (
     ConstantMagnitudeConfig,
     ExponentialMagnitudeConfig,
@@ -38,12 +44,16 @@ _OWN_PARTS = (
     ConstantFiringProbabilityConfig,
     ConstantMagnitudeConfig,
     ExponentialMagnitudeConfig,
+    ExponentialMagnitudeDistribution,
     FoldedNormalMagnitudeConfig,
     HierarchyConfig,
     LinearFiringProbabilityConfig,
     LinearMagnitudeConfig,
+    LognormalMagnitudeDistribution,
     LowRankCorrelationConfig,
+    NormalMagnitudeDistribution,
     OrthogonalizationConfig,
+    ParetoMagnitudeDistribution,
     RandomFiringProbabilityConfig,
     ZipfianFiringProbabilityConfig,
 )

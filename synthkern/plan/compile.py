@@ -9,6 +9,7 @@ import torch
 
 from synthkern._checks import as_int, as_vector, check_finite, is_whole
 from synthkern.plan.forest import Forest
+from synthkern.plan.magnitudes import compile_magnitudes
 from synthkern.plan.manifolds import Manifolds, compile_manifolds
 from synthkern.plan.plan import LANES, Plan
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -72,6 +73,7 @@ def compile_plan(
         std=stds,
         forests=tuple(forests),
         manifolds=circles,
+        magnitudes=compile_magnitudes(magnitude_distribution, means, stds),
     )
 
 

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from synthkern.plan.forest import Forest
+from synthkern.plan.magnitudes import LARGEST_NORMAL, Magnitudes
 from synthkern.plan.manifolds import Manifolds
-
-#: Where the stream's normals end: see :mod:`synthkern.stream`.
-_LARGEST_NORMAL = 6.34
 
 #: What is computed with, whatever dtype the results are rounded to.
 _LIMIT = torch.finfo(torch.float32).max
@@ -22,6 +20,7 @@ def largest_values(
     forests: Sequence[Forest] = (),
     dtype: torch.dtype = torch.float32,
     manifolds: Manifolds | None = None,
+    magnitudes: Magnitudes | None = None,
 ) -> torch.Tensor:
     """What no value of a feature exceeds, float64 [N]; those of a manifold have its leader's bound,
     which holds absolute values there.
@@ -35,17 +34,26 @@ def largest_values(
         forests: applied in order.
         dtype: of the values.
         manifolds: or None.
+        magnitudes: their distribution; None for normals.
 
     Raises:
         ValueError: where a mean that divides is not > 0, or a value may not be finite.
     """
     limit = min(torch.finfo(dtype).max, _LIMIT)
-    largest = means.double() + _LARGEST_NORMAL * stds.double()
+    if magnitudes is None:
+        what = "mean_firing_magnitudes + 6.34 * std_firing_magnitudes"
+        largest = means.double() + LARGEST_NORMAL * stds.double()
+    else:
+        what = (
+            f"the largest {magnitudes.name} magnitude of mean_firing_magnitudes and "
+            "std_firing_magnitudes"
+        )
+        largest = magnitudes.ends()[1]
     bad = (largest > limit).nonzero()
     if bad.numel():
         first = int(bad[0])
         raise ValueError(
-            f"mean_firing_magnitudes + 6.34 * std_firing_magnitudes must be finite in {dtype}, "
+            f"{what} must be finite in {dtype}, "
             f"got {float(means[first])!r} and {float(stds[first])!r} at [{first}]"
         )
     for forest in forests:

@@ -9,6 +9,7 @@ import torch
 
 from synthkern.plan.by_value import PickledByValue
 from synthkern.plan.forest import Forest
+from synthkern.plan.magnitudes import Magnitudes
 from synthkern.plan.manifolds import Manifolds
 
 #: Features share a factor row's length padded to a multiple of this: the stream adds up a
@@ -36,6 +37,7 @@ class Plan(PickledByValue):
         std: [N] float32, standard deviations of the magnitudes.
         forests: applied in order; the first is walked while sampling.
         manifolds: features that are circles, or None.
+        magnitudes: their distribution; None for normals of that mean and deviation.
     """
 
     probability: torch.Tensor
@@ -49,6 +51,7 @@ class Plan(PickledByValue):
     std: torch.Tensor
     forests: tuple[Forest, ...] = ()
     manifolds: Manifolds | None = None
+    magnitudes: Magnitudes | None = None
 
     @property
     def num_features(self) -> int:
@@ -99,6 +102,7 @@ class Plan(PickledByValue):
             std=self.std.to(device),
             forests=tuple(forest.to(device) for forest in self.forests),
             manifolds=None if self.manifolds is None else self.manifolds.to(device),
+            magnitudes=None if self.magnitudes is None else self.magnitudes.to(device),
         )
 
 

@@ -12,7 +12,7 @@ from synthkern._checks import as_int, as_seed
 from synthkern.stream.philox import philox4x32
 
 FACTOR, COARSE, FEATURE, EXCLUSION = 0, 1, 2, 16
-PHASE = 4
+PHASE, MAGNITUDE = 4, 5
 
 _MASK = 0xFFFFFFFF
 _BITS_OF_HALF = 0x3F000000

@@ -20,6 +20,7 @@ from synthkern.world.hierarchy import HierarchyConfig
 from synthkern.world.magnitude_distribution import (
     MagnitudeDistribution,
     as_magnitude_distribution,
+    short_magnitude_distribution,
 )
 from synthkern.world.magnitudes import MagnitudeConfig, as_magnitude_config
 from synthkern.world.manifolds import ManifoldConfig
@@ -125,7 +126,9 @@ class SyntheticModelConfig:
         dtype: of activations and hidden activations; a torch.dtype becomes its name.
         seed: of the world (not of its samples), of which torch's generator takes the low 32 bits;
             None builds another world each time.
-        magnitude_distribution: of a feature's magnitudes, a name or a config.
+        magnitude_distribution: of a feature's magnitudes about its mean and deviation: "normal",
+            "lognormal", "exponential", "pareto", or a config such as
+            :class:`LognormalMagnitudeDistribution`, with which they can be correlated.
         sequence: samples are positions of sequences; or None.
         noise: in hidden activations, or None.
         views: further dictionaries over the features, or None.
@@ -189,7 +192,7 @@ class SyntheticModelConfig:
                 setattr(self, name, config)
             elif name == "std_firing_magnitudes":
                 as_float(name, value, low=0)
-        self.magnitude_distribution = _named(
+        self.magnitude_distribution = short_magnitude_distribution(
             as_magnitude_distribution("magnitude_distribution", self.magnitude_distribution)
         )
         if not isinstance(self.bias, bool):
@@ -270,13 +273,6 @@ _PARSERS = {
     "mean_firing_magnitudes": MagnitudeConfig.from_dict,
     **{name: kind.from_dict for name, kind in _BEYOND.items()},
 }
-
-
-def _named(distribution: MagnitudeDistribution) -> str | MagnitudeDistribution:
-    """The name of a distribution that has no more to say, else itself."""
-    if distribution == type(distribution)():
-        return distribution.name
-    return distribution
 
 
 def _seedless(value: Any) -> Any:

@@ -138,6 +138,37 @@ GOLDEN: dict[str, Callable[[], synthetic.ActivationGenerator]] = {
 }
 
 
+def _magnitudes(distribution: synthetic.MagnitudeDistribution) -> synthetic.ActivationGenerator:
+    """A scaled tree and features of their own."""
+    tree = Node(0, [Node(1, [Node(2, scale_children_by_parent=True), Node(3)]), Node(4)])
+    tree.scale_children_by_parent = True
+    probability = (8 + _steps(30, 7, 16) * 16) / 24
+    mean = 1 + _steps(30, 5, 8)
+    return synthetic.ActivationGenerator(
+        30,
+        probability.clamp(max=1),
+        mean * _steps(30, 3, 8),
+        mean,
+        synthetic.hierarchy_modifier(tree),
+        _low_rank(3, 30),
+        magnitude_distribution=distribution,
+    )
+
+
+#: The same with other magnitudes than plain normals.
+GOLDEN_MAGNITUDES: dict[str, Callable[[], synthetic.ActivationGenerator]] = {
+    "correlated_normal": lambda: _magnitudes(
+        synthetic.NormalMagnitudeDistribution(correlation=0.25)
+    ),
+    "lognormal": lambda: _magnitudes(synthetic.LognormalMagnitudeDistribution()),
+    "exponential": lambda: _magnitudes(synthetic.ExponentialMagnitudeDistribution()),
+    "pareto": lambda: _magnitudes(synthetic.ParetoMagnitudeDistribution()),
+    "correlated_pareto": lambda: _magnitudes(
+        synthetic.ParetoMagnitudeDistribution(alpha=1.5, correlation=0.75)
+    ),
+}
+
+
 # ---- worlds of a few hundred features, which no table of the samplers divides evenly -------------
 
 

@@ -21,6 +21,7 @@ from synthkern.engine.backend import Drawn
 from synthkern.engine.triton import BACKEND
 from synthkern.engine.triton.launch import position_on
 from synthkern.engine.triton.sample import sampler
+from synthkern.world.magnitude_distribution import as_magnitude_distribution
 
 SEED = 2**63 + 12345
 
@@ -100,6 +101,7 @@ def moved(world: ActivationGenerator, device: torch.device) -> ActivationGenerat
         world.std_firing_magnitudes,
         world.mean_firing_magnitudes,
         device=device,
+        magnitude_distribution=world.magnitude_distribution,
     )
 
 
@@ -188,6 +190,23 @@ def two_forests() -> ActivationGenerator:
     return ActivationGenerator(60, rates(60), 0.5, 1.0, forests, loadings(60, 3))
 
 
+def magnitudes(name: str, correlation: float = 0.0, **more: float) -> ActivationGenerator:
+    """Trees that exclude and scale, with magnitudes of a distribution by its name."""
+    plain = trees(True, True)
+    mean = torch.linspace(0.5, 3, 150)
+    return ActivationGenerator(
+        150,
+        plain.firing_probabilities,
+        mean * torch.linspace(0, 1, 150).flip(0),
+        mean,
+        plain.modify_activations,
+        plain.correlation,
+        magnitude_distribution=as_magnitude_distribution(
+            "name", {"name": name, "correlation": correlation, **more}
+        ),
+    )
+
+
 def _independent() -> ActivationGenerator:
     return ActivationGenerator(100, rates(100, 0.3), 0.5, torch.linspace(-0.5, 2, 100))
 
@@ -218,4 +237,11 @@ WORLDS: dict[str, Callable[[], ActivationGenerator]] = {
     "grouped roots": grouped_roots,
     "chain": lambda: chain(40),
     "two forests": two_forests,
+    "correlated normals": lambda: magnitudes("normal", 0.4),
+    "lognormal": lambda: magnitudes("lognormal"),
+    "correlated lognormal": lambda: magnitudes("lognormal", 0.5),
+    "exponential": lambda: magnitudes("exponential"),
+    "the same exponential": lambda: magnitudes("exponential", 1.0),
+    "pareto": lambda: magnitudes("pareto"),
+    "correlated pareto": lambda: magnitudes("pareto", 0.3, alpha=3.0),
 }

@@ -24,8 +24,8 @@ MAX_ERROR = 4.8e-7
 
 
 def _generator() -> ModuleType:
-    path = ROOT / "csrc" / "generate_normal_table.py"
-    spec = importlib.util.spec_from_file_location("generate_normal_table", path)
+    path = ROOT / "csrc" / "generate_tables.py"
+    spec = importlib.util.spec_from_file_location("generate_tables", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -69,7 +69,7 @@ def _normal(words: np.ndarray) -> np.ndarray:
 
 
 def test_table_is_the_one_that_the_script_computes() -> None:
-    expected = np.array(_generator().table(), dtype=np.float64).astype(np.float32)
+    expected = np.array(_generator().normal_table(), dtype=np.float64).astype(np.float32)
     got = _core.normal_table()
     assert got.dtype == np.float32
     assert got.shape == (513, 4)
@@ -79,7 +79,7 @@ def test_table_is_the_one_that_the_script_computes() -> None:
 
 def test_included_file_is_what_the_script_prints(capsys: pytest.CaptureFixture[str]) -> None:
     module = _generator()
-    module.main()
+    module.main("normal")
     included = Path(module.__file__).parent / "normal_table.inc"
     assert capsys.readouterr().out == included.read_text()
 

@@ -10,6 +10,7 @@ definition is a new STREAM_VERSION; only then is the file written anew, from ``t
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,12 @@ COUNT = 5
 POSITIONS = [(0, 0), (2**64 - 1, 2**64 - 3), (0x0123456789ABCDEF, 2**32 - 2)]
 
 
-def _record(name: str, seed: int, start: int) -> dict[str, Any]:
-    model = worlds.model_of(worlds.GOLDEN[name](), HIDDEN_DIM)
+Generators = dict[str, Callable[[], synthetic.ActivationGenerator]]
+
+
+def record(made: Generators, name: str, seed: int, start: int) -> dict[str, Any]:
+    """What is drawn of a world by its name, as the file has it."""
+    model = worlds.model_of(made[name](), HIDDEN_DIM)
     hidden, features = worlds.draw(model, COUNT, seed=seed, start=start)
     return {
         "world": name,
@@ -44,11 +49,16 @@ def _hex(values: torch.Tensor) -> str:
     return " ".join(f"{word & 0xFFFFFFFF:08x}" for word in worlds.bits(values).tolist())
 
 
+def text_of(made: Generators) -> str:
+    """A file of golden values of worlds, by what the backend that is chosen now draws."""
+    cases = [record(made, name, *position) for name in made for position in POSITIONS]
+    found = {"stream_version": synthetic.STREAM_VERSION, "cases": cases}
+    return json.dumps(found, indent=1) + "\n"
+
+
 def write() -> None:
-    """Write the file from what the backend that is chosen now draws."""
-    cases = [_record(name, *position) for name in worlds.GOLDEN for position in POSITIONS]
-    text = json.dumps({"stream_version": synthetic.STREAM_VERSION, "cases": cases}, indent=1)
-    FILE.write_text(text + "\n")
+    """Write the file."""
+    FILE.write_text(text_of(worlds.GOLDEN))
 
 
 STORED = json.loads(FILE.read_text()) if FILE.exists() else {"cases": []}
@@ -79,7 +89,8 @@ def test_the_cases_reach_what_they_guard(name: str) -> None:
     "stored", cases(), ids=lambda case: f"{case['world']}-{case['seed']}-{case['start']}"
 )
 def test_golden_values(stored: dict[str, Any]) -> None:
-    drawn = _record(stored["world"], int(stored["seed"], 16), int(stored["start"], 16))
+    place = int(stored["seed"], 16), int(stored["start"], 16)
+    drawn = record(worlds.GOLDEN, stored["world"], *place)
     for part in ("indices", "values", "hidden"):
         for b in range(COUNT):
             assert drawn[part][b] == stored[part][b], f"{part} of sample {b} changed"

@@ -46,6 +46,7 @@ def sample(
 def bound_plan(plan: Plan) -> Any:
     """The core's form of a plan, with the tables that it screens features by; made once."""
     if plan not in _bound:
+        law = plan.magnitudes
         _bound[plan] = _core.Plan(
             columns=view(plan.columns()),
             factor=view(plan.factor),
@@ -54,6 +55,10 @@ def bound_plan(plan: Plan) -> Any:
             mean=view(plan.mean),
             forests=[bound_forest(forest, plan.num_features) for forest in plan.forests],
             manifolds=None if plan.manifolds is None else _manifolds(plan.manifolds),
+            law=0 if law is None else law.flags,
+            parameters=None if law is None else view(law.parameters),
+            shared=0.0 if law is None else law.shared,
+            own=1.0 if law is None else law.own,
         )
     return _bound[plan]
 

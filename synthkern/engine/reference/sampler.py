@@ -9,8 +9,10 @@ from synthkern.engine.reference.forest import apply_forest, sortable
 from synthkern.engine.reference.gather import gather
 from synthkern.engine.reference.manifolds import apply_manifolds
 from synthkern.plan import Plan
+from synthkern.plan.magnitudes import EXPONENTIAL, LOGARITHMIC, SHARED
 from synthkern.plan.plan import LANES
 from synthkern.sparse import SparseActivations
+from synthkern.stream.magnitudes import exponential, exponential_of, shared_normals
 from synthkern.stream.words import (
     coarse_bytes,
     factor_normals,
@@ -56,7 +58,7 @@ def _features(plan: Plan, seed: int, index: torch.Tensor) -> SparseActivations:
         noise = normal((first_byte << 24) | (w0 >> 8))
         correlated = _products(plan, factor_normals(plan.rank, index, seed))
         fires = correlated + plan.noise_scale * noise > plan.threshold
-    magnitude = torch.relu(plan.mean + plan.std * normal(w1))
+    magnitude = torch.relu(_magnitudes(plan, normal(w1), index, seed))
     activations = torch.where(fires, magnitude, 0.0)
     for ordinal, forest in enumerate(plan.forests):
         nodes = forest.feature.long()
@@ -68,6 +70,20 @@ def _features(plan: Plan, seed: int, index: torch.Tensor) -> SparseActivations:
     if plan.manifolds is not None:
         activations = apply_manifolds(plan.manifolds, activations, index, seed)
     return SparseActivations.from_dense(activations)
+
+
+def _magnitudes(plan: Plan, z: torch.Tensor, index: torch.Tensor, seed: int) -> torch.Tensor:
+    """Magnitudes [B, N] before clipping, from the normals of the features' own words."""
+    law = plan.magnitudes
+    if law is None:
+        return plan.mean + plan.std * z
+    if law.flags & SHARED:
+        z = law.shared * shared_normals(index, seed) + law.own * z
+    if law.flags & EXPONENTIAL:
+        z = exponential_of(z)
+    location, scale = law.parameters.unbind(1)
+    x = location + scale * z
+    return exponential(x) if law.flags & LOGARITHMIC else x
 
 
 def _products(plan: Plan, factors: torch.Tensor) -> torch.Tensor:

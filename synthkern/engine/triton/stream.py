@@ -15,6 +15,7 @@ from synthkern.stream import words
 FACTOR = tl.constexpr(words.FACTOR)
 COARSE = tl.constexpr(words.COARSE)
 FEATURE = tl.constexpr(words.FEATURE)
+MAGNITUDE = tl.constexpr(words.MAGNITUDE)
 EXCLUSION = tl.constexpr(words.EXCLUSION)
 
 

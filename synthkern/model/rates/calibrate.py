@@ -10,11 +10,15 @@ from tqdm.auto import tqdm
 from synthkern._checks import as_bool, as_seed, as_vector
 from synthkern._warnings import warn
 from synthkern.model.hierarchy import Hierarchy
-from synthkern.model.rates.copula import chance_above_zero, draw_factors
+from synthkern.model.rates.copula import chance_above_zero, draw_factors, num_factors
 from synthkern.model.rates.effective import EffectiveFiringProbabilities, ForestRates, rates_of
 from synthkern.model.rates.gating import Gating, elasticities
 from synthkern.plan import Forest, Plan, compile_plan, largest_values
 from synthkern.world.correlation import LowRankCorrelationMatrix
+from synthkern.world.magnitude_distribution import (
+    MagnitudeDistribution,
+    as_magnitude_distribution,
+)
 
 #: What exclusive siblings may take of their parent's rate: all of it would need a sibling that
 #: always fires.
@@ -83,6 +87,7 @@ def calibrate_firing_probabilities(
     mean_firing_magnitudes: torch.Tensor | float = 1.0,
     correlation_matrix: LowRankCorrelationMatrix | None = None,
     *,
+    magnitude_distribution: str | MagnitudeDistribution = "normal",
     seed: int = 0,
     show_progress: bool = False,
 ) -> Calibration:
@@ -101,6 +106,7 @@ def calibrate_firing_probabilities(
         std_firing_magnitudes: a number or [N].
         mean_firing_magnitudes: a number or [N].
         correlation_matrix: low-rank, or None for independent firing.
+        magnitude_distribution: as :class:`ActivationGenerator` takes it.
         seed: of the factors that rates are averaged over under a copula.
         show_progress: whether to show a bar.
 
@@ -118,17 +124,25 @@ def calibrate_firing_probabilities(
         tensor([0.4000, 0.2500])
     """
     as_bool("show_progress", show_progress)
+    distribution = as_magnitude_distribution("magnitude_distribution", magnitude_distribution)
     seed = as_seed("seed", seed)
     wanted = as_vector("requested", requested, num_features, low=0, high=1).double()
     forests = (hierarchy.compiled(num_features),) if hierarchy.roots else ()
 
     def plan_of(base: torch.Tensor) -> Plan:
         correlation, parts = correlation_matrix, (mean_firing_magnitudes, std_firing_magnitudes)
-        return compile_plan(num_features, base.float(), *parts, correlation, forests)
+        return compile_plan(
+            num_features,
+            base.float(),
+            *parts,
+            correlation,
+            forests,
+            magnitude_distribution=distribution,
+        )
 
     plan = plan_of(wanted)
-    largest_values(plan.mean, plan.std, forests)
-    above = chance_above_zero(plan.mean, plan.std)
+    largest_values(plan.mean, plan.std, forests, magnitudes=plan.magnitudes)
+    above = chance_above_zero(plan)
     target = torch.minimum(wanted, above)
     base = torch.where(above > 0, target / above.clamp(min=_TINY), 0.0)
     for forest in forests:
@@ -168,10 +182,11 @@ def _solve(
     wanted = _shares(gating, target)
     own = torch.minimum(_first_guess(wanted, forest.group_totals(wanted)), most)
     probability = torch.zeros_like(target)
-    stages = (_COARSE_DRAWS, _FINE_DRAWS) if plan.rank else (1,)
+    rank = num_factors(plan)
+    stages = (_COARSE_DRAWS, _FINE_DRAWS) if rank else (1,)
     with tqdm(desc="calibrating", unit=" passes", disable=not show_progress) as progress:
         for draws in stages:
-            factors = draw_factors(plan.rank, draws, seed)
+            factors = draw_factors(rank, draws, seed)
             for _ in range(_MOST_PASSES[draws]):
                 probability = torch.where(most > 0, own / most.clamp(min=_TINY), 0.0)
                 rate = rates.mean(probability, factors)

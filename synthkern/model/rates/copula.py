@@ -15,14 +15,42 @@ _ELEMENTS = 2**19
 _SQRT_HALF = 0.5**0.5
 
 
-def chance_above_zero(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """The share [N], float64, of all words whose magnitude is above zero, as the stream has it.
+def chance_above_zero(plan: Plan, features: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+    """The probabilities [K], float64, that features' magnitudes are above zero.
 
-    Args:
-        mean: [N] float32, on the CPU.
-        std: likewise.
+    Of plain normals the share of all words, as the stream has it; of normals with a correlation
+    the closed form, which that is up to 1e-6 times the normal density at -mean / std. All others
+    are above zero. The plan is on the CPU.
     """
-    return share_of_words(lambda words: mean + std * normal(words) > 0, len(mean))
+    law, mean, std = plan.magnitudes, plan.mean[features], plan.std[features]
+    if law is None:
+        return share_of_words(lambda words: mean + std * normal(words) > 0, len(mean))
+    if law.name != "normal":
+        return torch.ones_like(mean, dtype=torch.float64)
+    return _chance_of_normal(mean.double(), std.double())
+
+
+def are_clipped_together(plan: Plan) -> bool:
+    """Whether magnitudes that are clipped at zero have a part in common, as features' activity
+    then has, which a plan without a copula draws independently.
+    """
+    law = plan.magnitudes
+    if law is None or law.name != "normal":
+        return False
+    return bool((chance_above_zero(plan) < 1).any())
+
+
+def num_factors(plan: Plan) -> int:
+    """How many normals there are, given which features are active independently of each other:
+    the copula's factors, and what magnitudes that are clipped have in common.
+    """
+    return plan.rank + are_clipped_together(plan)
+
+
+def _chance_of_normal(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """The probabilities that normals are above zero, of any shape."""
+    chance = torch.special.ndtr(mean / torch.where(std > 0, std, 1.0))
+    return torch.where(std > 0, chance, (mean > 0).double())
 
 
 def resolution(probability: torch.Tensor) -> torch.Tensor:
@@ -49,7 +77,8 @@ class Loadings:
 
     Args:
         plan: of the world, on the CPU; its copula is low-rank, or it has none (then there are no
-            factors, and the one case is the closed form).
+            factors, and the one case is the closed form). Normal magnitudes with a correlation
+            have one factor more, of which their clipping at zero follows in the same way.
         features: [K] int64.
 
     Attributes:
@@ -59,6 +88,8 @@ class Loadings:
 
     def __init__(self, plan: Plan, features: torch.Tensor) -> None:
         self._rank = plan.rank
+        self._law = plan.magnitudes if are_clipped_together(plan) else None
+        self._mean, self._std = (part[features].double() for part in (plan.mean, plan.std))
         # In units of sqrt(2) sigma and negative, for erfc, which keeps digits of a small value.
         noise = plan.noise_scale[features].double()
         factor = plan.factor[features, : plan.rank].double()
@@ -66,7 +97,7 @@ class Loadings:
         self._unit = unit
         self._factor = (factor * unit[:, None]).float()
         self._deviation = (factor.square().sum(dim=1) + noise.square()).sqrt()
-        self.chance_above_zero = chance_above_zero(plan.mean[features], plan.std[features])
+        self.chance_above_zero = chance_above_zero(plan, features)
 
     def marginal(self, probability: torch.Tensor) -> torch.Tensor:
         """Probabilities [K] of firing with a value above zero, from base probabilities [K].
@@ -85,8 +116,11 @@ class Loadings:
 
         Args:
             probability: [K] float64, base probabilities.
-            factors: [rank, M] float32.
+            factors: [rank, M] float32, that of magnitudes last.
         """
+        if self._law is not None:
+            yield from self._clipped_activity(probability, factors)
+            return
         if not self._rank:
             yield self.marginal(probability)[:, None]
             return
@@ -94,6 +128,21 @@ class Loadings:
         half = (self.chance_above_zero / 2).float()[:, None]
         for draws in factors.split(max(1, _ELEMENTS // max(1, probability.numel())), dim=1):
             yield torch.addmm(level, self._factor, draws).erfc_().mul_(half)
+
+    def _clipped_activity(
+        self, probability: torch.Tensor, factors: torch.Tensor
+    ) -> Iterator[torch.Tensor]:
+        """The same where the magnitudes' clipping has a factor too, the last."""
+        assert self._law is not None
+        fires = probability[:, None]
+        level = torch.special.ndtri(probability) * self._unit
+        own = self._law.own * self._std[:, None]
+        for draws in factors.split(max(1, _ELEMENTS // max(1, probability.numel())), dim=1):
+            if self._rank:
+                given = torch.addmm(level.float()[:, None], self._factor, draws[: self._rank])
+                fires = given.erfc_().double() / 2
+            mean = self._mean[:, None] + self._law.shared * self._std[:, None] * draws[-1].double()
+            yield fires * _chance_of_normal(mean, own.expand_as(mean))
 
 
 def draw_factors(rank: int, count: int, seed: int) -> torch.Tensor:

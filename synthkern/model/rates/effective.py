@@ -11,7 +11,14 @@ from tqdm.auto import tqdm
 from synthkern._checks import as_int, as_seed
 from synthkern.model.activation_generator import ActivationGenerator, as_activations, as_entries
 from synthkern.model.ownership import draw_from, has_positions, sampler_of
-from synthkern.model.rates.copula import Loadings, draw_factors, resolution
+from synthkern.model.rates.copula import (
+    Loadings,
+    are_clipped_together,
+    chance_above_zero,
+    draw_factors,
+    num_factors,
+    resolution,
+)
 from synthkern.model.rates.gating import Gating
 from synthkern.plan import Forest, Plan
 
@@ -124,13 +131,17 @@ def rates_of(
     base = plan.probability.double() if plan.rank else plan.fire_below.double() / 2.0**40
     probabilities = Loadings(plan, torch.arange(plan.num_features, device="cpu")).marginal(base)
     errors = torch.zeros_like(probabilities)
-    if not plan.rank:
+    rank = num_factors(plan)
+    if not rank:
         only = draw_factors(0, 0, seed)
         for forest in plan.forests:
             features = forest.feature.long()
             probabilities[features] = ForestRates(plan, forest).mean(base[features], only)
         return EffectiveFiringProbabilities(probabilities, errors, "closed form", 0)
-    errors = resolution(base)
+    if plan.rank:
+        errors = resolution(base)
+    if are_clipped_together(plan):
+        errors = errors + resolution(chance_above_zero(plan))
     each = max(2, draws // _REPLICATES)
     with tqdm(
         total=_REPLICATES * len(plan.forests), unit=" replicates", disable=not show_progress
@@ -139,7 +150,7 @@ def rates_of(
             features, rates = forest.feature.long(), ForestRates(plan, forest)
             sums = []
             for replicate in range(_REPLICATES):
-                factors = draw_factors(plan.rank, each, (seed * _REPLICATES + replicate) % 2**63)
+                factors = draw_factors(rank, each, (seed * _REPLICATES + replicate) % 2**63)
                 sums.append(rates.sums(base[features], factors))
                 progress.update()
             probabilities[features], errors[features] = rates.estimate(

@@ -6,6 +6,7 @@ import triton
 import triton.language as tl
 
 from synthkern.engine.triton.sample.lists import BEFORE, NODE, ROW, VALUE, append, keep_max_priority
+from synthkern.engine.triton.sample.magnitudes import magnitudes_of
 from synthkern.engine.triton.stream import (
     FEATURE,
     block,
@@ -30,8 +31,11 @@ def draw(
     columns,  # [N, 4] int32: threshold and noise or byte and word of fire_below; mean; std
     loading,  # [N, padded] float32
     table,  # [513, 4] float32
+    law,  # [1 + N, 2] float32, where there is one: see magnitudes_of
+    exponentials,  # [288, 4] float32
     PADDED: tl.constexpr,
     TRIANGULAR: tl.constexpr,
+    LAW: tl.constexpr,
 ):
     """Values [L] of features of the tile's rows, zero where they do not fire, and their priorities.
 
@@ -51,8 +55,13 @@ def draw(
         factor_row = factor + sample.to(tl.int64) * PADDED
         s = _product(factor_row, feature, loading, PADDED, TRIANGULAR)
         fires = s + scale * normal((byte << 24) | (w0 >> 8), table) > threshold
-    mean = mean.to(tl.float32, bitcast=True)
-    value = mean + std.to(tl.float32, bitcast=True) * normal(w1, table)
+    z = normal(w1, table)
+    if LAW == 0:
+        value = mean.to(tl.float32, bitcast=True) + std.to(tl.float32, bitcast=True) * z
+    else:
+        value = magnitudes_of(
+            feature, z, low, high, key_low, key_high, table, law, exponentials, LAW
+        )
     return tl.where(fires & (value > 0), value, 0.0), w2, w3
 
 
@@ -79,9 +88,9 @@ def _product(factor_row, feature, loading, PADDED: tl.constexpr, TRIANGULAR: tl.
 def draw_survivors(
     key_low, key_high, start,
     tile_row, rows, mask, block_of, blocks, factor, columns, loading, table,
-    node_of, survivors, lists, capacity, size,
+    node_of, survivors, lists, capacity, size, law, exponentials,
     ROWS: tl.constexpr, LANES: tl.constexpr, BLOCKS: tl.constexpr, PADDED: tl.constexpr,
-    TRIANGULAR: tl.constexpr, FOREST: tl.constexpr, GROUPS: tl.constexpr,
+    TRIANGULAR: tl.constexpr, FOREST: tl.constexpr, GROUPS: tl.constexpr, LAW: tl.constexpr,
 ):  # fmt: skip
     """Append the features of the screen's mask that fire.
 
@@ -120,7 +129,7 @@ def draw_survivors(
             feature = tl.load(survivors + room + i, mask=listed, other=0)
             value, high, low = draw(
                 key_low, key_high, start, tile_row, rows, its_row, feature, factor, columns,
-                loading, table, PADDED, TRIANGULAR,
+                loading, table, law, exponentials, PADDED, TRIANGULAR, LAW,
             )  # fmt: skip
             keep = listed & (value > 0)
             node = tl.full((LANES,), -1, tl.int32)
@@ -145,8 +154,9 @@ def draw_survivors(
 def draw_grouped_roots(
     key_low, key_high, start,
     tile_row, rows, grouped, num_grouped, nodes, factor, columns, loading, table,
-    lists, capacity, size,
+    lists, capacity, size, law, exponentials,
     ROWS: tl.constexpr, LANES: tl.constexpr, PADDED: tl.constexpr, TRIANGULAR: tl.constexpr,
+    LAW: tl.constexpr,
 ):  # fmt: skip
     """Append of the roots that an exclusive group holds those that fire."""
     total = num_grouped * ROWS
@@ -158,7 +168,7 @@ def draw_grouped_roots(
         feature, child_begin, num_children, flags = four_of(nodes, node)
         value, high, low = draw(
             key_low, key_high, start, tile_row, rows, row, feature, factor, columns, loading,
-            table, PADDED, TRIANGULAR,
+            table, law, exponentials, PADDED, TRIANGULAR, LAW,
         )  # fmt: skip
         size = append(
             lists, capacity, size, listed & (value > 0), row, feature, value, node, flags >> 1,
@@ -189,8 +199,9 @@ def _count_children(lists, capacity, begin, end, nodes, LANES: tl.constexpr):
 @triton.jit
 def draw_children(
     key_low, key_high, start, tile_row, rows, nodes, factor, columns, loading, table,
-    lists, capacity, begin, end, size,
+    lists, capacity, begin, end, size, law, exponentials,
     LANES: tl.constexpr, PADDED: tl.constexpr, TRIANGULAR: tl.constexpr, GROUPS: tl.constexpr,
+    LAW: tl.constexpr,
 ):  # fmt: skip
     """Append of the children of entries begin ... end - 1 those that fire."""
     total = _count_children(lists, capacity, begin, end, nodes, LANES)
@@ -214,7 +225,7 @@ def draw_children(
         feature, its_begin, its_children, flags = four_of(nodes, node)
         value, high, low = draw(
             key_low, key_high, start, tile_row, rows, row, feature, factor, columns, loading,
-            table, PADDED, TRIANGULAR,
+            table, law, exponentials, PADDED, TRIANGULAR, LAW,
         )  # fmt: skip
         parent_value = tl.load(lists + VALUE * capacity + at, mask=listed, other=0)
         mean = tl.load(columns + parent.to(tl.int64) * 4 + 2).to(tl.float32, bitcast=True)

@@ -9,7 +9,7 @@ import torch
 
 from synthkern.engine.triton.sample.screen import Screen, build_screen
 from synthkern.plan import Forest, Plan, compile_forest
-from synthkern.stream import normal_table
+from synthkern.stream import exponential_table, normal_table
 
 #: Offsets into a list of eight numbers an entry, of several samples, must fit 32 bits.
 MOST_FEATURES = 2**26
@@ -30,6 +30,9 @@ class BoundPlan:
         in_groups: whether any node is in an exclusive group.
         expected: about how many features of a sample fire once their parent is active, losers of
             exclusive groups among them; decides how long the first lists are, nothing else.
+        law: [1 + N, 2] float32, of magnitudes other than plain normals: the factors of a sample's
+            normal and of a feature's own, then location and scale; empty where there is none.
+        exponentials: [288, 4] float32, of exponential variables; empty where there is no law.
     """
 
     plan: Plan
@@ -41,6 +44,8 @@ class BoundPlan:
     grouped: torch.Tensor
     in_groups: bool
     expected: float
+    law: torch.Tensor
+    exponentials: torch.Tensor
 
     @property
     def padded_rank(self) -> int:
@@ -83,7 +88,21 @@ def _bind(plan: Plan) -> BoundPlan:
         grouped=grouped.nonzero().flatten().int(),
         in_groups=bool((forest.group >= 0).any()),
         expected=_expected(plan, forest.to("cpu")),
+        law=_law(plan),
+        exponentials=(
+            torch.empty(0, 4, device=device)
+            if plan.magnitudes is None
+            else exponential_table(device).T.contiguous()
+        ),
     )
+
+
+def _law(plan: Plan) -> torch.Tensor:
+    law = plan.magnitudes
+    if law is None:
+        return torch.empty(0, 2, device=plan.device)
+    factors = torch.tensor([[law.shared, law.own]], dtype=torch.float32, device=plan.device)
+    return torch.cat([factors, law.parameters])
 
 
 def _expected(plan: Plan, forest: Forest) -> float:

@@ -90,6 +90,8 @@ def sample_kernel(
     vectors,  # [N, D] float32
     bias,  # [D] float32
     hidden,  # [rows, D] float32, out
+    law,  # [1 + N, 2] float32, of the magnitudes
+    exponentials,  # [288, 4] float32
     first,  # the first row's sample within the batch
     rows,
     blocks,
@@ -112,6 +114,7 @@ def sample_kernel(
     FEATURES: tl.constexpr,
     HIDDEN: tl.constexpr,
     UNIT: tl.constexpr,
+    LAW: tl.constexpr,
 ):
     """A tile of rows after the other, each from the screen's mask to what is asked for."""
     program = tl.program_id(0).to(tl.int64)
@@ -135,13 +138,14 @@ def sample_kernel(
             entries = draw_grouped_roots(
                 key_low, key_high, start,
                 tile_row, rows, grouped, num_grouped, nodes, factor, columns,
-                loading, table, lists, capacity, entries, ROWS, LANES, PADDED, TRIANGULAR,
+                loading, table, lists, capacity, entries, law, exponentials,
+                ROWS, LANES, PADDED, TRIANGULAR, LAW,
             )  # fmt: skip
         entries = draw_survivors(
             key_low, key_high, start,
             tile_row, rows, mask, block_of, blocks, factor, columns, loading,
-            table, node_of, survivors, lists, capacity, entries,
-            ROWS, LANES, BLOCKS, PADDED, TRIANGULAR, FOREST, GROUPS,
+            table, node_of, survivors, lists, capacity, entries, law, exponentials,
+            ROWS, LANES, BLOCKS, PADDED, TRIANGULAR, FOREST, GROUPS, LAW,
         )  # fmt: skip
         if FOREST:
             begin = 0
@@ -150,7 +154,8 @@ def sample_kernel(
                 entries = draw_children(
                     key_low, key_high, start,
                     tile_row, rows, nodes, factor, columns, loading, table,
-                    lists, capacity, begin, end, entries, LANES, PADDED, TRIANGULAR, GROUPS,
+                    lists, capacity, begin, end, entries, law, exponentials,
+                    LANES, PADDED, TRIANGULAR, GROUPS, LAW,
                 )  # fmt: skip
                 begin = end
                 end = tl.minimum(entries, capacity)
@@ -407,6 +412,8 @@ def _enqueue_chunk(
             vectors,
             bias,
             hidden,
+            bound.law,
+            bound.exponentials,
             first,
             rows,
             bound.screen.num_blocks,
@@ -429,6 +436,7 @@ def _enqueue_chunk(
             FEATURES=fills,
             HIDDEN=is_hidden,
             UNIT=math.gcd(dim, 16),
+            LAW=0 if plan.magnitudes is None else plan.magnitudes.flags,
             num_warps=tiles.warps,
             # Its lists are written where they are read: nothing may be loaded ahead.
             num_stages=1,
