@@ -37,6 +37,7 @@ _TYPES = {
     torch.int16: "*i16",
     torch.int32: "*i32",
     torch.int64: "*i64",
+    torch.uint8: "*u8",
     torch.uint64: "*u64",
 }
 

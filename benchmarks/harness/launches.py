@@ -16,6 +16,7 @@ from synthkern import (
     ActivationGenerator,
     HierarchyNode,
     LowRankCorrelationMatrix,
+    ManifoldConfig,
     SparseActivations,
     hierarchy_modifier,
 )
@@ -63,6 +64,9 @@ def _calls() -> Iterator[tuple[str, Callable[[], object]]]:
         yield from _of_forests(dtype)
     twice = [hierarchy_modifier(_tree(exclusive=True)), hierarchy_modifier(_later_tree())]
     yield "two forests, hidden", _sampling(_generator(twice), False, 768)
+    yield "circles, hidden", _sampling(_generator(manifolds=ManifoldConfig(count=8)), False, 768)
+    tori = ManifoldConfig(count=8, dimension=2, concentration=0.5)
+    yield "tori, hidden", _sampling(_generator(manifolds=tori), False, 768)
 
 
 def _of_sampler() -> Iterator[tuple[str, Callable[[], object]]]:
@@ -84,10 +88,18 @@ def _of_sampler() -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def _generator(
-    modify: object = None, correlation_matrix: torch.Tensor | LowRankCorrelationMatrix | None = None
+    modify: object = None,
+    correlation_matrix: torch.Tensor | LowRankCorrelationMatrix | None = None,
+    manifolds: ManifoldConfig | None = None,
 ) -> ActivationGenerator:
     return ActivationGenerator(
-        _FEATURES, 0.1, 0.5, 1.0, modify, correlation_matrix=correlation_matrix
+        _FEATURES,
+        0.1,
+        0.5,
+        1.0,
+        modify,
+        correlation_matrix=correlation_matrix,
+        manifolds=manifolds,
     )
 
 

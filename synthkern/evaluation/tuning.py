@@ -34,7 +34,7 @@ _BATCH = 4096
 
 @dataclass(frozen=True, eq=False)
 class TuningCurves:
-    """What L latents do along a circle, by their preferred phases.
+    """What L latents do along a circle, in the order of their preferred phases.
 
     Attributes:
         leader: the first feature of the manifold.
@@ -47,7 +47,21 @@ class TuningCurves:
         preferred: [L] the phase of a curve's resultant, in [0, 2 pi).
         selectivity: [L] its length, in [0, 1].
         width: [L] share of the bins in which a curve is at half of its greatest or more.
-        tuned: [L] bool, as :class:`ManifoldTiling` says it.
+        tuned: [L] bool, as :class:`ManifoldTiling` says it; these come first.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> circles = synthetic.ManifoldConfig(leaders=[0])
+        >>> model = synthetic.SyntheticModel(
+        ...     synthetic.SyntheticModelConfig(4, 8, manifolds=circles, bias=False, seed=0)
+        ... )
+        >>> sae = synthetic.make_sae(synthetic.StandardTrainingSAEConfig(d_in=8, d_sae=4))
+        >>> synthetic.init_sae_to_match_feature_dict(sae, model.feature_dict)
+        >>> curves = synthetic.manifold_tuning_curves(
+        ...     sae, model.feature_dict, model.activation_generator, seed=0
+        ... )
+        >>> curves.curves.shape
+        (4, 24)
     """
 
     leader: int
@@ -102,8 +116,8 @@ def manifold_tuning_curves(
         >>> curves = synthetic.manifold_tuning_curves(
         ...     sae, model.feature_dict, model.activation_generator, num_latents=2, seed=0
         ... )
-        >>> curves.latents, curves.preferred.round(1)  # cosine and sine
-        (array([0, 1]), array([0. , 1.6]))
+        >>> sorted(curves.latents.tolist()), curves.tuned.tolist()  # cosine and sine
+        ([0, 1], [True, True])
     """
     check_fit(feature_dict, activations_generator)
     manifolds = manifolds_of(activations_generator)

@@ -113,7 +113,7 @@ def _spread(count: int, width: int, in_tree: torch.Tensor) -> torch.Tensor:
     edges = torch.nn.functional.pad((~in_tree).int(), (1, 1)).diff()
     begins, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
     parts = [
-        torch.arange(int(begin), int(end) - width + 1, width)
+        torch.arange(int(begin), max(int(begin), int(end) - width + 1), width)
         for begin, end in zip(begins, ends, strict=True)
     ]
     places = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)

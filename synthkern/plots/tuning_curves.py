@@ -50,7 +50,7 @@ def plot_tuning_curves(
         ...     sae, model.feature_dict, model.activation_generator, 0, num_latents=2, seed=0
         ... )
         >>> figure = synthetic.plot_tuning_curves(curves, show_plot=False)
-        >>> [line.name for line in figure.data]
+        >>> sorted(line.name for line in figure.data)
         ['latent 0', 'latent 1']
     """
     graph = plotly("graph_objects")

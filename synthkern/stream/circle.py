@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 #: One unit of a word in radians, 2 pi / 2**32, as a float32.
@@ -18,7 +19,7 @@ COSINE = tuple(map(float.fromhex, ("0x1.555554p-5", "-0x1.6c12d4p-10", "0x1.9bd8
 
 def float32(number: float) -> float:
     """A number rounded to float32."""
-    return torch.tensor(number, dtype=torch.float32, device="cpu").item()
+    return float(np.float32(number))
 
 
 def part_of(dimension: int) -> float:

@@ -35,10 +35,9 @@ class ManifoldConfig(PlainConfig):
     Example:
         >>> import synthkern as synthetic
         >>> circles = synthetic.ManifoldConfig(leaders=[1])
-        >>> generator = synthetic.ActivationGenerator(4, 0.5, manifolds=circles)
-        >>> sample = generator.sample(3, seed=0)
-        >>> sample[:, 1:3].norm(dim=1)
-        tensor([0.0000, 1.0000, 1.0000])
+        >>> generator = synthetic.ActivationGenerator(4, 1.0, manifolds=circles)
+        >>> generator.sample(3, seed=0)[:, 1:3].norm(dim=1).round(decimals=4)
+        tensor([1., 1., 1.])
     """
 
     _called = "manifolds"

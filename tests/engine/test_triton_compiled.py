@@ -40,6 +40,7 @@ UNFUSED = {
     "digits_kernel",
     "cuts_kernel",
     "kept_kernel",
+    "manifolds_kernel",
     "pursue_kernel",
     "shares_kernel",
 }

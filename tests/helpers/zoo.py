@@ -207,6 +207,34 @@ def magnitudes(name: str, correlation: float = 0.0, **more: float) -> Activation
     )
 
 
+def circles() -> ActivationGenerator:
+    """A root, a leaf and features outside of trees that are circles, under a copula."""
+    tree = HierarchyNode(0, [HierarchyNode(4), HierarchyNode(5, [HierarchyNode(8)])], False, True)
+    return ActivationGenerator(
+        60,
+        rates(60),
+        0.5,
+        1.0,
+        synthetic.hierarchy_modifier(tree),
+        loadings(60, 3),
+        manifolds=synthetic.ManifoldConfig(leaders=[0, 5, 30, 58], concentration=0.6),
+    )
+
+
+def tori() -> ActivationGenerator:
+    """Products of five circles, which take two blocks of phases, after a second forest."""
+    first = HierarchyNode(0, [HierarchyNode(20)])
+    second = HierarchyNode(0, [HierarchyNode(40), HierarchyNode(60)], True, True)
+    return ActivationGenerator(
+        80,
+        0.5,
+        0.5,
+        1.0,
+        [synthetic.hierarchy_modifier(tree) for tree in (first, second)],
+        manifolds=synthetic.ManifoldConfig(leaders=[0, 20, 70], dimension=5),
+    )
+
+
 def _independent() -> ActivationGenerator:
     return ActivationGenerator(100, rates(100, 0.3), 0.5, torch.linspace(-0.5, 2, 100))
 
@@ -244,4 +272,6 @@ WORLDS: dict[str, Callable[[], ActivationGenerator]] = {
     "the same exponential": lambda: magnitudes("exponential", 1.0),
     "pareto": lambda: magnitudes("pareto"),
     "correlated pareto": lambda: magnitudes("pareto", 0.3, alpha=3.0),
+    "circles": circles,
+    "tori": tori,
 }

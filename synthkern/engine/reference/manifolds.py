@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from synthkern._checks import check_held
 from synthkern.plan.manifolds import Manifolds
 from synthkern.stream.circle import circle_point, part_of
 from synthkern.stream.words import phase_words
@@ -22,10 +23,9 @@ def apply_manifolds(
         seed: of the stream.
     """
     magnitude = activations[:, manifolds.leader.long()]
-    if magnitude.dtype != torch.float64:
-        magnitude = magnitude.to(torch.float32)
+    check_held("activations", magnitude, torch.float32)
     words = phase_words(manifolds.leader, manifolds.dimension, index, seed)
-    values = _points(manifolds, magnitude, words)
+    values = _points(manifolds, magnitude.to(torch.float32), words)
     out = activations.clone()
     out[:, manifolds.members().flatten()] = values.flatten(1).to(out.dtype)
     return out
