@@ -103,7 +103,7 @@ class ActivationGenerator(nn.Module):
         use_sparse_tensors: bool = False,
         *,
         sequence: SequenceConfig | None = None,
-        magnitude_distribution: str | MagnitudeDistribution = "normal",
+        magnitude_distribution: str | Mapping[str, Any] | MagnitudeDistribution = "normal",
         manifolds: ManifoldConfig | None = None,
     ) -> None:
         super().__init__()
