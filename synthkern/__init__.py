@@ -9,12 +9,16 @@ from synthkern.evaluation import (
     AbsorptionLevel,
     ExplainedVarianceCalculator,
     FrequencyBin,
+    HeldOut,
     HierarchyRecovery,
     NullMCC,
     PerLatent,
     ProbeF1,
+    ShiftedFigures,
+    ShiftedRow,
     Splitting,
     dictionary_agreement,
+    shifted_rows,
 )
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
@@ -49,6 +53,7 @@ __all__ = [
     "CachedWorld",
     "ExplainedVarianceCalculator",
     "FrequencyBin",
+    "HeldOut",
     "HierarchyModifier",
     "HierarchyRecovery",
     "Logger",
@@ -59,6 +64,8 @@ __all__ = [
     "ProbeF1",
     "SAETrainer",
     "ShiftConfig",
+    "ShiftedFigures",
+    "ShiftedRow",
     "SparseActivations",
     "Splitting",
     "SyntheticStream",
@@ -72,6 +79,7 @@ __all__ = [
     "__version__",
     "describe_world",
     "dictionary_agreement",
+    "shifted_rows",
     "train_sae",
 ]
 __all__ += _names.__all__

@@ -15,12 +15,15 @@ from synthkern.evaluation.classification import (
 from synthkern.evaluation.dead_latents import DeadLatentsCalculator
 from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data
 from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
+from synthkern.evaluation.held_out import HeldOut
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
 from synthkern.evaluation.l0 import L0Calculator
 from synthkern.evaluation.matching import feature_uniqueness, mean_correlation_coefficient
 from synthkern.evaluation.null_mcc import NullMCC
 from synthkern.evaluation.probing import ProbeF1
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
+from synthkern.evaluation.shift_table import ShiftedRow, shifted_rows
+from synthkern.evaluation.shifted import ShiftedFigures
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
 from synthkern.evaluation.splitting import Splitting
 
@@ -32,11 +35,14 @@ __all__ = [
     "DeadLatentsCalculator",
     "ExplainedVarianceCalculator",
     "FrequencyBin",
+    "HeldOut",
     "HierarchyRecovery",
     "L0Calculator",
     "NullMCC",
     "PerLatent",
     "ProbeF1",
+    "ShiftedFigures",
+    "ShiftedRow",
     "ShrinkageCalculator",
     "Splitting",
     "SyntheticDataEvalResult",
@@ -45,4 +51,5 @@ __all__ = [
     "eval_sae_on_synthetic_data",
     "feature_uniqueness",
     "mean_correlation_coefficient",
+    "shifted_rows",
 ]

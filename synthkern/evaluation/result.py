@@ -13,9 +13,11 @@ import numpy.typing as npt
 from synthkern.evaluation.absorption import Absorption
 from synthkern.evaluation.by_feature import FrequencyBin
 from synthkern.evaluation.classification import ClassificationMetrics
+from synthkern.evaluation.held_out import HeldOut
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
 from synthkern.evaluation.null_mcc import NullMCC
 from synthkern.evaluation.probing import ProbeF1
+from synthkern.evaluation.shifted import ShiftedFigures
 from synthkern.evaluation.splitting import Splitting
 from synthkern.evaluation.tree import built, leaves, plain
 
@@ -98,6 +100,9 @@ class SyntheticDataEvalResult:
         hierarchy_recovery: the world's tree, as the latents' co-activation tells it.
         probe_f1: of probes that find true features in the latents.
         null_mcc: MCC and uniqueness of random dictionaries, and the MCC above chance.
+        held_out: on the world's shifted twin, how well pairs are detected that the world keeps
+            apart.
+        shifted: figures on that twin; see :func:`synthkern.shifted_rows` for both side by side.
 
     Example:
         >>> import synthkern as synthetic
@@ -137,6 +142,8 @@ class SyntheticDataEvalResult:
     hierarchy_recovery: HierarchyRecovery | None = field(default=None, kw_only=True)
     probe_f1: ProbeF1 | None = field(default=None, kw_only=True)
     null_mcc: NullMCC | None = field(default=None, kw_only=True)
+    held_out: HeldOut | None = field(default=None, kw_only=True)
+    shifted: ShiftedFigures | None = field(default=None, kw_only=True)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SyntheticDataEvalResult):

@@ -199,8 +199,8 @@ def _drawn(cfg: SyntheticModelConfig, trees: _Trees, taken: set[int]) -> list[Pa
             pairs.append((min(feature, other), max(feature, other)))
     if len(pairs) < count:
         raise ValueError(
-            f"num_forbidden_pairs must be at most {len(pairs)}, as many as {len(features)} unpaired "
-            f"features of level {level} give, got {count}"
+            f"num_forbidden_pairs must be at most {len(pairs)}, as many as {len(features)} "
+            f"unpaired features of level {level} give, got {count}"
         )
     return pairs
 

@@ -559,6 +559,15 @@ def local_folder(name: str, source: Any, base: Path | None = None) -> Path | Non
     return folder
 
 
+def shifted_generator(model: SyntheticModel) -> ActivationGenerator | None:
+    """What samples a world's shifted twin; None where the world has no shift, or is a twin."""
+    shift = model.cfg.shift
+    if shift is None or shift.is_twin:
+        return None
+    found: ActivationGenerator = model.shifted().activation_generator
+    return found
+
+
 class _Adopted(SyntheticModel):
     """SAELens' model as one of ours: its own ``sample`` and ``save`` are called, whoever wrote
     them.

@@ -285,8 +285,8 @@ def test_metrics_that_are_not_asked_for_are_none() -> None:
     some = evaluate(*arguments, metrics=["coverage", "hedging"])
     assert some.to_dict().keys() - none.to_dict().keys() == {"coverage", "hedging"}
     every = evaluate(*arguments)
-    # There is no tree, and of three samples no probe can be made.
-    missing = {"absorption", "hierarchy_recovery", "probe_f1"}
+    # There is no tree and no shift, and of three samples no probe can be made.
+    missing = {"absorption", "hierarchy_recovery", "probe_f1", "held_out"}
     assert every.to_dict().keys() - none.to_dict().keys() == set(metric_fields()) - missing
     assert {**every.to_dict(), **none.to_dict()} | {
         "standard_errors": every.standard_errors
