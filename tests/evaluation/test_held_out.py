@@ -148,9 +148,14 @@ def test_the_result_goes_through_files_and_shows_a_table(tmp_path: Path) -> None
     assert read_evaluation(tmp_path) == result
     shown = table(result)
     lines = [line.split() for line in shown.splitlines()]
-    assert next(
-        line[:6] for line in lines if "distribution" in line
-    ) == ["figure", "in", "distribution", "out", "of", "distribution"]
+    assert next(line[:6] for line in lines if "distribution" in line) == [
+        "figure",
+        "in",
+        "distribution",
+        "out",
+        "of",
+        "distribution",
+    ]
     row = next(line for line in lines if line[:1] == ["explained_variance"] and len(line) == 5)
     assert result.shifted is not None
     assert row[1] == f"{result.explained_variance:.4f}"
