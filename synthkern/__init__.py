@@ -9,16 +9,20 @@ from synthkern.evaluation import (
     AbsorptionLevel,
     ExplainedVarianceCalculator,
     FrequencyBin,
+    HeldOut,
     HierarchyRecovery,
     ManifoldPlaneRecovery,
     ManifoldTiling,
     NullMCC,
     PerLatent,
     ProbeF1,
+    ShiftedFigures,
+    ShiftedRow,
     Splitting,
     TuningCurves,
     dictionary_agreement,
     manifold_tuning_curves,
+    shifted_rows,
 )
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
@@ -51,6 +55,7 @@ from synthkern.world.magnitude_distribution import (
     ParetoMagnitudeDistribution,
 )
 from synthkern.world.manifolds import ManifoldConfig
+from synthkern.world.shift import ShiftConfig
 
 __all__ = [
     "STREAM_VERSION",
@@ -61,6 +66,7 @@ __all__ = [
     "ExplainedVarianceCalculator",
     "ExponentialMagnitudeDistribution",
     "FrequencyBin",
+    "HeldOut",
     "HierarchyModifier",
     "HierarchyRecovery",
     "Logger",
@@ -77,6 +83,9 @@ __all__ = [
     "PerLatent",
     "ProbeF1",
     "SAETrainer",
+    "ShiftConfig",
+    "ShiftedFigures",
+    "ShiftedRow",
     "SparseActivations",
     "Splitting",
     "SyntheticStream",
@@ -92,6 +101,7 @@ __all__ = [
     "describe_world",
     "dictionary_agreement",
     "manifold_tuning_curves",
+    "shifted_rows",
     "train_sae",
 ]
 __all__ += _names.__all__

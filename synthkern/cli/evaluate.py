@@ -15,8 +15,9 @@ from synthkern.cli.arguments import add_cache, as_count, cache_of, world_or_sour
 from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
 from synthkern.evaluation.by_feature import BINS
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
+from synthkern.evaluation.shift_table import shifted_table
 from synthkern.model.files import SYNTHETIC_MODEL_CONFIG_FILENAME
-from synthkern.model.synthetic_model import SyntheticModel, local_folder
+from synthkern.model.synthetic_model import SyntheticModel, local_folder, shifted_generator
 from synthkern.model.world_cache import WorldCache
 from synthkern.sae.dense import ACTIVATIONS
 from synthkern.sae.third_party import LAYOUTS, SAESource, load_sae
@@ -110,6 +111,7 @@ def _eval(options: argparse.Namespace) -> int:
         seed=options.seed,
         start=EVALUATION_START,
         autocast=options.autocast,
+        shifted_generator=shifted_generator(model),
     )
     if out is not None:
         write_evaluation(out, result)
@@ -183,13 +185,15 @@ def table(result: SyntheticDataEvalResult) -> str:
     """The figures of an evaluation and their standard errors, a line each."""
     rows = [("figure", "value", "standard error")]
     for name, value in result.to_log_dict().items():
-        if name.startswith(("standard_errors/", "by_frequency/")):
+        if name.startswith(("standard_errors/", "by_frequency/", "shifted/", "held_out/")):
             continue
         error = result.standard_errors.get(name)
         shown = "" if error is None else f"{error:.2g}"
         number = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
         rows.append((name, number, shown))
-    return "\n".join([*text_table(rows, "<"), *_bins(result)])
+    parts = [*text_table(rows, "<"), *_bins(result)]
+    both = list(shifted_table(result))
+    return "\n".join([*parts, *([""] if both else []), *both])
 
 
 def _bins(result: SyntheticDataEvalResult) -> Iterator[str]:

@@ -15,6 +15,7 @@ from synthkern.evaluation.classification import (
 from synthkern.evaluation.dead_latents import DeadLatentsCalculator
 from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data
 from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
+from synthkern.evaluation.held_out import HeldOut
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
 from synthkern.evaluation.l0 import L0Calculator
 from synthkern.evaluation.manifolds import ManifoldPlaneRecovery, ManifoldTiling
@@ -22,6 +23,8 @@ from synthkern.evaluation.matching import feature_uniqueness, mean_correlation_c
 from synthkern.evaluation.null_mcc import NullMCC
 from synthkern.evaluation.probing import ProbeF1
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
+from synthkern.evaluation.shift_table import ShiftedRow, shifted_rows
+from synthkern.evaluation.shifted import ShiftedFigures
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
 from synthkern.evaluation.splitting import Splitting
 from synthkern.evaluation.tuning import TuningCurves, manifold_tuning_curves
@@ -34,6 +37,7 @@ __all__ = [
     "DeadLatentsCalculator",
     "ExplainedVarianceCalculator",
     "FrequencyBin",
+    "HeldOut",
     "HierarchyRecovery",
     "L0Calculator",
     "ManifoldPlaneRecovery",
@@ -41,6 +45,8 @@ __all__ = [
     "NullMCC",
     "PerLatent",
     "ProbeF1",
+    "ShiftedFigures",
+    "ShiftedRow",
     "ShrinkageCalculator",
     "Splitting",
     "SyntheticDataEvalResult",
@@ -51,4 +57,5 @@ __all__ = [
     "feature_uniqueness",
     "manifold_tuning_curves",
     "mean_correlation_coefficient",
+    "shifted_rows",
 ]

@@ -20,7 +20,7 @@ from synthkern.evaluation.calculator import Array, Groups
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.entries import entries_of
 from synthkern.evaluation.figures import Measured, MetricSet
-from synthkern.evaluation.matching import match
+from synthkern.evaluation.matching import Matching, match
 from synthkern.evaluation.metric import Subject
 from synthkern.evaluation.metrics import check_metrics, chosen_metrics
 from synthkern.evaluation.parents import manifolds_of, parents_of
@@ -33,10 +33,12 @@ from synthkern.evaluation.sae_interface import (
     rescales_latents,
     weight,
 )
+from synthkern.evaluation.shift_table import shifted_figures
 from synthkern.evaluation.tree import leaves, plain
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.draw_hidden import check_fit, draw_hidden
 from synthkern.model.ownership import check_positions, has_positions, sampler_of
+from synthkern.model.shift import pairs_kept_apart
 from synthkern.sae.module_modes import evaluating
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
@@ -73,6 +75,7 @@ def eval_sae_on_synthetic_data(
     start: int = 0,
     autocast: bool = False,
     metrics: Iterable[str] | None = None,
+    shifted_generator: Any = None,
 ) -> SyntheticDataEvalResult:
     """Measure an SAE against the features that make its inputs.
 
@@ -107,6 +110,10 @@ def eval_sae_on_synthetic_data(
             is slower, warns.
         metrics: which of the result's fields that may be None are wanted, by name; None for all
             that the world can have, () for none. What is not asked for takes no time.
+        shifted_generator: of the world's shifted twin, ``model.shifted().activation_generator``;
+            or None. The SAE is measured on as many samples of it, of the same seed and indices, and
+            the result has ``shifted`` and, where the world keeps pairs of features apart,
+            ``held_out``.
 
     Raises:
         ValueError: for a value out of range or a wrong shape, or weights that are not finite.
@@ -124,7 +131,53 @@ def eval_sae_on_synthetic_data(
         (1.0, 1.0)
     """
     check_fit(feature_dict, activations_generator)
+    if shifted_generator is not None:
+        check_fit(feature_dict, shifted_generator)
+    parts: dict[str, Any] = {
+        "sae": sae,
+        "feature_dict": feature_dict,
+        "num_samples": num_samples,
+        "batch_size": batch_size,
+        "activation_scaler": activation_scaler,
+        "seed": seed,
+        "start": start,
+        "autocast": autocast,
+    }
     wanted = check_metrics(metrics)
+    result, matching = _evaluated(
+        activations_generator=activations_generator, **parts, wanted=wanted
+    )
+    if shifted_generator is None:
+        return result
+    twin, _ = _evaluated(
+        activations_generator=shifted_generator,
+        **parts,
+        wanted=wanted & {"held_out"} | {"f1_all_features"},
+        matching=matching,
+        held_out=pairs_kept_apart(activations_generator),
+    )
+    shifted, errors = shifted_figures(twin)
+    result.shifted, result.held_out = shifted, twin.held_out
+    result.standard_errors |= errors
+    return result
+
+
+def _evaluated(
+    *,
+    sae: InferenceSAE,
+    feature_dict: Any,
+    activations_generator: Any,
+    num_samples: int,
+    batch_size: int | None,
+    activation_scaler: ActivationScaler | None,
+    seed: int | None,
+    start: int,
+    autocast: bool,
+    wanted: frozenset[str],
+    matching: Matching | None = None,
+    held_out: Sequence[tuple[int, int]] = (),
+) -> tuple[SyntheticDataEvalResult, Matching]:
+    """One pass over samples of a generator, and the matching of latents with features."""
     kinds = chosen_metrics(wanted)
     samples = as_int("num_samples", num_samples, low=0)
     # Unseeded batches of a size that is asked for are those of a loop over generator.sample.
@@ -146,10 +199,10 @@ def eval_sae_on_synthetic_data(
     else:
         count = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
     if as_bool("autocast", autocast):
-        warn_of_slow_bfloat16(decoder.device, stacklevel=3)
-    matching = match(
-        decoder, feature_dict.feature_vectors, max((kind.nearest for kind in kinds), default=1)
-    )
+        warn_of_slow_bfloat16(decoder.device, stacklevel=4)
+    if matching is None:
+        nearest = max((kind.nearest for kind in kinds), default=1)
+        matching = match(decoder, feature_dict.feature_vectors, nearest)
 
     count_of_groups = min(_GROUPS, samples, (2**31 - 1) // max(1, *decoder.shape, size[0]))
     ends = [samples * (g + 1) // count_of_groups for g in range(count_of_groups)]
@@ -163,6 +216,7 @@ def eval_sae_on_synthetic_data(
         seed=seed or 0,
         rescales=rescales_latents(sae),
         manifolds=manifolds_of(activations_generator),
+        held_out=tuple(held_out),
     )
     figures = MetricSet(
         torch.from_numpy(matching.best),
@@ -200,7 +254,7 @@ def eval_sae_on_synthetic_data(
                 figures.add_batch(*_joined(waiting), _groups(before, done + number, ends))
                 waiting.clear()
             progress.update(number)
-    return _result(figures, subject, wanted)
+    return _result(figures, subject, wanted), matching
 
 
 def _through(

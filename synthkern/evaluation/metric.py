@@ -36,6 +36,8 @@ class Subject:
         samples: how many there will be.
         groups: G, into how many the samples are cut for the jackknife; 0 without samples.
         seed: of what is chosen at random.
+        held_out: pairs of features that the SAE's training never had together, where these are
+            samples that do.
         rescales: whether the SAE divides latents by their decoder rows' norms to decode them.
         manifolds: features that are circles; or None.
     """
@@ -49,6 +51,7 @@ class Subject:
     seed: int = 0
     rescales: bool = False
     manifolds: Manifolds | None = None
+    held_out: tuple[tuple[int, int], ...] = ()
 
     @property
     def num_latents(self) -> int:

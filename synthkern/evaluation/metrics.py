@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from synthkern.evaluation.absorption import AbsorptionMetric
 from synthkern.evaluation.by_feature import FeatureMetrics
 from synthkern.evaluation.hedging import HedgingMetric
+from synthkern.evaluation.held_out import HeldOutMetric
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecoveryMetric
 from synthkern.evaluation.manifolds import ManifoldMetric
 from synthkern.evaluation.metric import Metric
@@ -24,6 +25,7 @@ METRICS: tuple[type[Metric], ...] = (
     ProbingMetric,
     NullMetric,
     ManifoldMetric,
+    HeldOutMetric,
 )
 
 #: What evaluations in the middle of a training are asked for. They are many, their logs are kept

@@ -13,10 +13,12 @@ import numpy.typing as npt
 from synthkern.evaluation.absorption import Absorption
 from synthkern.evaluation.by_feature import FrequencyBin
 from synthkern.evaluation.classification import ClassificationMetrics
+from synthkern.evaluation.held_out import HeldOut
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
 from synthkern.evaluation.manifolds import ManifoldPlaneRecovery, ManifoldTiling
 from synthkern.evaluation.null_mcc import NullMCC
 from synthkern.evaluation.probing import ProbeF1
+from synthkern.evaluation.shifted import ShiftedFigures
 from synthkern.evaluation.splitting import Splitting
 from synthkern.evaluation.tree import built, leaves, plain
 
@@ -101,6 +103,9 @@ class SyntheticDataEvalResult:
         null_mcc: MCC and uniqueness of random dictionaries, and the MCC above chance.
         manifold_plane_recovery: how much of the planes of features that are circles latents hold.
         manifold_tiling: how many latents tile such a circle, and how.
+        held_out: on the world's shifted twin, how well pairs are detected that the world keeps
+            apart.
+        shifted: figures on that twin; see :func:`synthkern.shifted_rows` for both side by side.
 
     Example:
         >>> import synthkern as synthetic
@@ -142,6 +147,8 @@ class SyntheticDataEvalResult:
     null_mcc: NullMCC | None = field(default=None, kw_only=True)
     manifold_plane_recovery: ManifoldPlaneRecovery | None = field(default=None, kw_only=True)
     manifold_tiling: ManifoldTiling | None = field(default=None, kw_only=True)
+    held_out: HeldOut | None = field(default=None, kw_only=True)
+    shifted: ShiftedFigures | None = field(default=None, kw_only=True)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SyntheticDataEvalResult):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from synthkern._checks import as_dtype
@@ -12,6 +15,12 @@ from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.model.manifold_vectors import orthonormal_members
 from synthkern.model.rates import calibrate_firing_probabilities
 from synthkern.plan.manifolds import compile_manifolds
+from synthkern.model.shift import (
+    correlation_recipe,
+    forbidding_modifiers,
+    shifted_rates,
+    tree_levels,
+)
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix, draw_low_rank
 from synthkern.world.magnitudes import generate_magnitudes
@@ -53,7 +62,7 @@ def build_dictionary(
 
 def build_correlation(cfg: SyntheticModelConfig) -> LowRankCorrelationMatrix | None:
     """The random correlation that a config asks for, or None."""
-    recipe = cfg.correlation
+    recipe = correlation_recipe(cfg)
     if recipe is None:
         return None
     seed = _seed(cfg, 4) if recipe.seed is None else recipe.seed
@@ -99,18 +108,30 @@ def build_generator(
         ).base_firing_probabilities
     elif compensation is True and hierarchy is not None:
         probabilities = _compensated(probabilities, hierarchy)
+    if cfg.shift is not None and cfg.shift.is_twin:
+        probabilities = shifted_rates(cfg.shift, tree_levels(n, hierarchy), probabilities)
     return ActivationGenerator(
         n,
         probabilities,
         std,
         mean,
-        None if hierarchy is None else hierarchy.modifier,
+        build_modifiers(cfg, hierarchy),
         correlation,
         dtype=cfg.dtype,
         sequence=cfg.sequence,
         magnitude_distribution=cfg.magnitude_distribution,
         manifolds=cfg.manifolds,
     )
+
+
+def build_modifiers(
+    cfg: SyntheticModelConfig, hierarchy: Hierarchy | None
+) -> list[Callable[..., Any]]:
+    """What a config's generator applies: its hierarchy's modifier, then what keeps the shift's
+    forbidden pairs apart.
+    """
+    own = () if hierarchy is None or hierarchy.modifier is None else (hierarchy.modifier,)
+    return [*own, *forbidding_modifiers(cfg, hierarchy)]
 
 
 def _compensated(probabilities: torch.Tensor, hierarchy: Hierarchy) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.build import build_correlation, build_generator, build_hierarchy
 from synthkern.model.fingerprint import config_fingerprint
 from synthkern.model.rates import EffectiveFiringProbabilities, effective_firing_probabilities
+from synthkern.model.shift import ForbiddenPairs, pairs_kept_apart, shifted_rates
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.magnitude_distribution import MagnitudeDistribution
 
@@ -81,6 +83,8 @@ class WorldDescription:
         fingerprint: what the world is known by, or None where it was not built or depends on code
             of the user's; see :attr:`synthkern.SyntheticModel.fingerprint`.
         magnitude_distribution: where it is another than the plain normal.
+        forbidden_pairs: how many pairs of features are kept apart by the world's shift.
+        lost_l0: what that takes of the L0.
 
     Example:
         >>> import synthkern as synthetic
@@ -108,6 +112,8 @@ class WorldDescription:
     config_fingerprint: str | None
     fingerprint: str | None = None
     magnitude_distribution: MagnitudeDistribution | None = None
+    forbidden_pairs: int = 0
+    lost_l0: float = 0.0
 
     def __str__(self) -> str:
         table = text_table([_TITLES, *(level.cells() for level in self.levels)], rule=True)
@@ -121,9 +127,16 @@ class WorldDescription:
             f"{self.num_features:,} features in {self.hidden_dim:,} dimensions; "
             f"L0 {l0:.2f}, {l0 / self.hidden_dim:.4f} for each dimension"
         )
-        lines = [head, how, "", *table]
+        lines = [head, how]
         if self.magnitude_distribution is not None:
-            lines.insert(2, f"magnitudes: {_text(self.magnitude_distribution)}")
+            lines.append(f"magnitudes: {_text(self.magnitude_distribution)}")
+        if self.forbidden_pairs:
+            lost = self.lost_l0 / max(l0 + self.lost_l0, 1e-300)
+            lines.append(
+                f"never together: {self.forbidden_pairs:,} forbidden pairs, which take "
+                f"{self.lost_l0:.3g} of the L0, {lost:.2%}"
+            )
+        lines += ["", *table]
         for what, digits in (("config", self.config_fingerprint), ("world", self.fingerprint)):
             if digits is not None:
                 lines.append(f"fingerprint of the {what}: {digits}")
@@ -151,20 +164,24 @@ def describe_world(
         generator = build_generator(cfg, build_hierarchy(cfg), build_correlation(cfg))
     rates = effective_firing_probabilities(generator)
     plan = generator.plan.to("cpu")
-    requested = _requested(cfg, plan.probability)
+    depth = torch.full((plan.num_features,), -1, device="cpu")
+    exclusive = torch.zeros(plan.num_features, dtype=torch.bool, device="cpu")
+    # Pairs that are kept apart are no place in a tree.
+    modifiers = generator.modify_activations or ()
+    for modifier, forest in zip(modifiers, plan.forests, strict=False):
+        if isinstance(modifier, ForbiddenPairs):
+            continue
+        features = forest.feature.long()
+        for number, nodes in enumerate(forest.levels()):
+            depth[features[nodes]] = number
+        exclusive[features] |= forest.group >= 0
+    requested = _requested(cfg, plan.probability, depth)
     deviation = plan.std if plan.magnitudes is None else plan.magnitudes.deviation
     mean, std = plan.mean.double(), deviation.double()
     if plan.manifolds is not None:
         # What is asked of a manifold is asked of its leader.
         of = plan.manifolds.leader_of()
         requested, mean, std = requested[of], mean[of], std[of]
-    depth = torch.full((plan.num_features,), -1, device="cpu")
-    exclusive = torch.zeros(plan.num_features, dtype=torch.bool, device="cpu")
-    for forest in plan.forests:
-        features = forest.feature.long()
-        for number, nodes in enumerate(forest.levels()):
-            depth[features[nodes]] = number
-        exclusive[features] |= forest.group >= 0
 
     def level(name: str, chosen: torch.Tensor) -> LevelDescription:
         effective = rates.probabilities[chosen]
@@ -193,15 +210,29 @@ def describe_world(
         magnitude_distribution=None
         if plan.magnitudes is None
         else generator.magnitude_distribution,
+        forbidden_pairs=len(pairs_kept_apart(generator)),
+        lost_l0=_lost_l0(generator, rates),
     )
 
 
-def _requested(cfg: SyntheticModelConfig, base: torch.Tensor) -> torch.Tensor:
+def _lost_l0(generator: ActivationGenerator, rates: EffectiveFiringProbabilities) -> float:
+    """What forbidden pairs take of the L0."""
+    if not pairs_kept_apart(generator):
+        return 0.0
+    without = copy.deepcopy(generator)
+    own = generator.modify_activations or ()
+    without.modify_activations = [each for each in own if not isinstance(each, ForbiddenPairs)]
+    return effective_firing_probabilities(without).l0 - rates.l0
+
+
+def _requested(cfg: SyntheticModelConfig, base: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     """The rates [N] that a config asks for."""
-    first, second = (
-        cfg.firing_probability.generate(cfg.num_features, cfg.seed).double() for _ in range(2)
-    )
-    return first if torch.equal(first, second) else base.double()
+    first, second = (cfg.firing_probability.generate(cfg.num_features, cfg.seed) for _ in range(2))
+    if not torch.equal(first, second):
+        return base.double()
+    if cfg.shift is not None and cfg.shift.is_twin:
+        first = shifted_rates(cfg.shift, level, first)
+    return first.double()
 
 
 def _text(distribution: MagnitudeDistribution) -> str:

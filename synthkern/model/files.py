@@ -14,10 +14,11 @@ import torch
 
 from synthkern._checks import as_vector
 from synthkern.model.activation_generator import ActivationGenerator
-from synthkern.model.build import build_mean_magnitudes, build_std_magnitudes
+from synthkern.model.build import build_mean_magnitudes, build_modifiers, build_std_magnitudes
 from synthkern.model.feature_dictionary import FeatureDictionary
 from synthkern.model.fingerprint import has_fingerprint, world_fingerprint
 from synthkern.model.hierarchy import Hierarchy
+from synthkern.model.shift import same_modifiers
 from synthkern.model.weights import read_weights, write_weights
 from synthkern.storage.files import errors_naming, read_json, write_json
 from synthkern.storage.paths import AnyPath, as_path
@@ -60,11 +61,12 @@ class ModelParts:
 def check_parts(parts: ModelParts) -> None:
     """Raise where a generator holds what the format cannot."""
     generator, hierarchy = parts.activation_generator, parts.hierarchy
-    own = () if hierarchy is None else (hierarchy.modifier,)
-    if tuple(m for m in own if m is not None) != (generator.modify_activations or ()):
+    own = build_modifiers(parts.cfg, hierarchy)
+    if not same_modifiers(own, generator.modify_activations or ()):
         raise ValueError(
-            "activation_generator must apply the model's hierarchy and nothing else to be "
-            f"saved, got modify_activations = {generator.modify_activations}"
+            "activation_generator must apply the model's hierarchy, and what its config's shift "
+            "forbids, and nothing else to be saved, "
+            f"got modify_activations = {generator.modify_activations}"
         )
     if hierarchy is not None and hierarchy.modifier is None and hierarchy.roots:
         raise ValueError(
@@ -154,7 +156,7 @@ def read_parts(files: SavedFiles) -> ModelParts:
             tensors["firing_probabilities"],
             std,
             mean,
-            None if hierarchy is None else hierarchy.modifier,
+            build_modifiers(cfg, hierarchy),
             correlation,
             dtype=cfg.dtype,
             use_sparse_tensors=stored.use_sparse_tensors,

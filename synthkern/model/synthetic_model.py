@@ -39,6 +39,7 @@ from synthkern.model.fingerprint import has_fingerprint, world_fingerprint
 from synthkern.model.hierarchy import Hierarchy, as_hierarchy
 from synthkern.model.hub import as_folder, as_repo_id, as_revision, download_files
 from synthkern.model.ownership import draw_from, has_positions, own, runs_own, sampler_of
+from synthkern.model.shift import twin_config, twin_generator
 from synthkern.model.world_cache import WorldCache
 from synthkern.sparse import SparseActivations
 from synthkern.storage.paths import AnyPath, as_path
@@ -332,6 +333,27 @@ class SyntheticModel(nn.Module):
             )
         return replace(describe_world(self.cfg, generator), fingerprint=self.fingerprint)
 
+    def shifted(self) -> SyntheticModel:
+        """This world's twin out of its distribution; see :class:`synthkern.ShiftConfig`.
+
+        It has the same dictionary, which is the same object, and its numbers are made of this
+        model's own as they are now. It is a model like any other, whose config has the shift with
+        side "evaluation", and can be saved as such.
+
+        Raises:
+            ValueError: where the config has no shift, or is a twin's already; where the generator
+                does not apply what the shift forbids.
+            TypeError: where the generator is not an ActivationGenerator.
+        """
+        cfg, generator = twin_config(self.cfg), self.activation_generator
+        if not isinstance(generator, ActivationGenerator):
+            raise TypeError(
+                "activation_generator must be an ActivationGenerator to have a shifted twin, "
+                f"got {generator!r}"
+            )
+        twin = twin_generator(self.cfg, self.hierarchy, generator, build_correlation(cfg))
+        return SyntheticModel(cfg, self.feature_dict, twin, self.hierarchy, device=self.device)
+
     def save(self, path: AnyPath) -> None:
         """Write the model to a directory, in the field's format.
 
@@ -537,6 +559,15 @@ def local_folder(name: str, source: Any, base: Path | None = None) -> Path | Non
         where = "" if base is None else f" in {base}"
         raise FileNotFoundError(f"{name} must be a directory, got {source!r}{where}")
     return folder
+
+
+def shifted_generator(model: SyntheticModel) -> ActivationGenerator | None:
+    """What samples a world's shifted twin; None where the world has no shift, or is a twin."""
+    shift = model.cfg.shift
+    if shift is None or shift.is_twin:
+        return None
+    found: ActivationGenerator = model.shifted().activation_generator
+    return found
 
 
 class _Adopted(SyntheticModel):

@@ -38,6 +38,7 @@ from synthkern.world.probabilities import (
     RandomFiringProbabilityConfig,
     ZipfianFiringProbabilityConfig,
 )
+from synthkern.world.shift import ShiftConfig
 
 #: The parts of a config whose code is this package's; what a user wrote may be another tomorrow.
 _OWN_PARTS = (
@@ -55,6 +56,7 @@ _OWN_PARTS = (
     OrthogonalizationConfig,
     ParetoMagnitudeDistribution,
     RandomFiringProbabilityConfig,
+    ShiftConfig,
     ZipfianFiringProbabilityConfig,
 )
 

@@ -39,6 +39,9 @@ MORE_METRICS = {
     "hierarchy_recovery/precision": "tree precision",
     "hierarchy_recovery/recall": "tree recall",
     "probe_f1/single": "probe F1",
+    "shifted/classification/f1_score": "F1 out of distribution",
+    "shifted/explained_variance": "explained variance out of distribution",
+    "held_out/both": "held-out pairs found",
     "seed_agreement": "seed agreement",
 }
 

@@ -21,7 +21,12 @@ from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
 from synthkern.evaluation.metrics import IN_TRAINING
 from synthkern.model.files import MODEL_FILENAMES
 from synthkern.model.ownership import runs_own
-from synthkern.model.synthetic_model import SyntheticModel, as_model, local_folder
+from synthkern.model.synthetic_model import (
+    SyntheticModel,
+    as_model,
+    local_folder,
+    shifted_generator,
+)
 from synthkern.model.world_cache import WorldCache
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.module_modes import evaluating
@@ -342,6 +347,8 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
             scaler,
             **place,
             metrics=metrics,
+            # An evaluation in the middle of a training is of the world alone.
+            shifted_generator=shifted_generator(model) if metrics is None else None,
         )
 
     def _create_evaluator(self) -> Callable[..., Mapping[str, Any]]:
