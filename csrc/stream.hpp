@@ -10,7 +10,14 @@ namespace synthkern {
 // A row of loadings is added up in this many partial sums, and padded to whole ones.
 constexpr int kLanes = 8;
 
-enum Purpose : uint32_t { kFactor = 0, kCoarse = 1, kFeature = 2, kExclusion = 16 };
+enum Purpose : uint32_t {
+    kFactor = 0,
+    kCoarse = 1,
+    kFeature = 2,
+    kHiddenNoise = 6,
+    kHiddenNoiseFactor = 7,
+    kExclusion = 16
+};
 
 static inline Key key_of(uint64_t seed) { return {uint32_t(seed), uint32_t(seed >> 32)}; }
 

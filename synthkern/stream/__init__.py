@@ -55,6 +55,13 @@ wherever a forest is applied to given activations, ``(w0 << 32) + w1`` of
 
 **Hidden activations.** Component d is ``h = bias[d]``, then ``h = fma(value_j, vector[j, d], h)``
 over the features j with a value other than 0, ascending.
+
+**Noise** in hidden activations, of a factor U [r, D] and deviations std [D]: component d goes on
+as ``h = fma(U[k, d], z_k, h)`` over the noise factors k, ascending, with ``z_k = normal(w[k mod
+4])`` of ``block(NOISE_FACTOR, k div 4, index)``, then ``h = fma(std[d], normal(w[d mod 4]), h)`` of
+``block(NOISE, d div 4, index)``. Noise has covariance U^T U + diag(std^2). Where hidden activations
+are of float64, so is the fma, of the same float32 numbers; where they are of float16 or bfloat16,
+they are rounded to that last.
 """
 
 from synthkern.stream.philox import philox4x32
@@ -63,6 +70,8 @@ from synthkern.stream.words import (
     EXCLUSION,
     FACTOR,
     FEATURE,
+    NOISE,
+    NOISE_FACTOR,
     coarse_bytes,
     feature_words,
     fresh_seed,
@@ -81,6 +90,8 @@ __all__ = [
     "EXCLUSION",
     "FACTOR",
     "FEATURE",
+    "NOISE",
+    "NOISE_FACTOR",
     "STREAM_VERSION",
     "coarse_bytes",
     "feature_words",

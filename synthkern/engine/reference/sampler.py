@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from synthkern.engine.backend import Drawn
+from synthkern.engine.backend import Drawn, Noise
 from synthkern.engine.reference.forest import apply_forest, sortable
 from synthkern.engine.reference.gather import gather
+from synthkern.engine.reference.noise import add_noise
 from synthkern.plan import Plan
 from synthkern.plan.plan import LANES
 from synthkern.sparse import SparseActivations
@@ -31,6 +32,7 @@ def sample(
     features: bool,
     vectors: torch.Tensor | None,
     bias: torch.Tensor | None,
+    noise: Noise | None = None,
     /,
 ) -> Drawn:
     """Draw samples by evaluating every feature of every sample."""
@@ -41,6 +43,8 @@ def sample(
     hidden = None
     if vectors is not None and bias is not None:
         hidden = gather(drawn, vectors, bias)
+        if noise is not None:
+            add_noise(hidden, noise, seed, start)
     return Drawn(drawn if features else None, hidden)
 
 
