@@ -18,8 +18,14 @@ from synthkern.evaluation import (
 )
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
+from synthkern.model.hidden_noise import HiddenNoise
 from synthkern.model.hierarchy_modifier import HierarchyModifier
 from synthkern.model.rates import *
+from synthkern.model.signal_to_noise import (
+    NoiseDescription,
+    SignalVariance,
+    signal_variance,
+)
 from synthkern.model.world_cache import CachedWorld, WorldCache
 from synthkern.plots import *
 from synthkern.sae import *
@@ -39,6 +45,7 @@ from synthkern.training import (
     WandbLogger,
     train_sae,
 )
+from synthkern.world.noise import NoiseConfig
 
 __all__ = [
     "STREAM_VERSION",
@@ -48,15 +55,19 @@ __all__ = [
     "CachedWorld",
     "ExplainedVarianceCalculator",
     "FrequencyBin",
+    "HiddenNoise",
     "HierarchyModifier",
     "HierarchyRecovery",
     "Logger",
     "LoggingConfig",
+    "NoiseConfig",
+    "NoiseDescription",
     "NonFiniteLossError",
     "NullMCC",
     "PerLatent",
     "ProbeF1",
     "SAETrainer",
+    "SignalVariance",
     "SparseActivations",
     "Splitting",
     "SyntheticStream",
@@ -70,6 +81,7 @@ __all__ = [
     "__version__",
     "describe_world",
     "dictionary_agreement",
+    "signal_variance",
     "train_sae",
 ]
 __all__ += _names.__all__

@@ -23,7 +23,7 @@ def build_hierarchy(cfg: SyntheticModelConfig) -> Hierarchy | None:
     """The forest that a config asks for, or None."""
     if cfg.hierarchy is None:
         return None
-    return generate_hierarchy(cfg.num_features, cfg.hierarchy, _seed(cfg, 3))
+    return generate_hierarchy(cfg.num_features, cfg.hierarchy, part_seed(cfg, 3))
 
 
 def build_dictionary(cfg: SyntheticModelConfig) -> FeatureDictionary:
@@ -43,7 +43,7 @@ def build_correlation(cfg: SyntheticModelConfig) -> LowRankCorrelationMatrix | N
     recipe = cfg.correlation
     if recipe is None:
         return None
-    seed = _seed(cfg, 4) if recipe.seed is None else recipe.seed
+    seed = part_seed(cfg, 4) if recipe.seed is None else recipe.seed
     dtype = as_dtype("dtype", cfg.dtype)
     factor, diag = draw_low_rank(
         cfg.num_features, recipe.rank, recipe.correlation_scale, seed, dtype, stacklevel=5
@@ -55,12 +55,12 @@ def build_correlation(cfg: SyntheticModelConfig) -> LowRankCorrelationMatrix | N
 
 def build_std_magnitudes(cfg: SyntheticModelConfig) -> torch.Tensor:
     """The standard deviations of the magnitudes that a config asks for: float32 [N]."""
-    return generate_magnitudes(cfg.num_features, cfg.std_firing_magnitudes, _seed(cfg, 1))
+    return generate_magnitudes(cfg.num_features, cfg.std_firing_magnitudes, part_seed(cfg, 1))
 
 
 def build_mean_magnitudes(cfg: SyntheticModelConfig) -> torch.Tensor:
     """The mean magnitudes that a config asks for: float32 [N]."""
-    return generate_magnitudes(cfg.num_features, cfg.mean_firing_magnitudes, _seed(cfg, 2))
+    return generate_magnitudes(cfg.num_features, cfg.mean_firing_magnitudes, part_seed(cfg, 2))
 
 
 def build_generator(
@@ -106,6 +106,6 @@ def _compensated(probabilities: torch.Tensor, hierarchy: Hierarchy) -> torch.Ten
     return wanted.clamp(max=1.0)
 
 
-def _seed(cfg: SyntheticModelConfig, part: int) -> int | None:
+def part_seed(cfg: SyntheticModelConfig, part: int) -> int | None:
     """The seed of a part: the config's own plus the part's number, modulo 2**64."""
     return None if cfg.seed is None else (cfg.seed + part) % 2**64

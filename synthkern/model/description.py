@@ -11,6 +11,7 @@ from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.build import build_correlation, build_generator, build_hierarchy
 from synthkern.model.fingerprint import config_fingerprint
 from synthkern.model.rates import EffectiveFiringProbabilities, effective_firing_probabilities
+from synthkern.model.signal_to_noise import NoiseDescription
 from synthkern.world.config import SyntheticModelConfig
 
 _TITLES = (
@@ -79,6 +80,7 @@ class WorldDescription:
         config_fingerprint: what the config is known by; see :mod:`synthkern.model.fingerprint`.
         fingerprint: what the world is known by, or None where it was not built or depends on code
             of the user's; see :attr:`synthkern.SyntheticModel.fingerprint`.
+        noise: in hidden activations; None where there is none, or no dictionary was built.
 
     Example:
         >>> import synthkern as synthetic
@@ -105,6 +107,7 @@ class WorldDescription:
     requested: torch.Tensor
     config_fingerprint: str | None
     fingerprint: str | None = None
+    noise: NoiseDescription | None = None
 
     def __str__(self) -> str:
         table = text_table([_TITLES, *(level.cells() for level in self.levels)], rule=True)
@@ -118,7 +121,8 @@ class WorldDescription:
             f"{self.num_features:,} features in {self.hidden_dim:,} dimensions; "
             f"L0 {l0:.2f}, {l0 / self.hidden_dim:.4f} for each dimension"
         )
-        lines = [head, how, "", *table]
+        noise = [] if self.noise is None else [str(self.noise)]
+        lines = [head, how, *noise, "", *table]
         for what, digits in (("config", self.config_fingerprint), ("world", self.fingerprint)):
             if digits is not None:
                 lines.append(f"fingerprint of the {what}: {digits}")

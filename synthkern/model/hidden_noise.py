@@ -57,9 +57,7 @@ class HiddenNoise(nn.Module):
     std: torch.Tensor
     factor: torch.Tensor
 
-    def __init__(
-        self, std: float | torch.Tensor, factor: torch.Tensor | None = None
-    ) -> None:
+    def __init__(self, std: float | torch.Tensor, factor: torch.Tensor | None = None) -> None:
         super().__init__()
         std = plain_number(std)
         width = None
@@ -109,7 +107,8 @@ class HiddenNoise(nn.Module):
     def largest(self) -> float:
         """What no component exceeds, as the stream's normals end at that of the word 0."""
         most = -normal(torch.zeros(1, dtype=torch.int64, device="cpu"))
-        return float(most) * float((self.std + self.factor.abs().sum(dim=0)).max())
+        shared = self.factor.abs().sum(dim=0) if len(self.factor) else 0.0
+        return float(most) * float((self.std + shared).max())
 
     def covariance(self) -> torch.Tensor:
         """The covariance ``factor.T @ factor + diag(std**2)``: float64 [D, D].
@@ -144,6 +143,7 @@ class HiddenNoise(nn.Module):
         return engine.add_noise(copy, self.of_width(copy.shape[1]), seed=seed, start=start)
 
     def extra_repr(self) -> str:
+        """What its representation tells."""
         std = f"{float(self.std):g}" if not self.std.dim() else f"[{len(self.std)}]"
         return f"std={std}, rank={len(self.factor)}"
 
@@ -192,7 +192,8 @@ def build_noise(
     """
     std = cfg.std
     if std is None:
-        assert signal is not None and cfg.snr_db is not None
+        assert signal is not None
+        assert cfg.snr_db is not None
         if not signal > 0:
             raise ValueError(
                 "noise.snr_db must be of a world whose hidden activations vary, got "

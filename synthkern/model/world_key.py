@@ -26,6 +26,7 @@ from synthkern.world.magnitudes import (
     FoldedNormalMagnitudeConfig,
     LinearMagnitudeConfig,
 )
+from synthkern.world.noise import NoiseConfig
 from synthkern.world.probabilities import (
     ConstantFiringProbabilityConfig,
     LinearFiringProbabilityConfig,
@@ -43,6 +44,7 @@ _OWN_PARTS = (
     LinearFiringProbabilityConfig,
     LinearMagnitudeConfig,
     LowRankCorrelationConfig,
+    NoiseConfig,
     OrthogonalizationConfig,
     RandomFiringProbabilityConfig,
     ZipfianFiringProbabilityConfig,
