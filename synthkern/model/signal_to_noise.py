@@ -30,8 +30,10 @@ _ROUNDING = 1e-13
 
 #: The fields of a plan that the closed form knows.
 _KNOWN = frozenset(
-    ("probability", "fire_below", "threshold", "factor", "noise_scale", "rank", "triangular")
-    + ("mean", "std", "forests")
+    (
+        *("probability", "fire_below", "threshold", "factor", "noise_scale", "rank", "triangular"),
+        *("mean", "std", "forests"),
+    )
 )
 
 

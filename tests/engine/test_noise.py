@@ -203,7 +203,7 @@ def test_bad_arguments(change: dict[str, object], message: str) -> None:
 
 
 def test_noise_that_is_none_is_refused() -> None:
-    with pytest.raises(TypeError, match="noise must be a Noise or None, got 0.5"):
+    with pytest.raises(TypeError, match=r"noise must be a Noise or None, got 0.5"):
         engine.add_noise(torch.ones(2, 3), 0.5, seed=0, start=0)
     plan = ActivationGenerator(4, 0.5).plan
     with pytest.raises(ValueError, match="noise must come with vectors"):

@@ -80,9 +80,9 @@ def test_one_number_fits_any_dictionary() -> None:
 
 def test_a_dictionary_refuses_what_does_not_fit() -> None:
     dictionary = synthetic.FeatureDictionary(4, 3, initializer=None)
-    with pytest.raises(ValueError, match="noise must have 3 components .*, got 6"):
+    with pytest.raises(ValueError, match=r"noise must have 3 components .*, got 6"):
         dictionary.noise = noise()
-    with pytest.raises(TypeError, match="noise must be a HiddenNoise or None, got 0.5"):
+    with pytest.raises(TypeError, match=r"noise must be a HiddenNoise or None, got 0.5"):
         dictionary.noise = 0.5
     with pytest.raises(ValueError, match="noise must have 3 components"):
         synthetic.FeatureDictionary(4, 3, initializer=None, noise=noise())
@@ -145,7 +145,7 @@ def test_converting_there_and_back_keeps_the_noise() -> None:
 def test_a_dtype_must_hold_the_noise() -> None:
     made = model()
     made.feature_dict.noise.std.fill_(2e4)
-    with pytest.raises(ValueError, match="finite in torch.float16"):
+    with pytest.raises(ValueError, match=r"finite in torch.float16"):
         made.to(torch.float16)
     assert made.sample(2, seed=0).dtype == torch.float32
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 import synthkern as synthetic
-from synthkern import HierarchyNode as Node
-from synthkern import NoiseConfig, SignalVariance, signal_variance
+from synthkern import HierarchyNode as Node, NoiseConfig, SignalVariance, signal_variance
 from synthkern.model import signal_to_noise
 from synthkern.model.hidden_noise import build_noise
 
