@@ -28,6 +28,7 @@ void bind_counts(py::module_& m);
 void bind_pursuit(py::module_& m);
 void bind_encode(py::module_& m);
 void bind_select(py::module_& m);
+void bind_noise(py::module_& m);
 
 namespace {
 
@@ -223,17 +224,27 @@ std::tuple<Array<int64_t>, Array<int32_t>, Array<T>> joined(std::vector<CsrPart<
 
 py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, int64_t count,
                        int threads, bool want_features, const std::optional<Array<float>>& vectors,
-                       const std::optional<Array<float>>& bias) {
+                       const std::optional<Array<float>>& bias,
+                       const std::optional<Array<float>>& noise_std,
+                       const std::optional<Array<float>>& noise_factor) {
     const Plan& plan = bound.view();
     check_at_least_0(count, "count");
     if (vectors.has_value() != bias.has_value())
         throw std::invalid_argument("vectors and bias must be given together");
+    if (noise_std.has_value() != noise_factor.has_value() || (noise_std && !vectors))
+        throw std::invalid_argument("noise must be given whole, with vectors");
     Hidden hidden{};
+    Noise noise{};
     py::object out = py::none();
     if (vectors) {
         hidden.dim = bias->size();
         hidden.vectors = check(*vectors, "vectors", {plan.num_features, hidden.dim});
         hidden.bias = check(*bias, "bias", {hidden.dim});
+        if (noise_std) {
+            check(*noise_std, "noise std", {hidden.dim});
+            noise = noise_of(*noise_std, *noise_factor);
+            hidden.noise = &noise;
+        }
         auto array = new_array<float>({count, hidden.dim});
         hidden.out = array.mutable_data();
         out = array;
@@ -392,13 +403,16 @@ PYBIND11_MODULE(_core, m) {
         "mean"_a.noconvert(), "forests"_a, "manifolds"_a = py::none(), "law"_a = 0,
         "parameters"_a.noconvert().none(true) = py::none(), "shared"_a = 0.0f, "own"_a = 1.0f);
     m.def("sample", &bound_sample, "plan"_a, "seed"_a, "start"_a, "count"_a, "threads"_a,
-          "want_features"_a, "vectors"_a.noconvert().none(true), "bias"_a.noconvert().none(true));
+          "want_features"_a, "vectors"_a.noconvert().none(true), "bias"_a.noconvert().none(true),
+          "noise_std"_a.noconvert().none(true) = py::none(),
+          "noise_factor"_a.noconvert().none(true) = py::none());
     bind_typed<float>(m);
     bind_typed<double>(m);
     bind_counts(m);
     bind_pursuit(m);
     bind_encode(m);
     bind_select(m);
+    bind_noise(m);
     m.def("normal_table", [] { return table_of(kNormalTable); });
     m.def("exponential_table", [] { return table_of(kExponentialTable); });
     m.def(

@@ -13,6 +13,7 @@
 
 #include "blocks.hpp"
 #include "dictionary.hpp"
+#include "noise.hpp"
 #include "parallel.hpp"
 
 namespace synthkern {
@@ -129,6 +130,11 @@ Csr<T> csr_of(const Array<int64_t>& offsets, const Array<int32_t>& indices, cons
     check_entries(offsets, indices, num_features);
     return {offsets.data(), indices.data(), check(values, "values", {indices.size()}),
             offsets.size() - 1, num_features};
+}
+
+inline Noise noise_of(const Array<float>& std, const Array<float>& factor) {
+    const int64_t dim = std.size(), rank = rows_of(factor, "noise factor");
+    return {check(std, "noise std", {dim}), check(factor, "noise factor", {rank, dim}), rank, dim};
 }
 
 }  // namespace synthkern

@@ -21,6 +21,7 @@ namespace SYNTHKERN_ISA {
 #include "pursuit.inl"
 #include "screen.inl"
 #include "magnitudes.inl"
+#include "noise.inl"
 #include "sampler.inl"
 // clang-format on
 
@@ -32,6 +33,8 @@ const Kernels kKernels = {SYNTHKERN_NAME(SYNTHKERN_ISA),
                           make_sampler,
                           gather_f32,
                           gather_f64,
+                          add_noise_f32,
+                          add_noise_f64,
                           dot_f32,
                           find_large_f32,
                           subtract_and_find,

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "noise.hpp"
 #include "plan.hpp"
 #include "stream.hpp"
 
@@ -102,6 +103,12 @@ struct Kernels {
                        const float* bias, float* hidden);
     void (*gather_f64)(const int32_t* indices, const double* values, int64_t count,
                        const double* vectors, int64_t dim, const double* bias, double* hidden);
+    // The noise of a sample, added to its hidden activations [noise.dim]. factors:
+    // [noise_room(noise.rank)], scratch.
+    void (*add_noise_f32)(const Noise& noise, Key key, uint64_t index, float* factors,
+                          float* hidden);
+    void (*add_noise_f64)(const Noise& noise, Key key, uint64_t index, float* factors,
+                          double* hidden);
     // out[i] = vectors[indices[i]] . inputs[rows[i]], in sixteen partial sums of every sixteenth
     // term, added up in the same order by every variant. indices, rows, out: [count]; without rows
     // all are of the first of the inputs, which are rows [dim] too.

@@ -31,6 +31,8 @@ class Worker {
           hidden_(hidden),
           chunks_(chunks),
           sampler_(kernels().make_sampler(plan)) {
+        if (hidden != nullptr && hidden->noise != nullptr)
+            noise_factors_.resize(size_t(noise_room(hidden->noise->rank)));
         for (int m = 0; m < plan.num_later; ++m) walkers_.emplace_back(plan.later[m], plan.mean);
     }
 
@@ -111,6 +113,10 @@ class Worker {
             const int64_t next = i + 1 < drawn.counts.size() ? drawn.counts[i + 1] : 0;
             kernels().gather_f32(indices, values, size, indices + size, next, hidden_->vectors,
                                  hidden_->dim, hidden_->bias, out);
+            // While the row is in the cache.
+            if (hidden_->noise != nullptr)
+                kernels().add_noise_f32(*hidden_->noise, key_, start_ + uint64_t(begin) + i,
+                                        noise_factors_.data(), out);
             indices += size;
             values += size;
             out += hidden_->dim;
@@ -129,6 +135,7 @@ class Worker {
     CsrChunk own_;
     std::vector<int32_t> place_;
     std::vector<uint64_t> order_;
+    std::vector<float> noise_factors_;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "dictionary.hpp"
+#include "noise.hpp"
 #include "parallel.hpp"
 #include "plan.hpp"
 
@@ -15,8 +16,9 @@ using CsrChunk = CsrPart<float>;
 struct Hidden {
     const float* vectors;  // [N, dim]
     int64_t dim;
-    const float* bias;  // [dim]
-    float* out;         // [count, dim]
+    const float* bias;   // [dim]
+    float* out;          // [count, dim]
+    const Noise* noise;  // or null
 };
 
 // Samples start ... start + count - 1 (modulo 2**64) of the seed's stream. Returns the features

@@ -16,6 +16,8 @@ enum Purpose : uint32_t {
     kFeature = 2,
     kPhase = 4,
     kMagnitude = 5,
+    kHiddenNoise = 6,
+    kHiddenNoiseFactor = 7,
     kExclusion = 16
 };
 

@@ -26,8 +26,14 @@ from synthkern.evaluation import (
 )
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
+from synthkern.model.hidden_noise import HiddenNoise
 from synthkern.model.hierarchy_modifier import HierarchyModifier
 from synthkern.model.rates import *
+from synthkern.model.signal_to_noise import (
+    NoiseDescription,
+    SignalVariance,
+    signal_variance,
+)
 from synthkern.model.world_cache import CachedWorld, WorldCache
 from synthkern.plots import *
 from synthkern.sae import *
@@ -55,6 +61,7 @@ from synthkern.world.magnitude_distribution import (
     ParetoMagnitudeDistribution,
 )
 from synthkern.world.manifolds import ManifoldConfig
+from synthkern.world.noise import NoiseConfig
 from synthkern.world.shift import ShiftConfig
 
 __all__ = [
@@ -67,6 +74,7 @@ __all__ = [
     "ExponentialMagnitudeDistribution",
     "FrequencyBin",
     "HeldOut",
+    "HiddenNoise",
     "HierarchyModifier",
     "HierarchyRecovery",
     "Logger",
@@ -76,6 +84,8 @@ __all__ = [
     "ManifoldConfig",
     "ManifoldPlaneRecovery",
     "ManifoldTiling",
+    "NoiseConfig",
+    "NoiseDescription",
     "NonFiniteLossError",
     "NormalMagnitudeDistribution",
     "NullMCC",
@@ -86,6 +96,7 @@ __all__ = [
     "ShiftConfig",
     "ShiftedFigures",
     "ShiftedRow",
+    "SignalVariance",
     "SparseActivations",
     "Splitting",
     "SyntheticStream",
@@ -102,6 +113,7 @@ __all__ = [
     "dictionary_agreement",
     "manifold_tuning_curves",
     "shifted_rows",
+    "signal_variance",
     "train_sae",
 ]
 __all__ += _names.__all__

@@ -34,7 +34,10 @@ def sample(
     want_features: bool,
     vectors: Any,
     bias: Any,
+    noise_std: Any = None,
+    noise_factor: Any = None,
 ) -> tuple[Any, Any, Any, Any]: ...
+def add_noise(hidden: Any, std: Any, factor: Any, seed: int, start: int, threads: int) -> None: ...
 def apply_dense(
     forest: Forest, activations: Any, mean: Any, seed: int, start: int, ordinal: int, threads: int
 ) -> Any: ...

@@ -20,6 +20,7 @@ from synthkern import (
     SparseActivations,
     hierarchy_modifier,
 )
+from synthkern.engine import Noise
 from synthkern.engine.triton import BACKEND
 from synthkern.engine.triton.launch import Launch, recording
 from synthkern.plan import Forest, compile_forest
@@ -58,6 +59,7 @@ def kernel_names() -> set[str]:
 def _calls() -> Iterator[tuple[str, Callable[[], object]]]:
     yield from _of_sampler()
     yield from _of_dictionary()
+    yield from _of_noise()
     yield from _of_selections()
     yield from _of_pursuit()
     for dtype in _FLOATS:
@@ -152,6 +154,15 @@ def _of_dictionary() -> Iterator[tuple[str, Callable[[], object]]]:
             yield f"vectors' gradient, {kind}", call
             call = partial(BACKEND.gather_grad_values, entries, vectors, grad)
             yield f"values' gradient, {kind}", call
+
+
+def _of_noise() -> Iterator[tuple[str, Callable[[], object]]]:
+    for dtype in _FLOATS:
+        kind = str(dtype).removeprefix("torch.")
+        for dim, note in ((768, ""), (33, ", odd D")):
+            hidden = torch.zeros(_BATCH, dim, dtype=dtype)
+            noise = Noise(torch.zeros(dim), torch.zeros(16, dim))
+            yield f"{kind}{note}", partial(BACKEND.add_noise, hidden, noise, 0, 0)
 
 
 def _of_selections() -> Iterator[tuple[str, Callable[[], object]]]:

@@ -32,11 +32,20 @@ from synthkern.engine.arguments import (
     check_entries,
     check_forest,
     check_matrix,
+    check_noise,
     check_plan,
     check_row,
     check_together,
 )
-from synthkern.engine.backend import MODES, Backend, Counts, Drawn, GatherMode, as_gather_mode
+from synthkern.engine.backend import (
+    MODES,
+    Backend,
+    Counts,
+    Drawn,
+    GatherMode,
+    Noise,
+    as_gather_mode,
+)
 from synthkern.engine.reference import manifolds as reference_manifolds
 from synthkern.plan import Forest, Plan
 from synthkern.plan.manifolds import Manifolds
@@ -55,6 +64,8 @@ __all__ = [
     "Counts",
     "Drawn",
     "GatherMode",
+    "Noise",
+    "add_noise",
     "apply_forest_dense",
     "apply_forest_sparse",
     "apply_manifolds",
@@ -136,6 +147,7 @@ def sample(
     features: bool = True,
     vectors: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
+    noise: Noise | None = None,
 ) -> Drawn:
     """Draw samples start ... start + count - 1 of a seed's stream; see :mod:`synthkern.stream`.
 
@@ -147,6 +159,7 @@ def sample(
         features: whether the features are wanted.
         vectors: [N, D] float32 feature vectors, where hidden activations are wanted.
         bias: [D] float32, with ``vectors``.
+        noise: of hidden activations, or None.
     """
     check_plan(plan)
     seed, start = as_place(seed, start)
@@ -155,13 +168,22 @@ def sample(
         raise ValueError("vectors and bias must be given together, got only one of them")
     if vectors is not None:
         check_dictionary(plan, vectors, bias)
+    if noise is not None:
+        if vectors is None:
+            raise ValueError("noise must come with vectors, got none of these")
+        check_noise(noise, vectors.shape[1], plan.device)
     backend = backend_for(plan.device)
-    return backend.sample(plan, seed, start, count, features, vectors, bias)
+    return backend.sample(plan, seed, start, count, features, vectors, bias, noise)
 
 
 @torch.no_grad()
 def sample_hidden_at(
-    plan: Plan, position: torch.Tensor, count: int, vectors: torch.Tensor, bias: torch.Tensor
+    plan: Plan,
+    position: torch.Tensor,
+    count: int,
+    vectors: torch.Tensor,
+    bias: torch.Tensor,
+    noise: Noise | None = None,
 ) -> torch.Tensor:
     """Hidden activations [count, D] of the samples from a position in device memory on.
 
@@ -175,6 +197,7 @@ def sample_hidden_at(
         count: number of samples.
         vectors: [N, D] float32 feature vectors.
         bias: [D] float32.
+        noise: of hidden activations, or None.
     """
     check_plan(plan)
     check_tensor("position", position)
@@ -186,8 +209,33 @@ def sample_hidden_at(
         raise ValueError(f"position must be on {plan.device} as the plan, got {position.device}")
     count = as_count("count", count)
     check_dictionary(plan, vectors, bias)
+    if noise is not None:
+        check_noise(noise, vectors.shape[1], plan.device)
     backend = backend_for(plan.device)
-    return backend.sample_hidden_at(plan, position, count, vectors, bias)
+    return backend.sample_hidden_at(plan, position, count, vectors, bias, noise)
+
+
+@torch.no_grad()
+def add_noise(hidden: torch.Tensor, noise: Noise, *, seed: int, start: int) -> torch.Tensor:
+    """Add noise to hidden activations [B, D] in place; gives them back.
+
+    Row b takes the noise of sample start + b of a seed's stream; see :mod:`synthkern.stream`. To
+    float16 and bfloat16 it is added in float32, and the sum is rounded.
+
+    Args:
+        hidden: [B, D], contiguous.
+        noise: of D components.
+        seed: in [0, 2**64).
+        start: index of the first sample, in [0, 2**64); indices wrap.
+    """
+    check_matrix("hidden", hidden, "B", "D")
+    if not hidden.is_contiguous():
+        raise ValueError(f"hidden must be contiguous, got strides {list(hidden.stride())}")
+    check_noise(noise, hidden.shape[1], hidden.device)
+    seed, start = as_place(seed, start)
+    wide = _wide(hidden)
+    backend_for(hidden.device).add_noise(wide, noise, seed, start)
+    return hidden if wide is hidden else hidden.copy_(wide)
 
 
 def apply_forest_dense(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from synthkern._checks import DTYPES, as_int, as_seed, check_tensor
+from synthkern.engine.backend import Noise
 from synthkern.plan import Forest, Plan
 from synthkern.sparse import SparseActivations
 from synthkern.stream import EXCLUSION
@@ -101,6 +102,20 @@ def check_dictionary(plan: Plan, vectors: Any, bias: Any) -> None:
         if value.dtype != torch.float32 or value.device != plan.device:
             raise ValueError(
                 f"{name} must be torch.float32 on {plan.device}, got {value.dtype} on "
+                f"{value.device}"
+            )
+
+
+def check_noise(noise: Any, width: int, device: torch.device) -> None:
+    """Raise unless ``noise`` is float32 noise of such a width on a device."""
+    if not isinstance(noise, Noise):
+        raise TypeError(f"noise must be a Noise or None, got {noise!r}")
+    check_row("noise.std", noise.std, width)
+    check_matrix("noise.factor", noise.factor, "r", width)
+    for name, value in noise._asdict().items():
+        if value.dtype != torch.float32 or value.device != device:
+            raise ValueError(
+                f"noise.{name} must be torch.float32 on {device}, got {value.dtype} on "
                 f"{value.device}"
             )
 

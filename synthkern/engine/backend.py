@@ -22,6 +22,15 @@ class Drawn(NamedTuple):
     hidden: torch.Tensor | None
 
 
+class Noise(NamedTuple):
+    """Normal noise of hidden activations, of covariance ``factor.T @ factor + diag(std**2)``."""
+
+    std: torch.Tensor
+    """float32 [D]"""
+    factor: torch.Tensor
+    """float32 [r, D]"""
+
+
 class Counts(NamedTuple):
     """Numbers of samples, int64 [M] each, on the CPU."""
 
@@ -50,6 +59,7 @@ class Backend(ABC):
         features: bool,
         vectors: torch.Tensor | None,
         bias: torch.Tensor | None,
+        noise: Noise | None = None,
         /,
     ) -> Drawn:
         """Draw samples of a plan."""
@@ -62,13 +72,19 @@ class Backend(ABC):
         count: int,
         vectors: torch.Tensor,
         bias: torch.Tensor,
+        noise: Noise | None = None,
         /,
     ) -> torch.Tensor:
         """Hidden activations from a position in device memory on, which is read here."""
         seed, start = (int(word) % 2**64 for word in position)
-        hidden = cls.sample(plan, seed, start, count, False, vectors, bias).hidden
+        hidden = cls.sample(plan, seed, start, count, False, vectors, bias, noise).hidden
         assert hidden is not None
         return hidden
+
+    @staticmethod
+    @abstractmethod
+    def add_noise(hidden: torch.Tensor, noise: Noise, seed: int, start: int, /) -> None:
+        """Add the noise of samples to their hidden activations, float32 or float64, in place."""
 
     @staticmethod
     @abstractmethod

@@ -84,6 +84,9 @@ def eval_sae_on_synthetic_data(
     features, in float64, are held before that for the matching. A bar appears on standard error
     where it takes longer than two seconds.
 
+    Where the dictionary has noise, the SAE's inputs have it, as in training, and its outputs are
+    compared with these noisy inputs: noise that it rightly leaves out counts as unexplained.
+
     Args:
         sae: any object with ``encode`` ([B, D] to [B, M], dense or sparse COO), ``decode`` (back)
             and ``W_dec`` [M, D], the field's SAEs among them. Inputs come in ``W_dec``'s dtype

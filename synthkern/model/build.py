@@ -14,13 +14,13 @@ from synthkern.model.feature_dictionary import FeatureDictionary, orthogonal_ini
 from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.model.manifold_vectors import orthonormal_members
 from synthkern.model.rates import calibrate_firing_probabilities
-from synthkern.plan.manifolds import compile_manifolds
 from synthkern.model.shift import (
     correlation_recipe,
     forbidding_modifiers,
     shifted_rates,
     tree_levels,
 )
+from synthkern.plan.manifolds import compile_manifolds
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix, draw_low_rank
 from synthkern.world.magnitudes import generate_magnitudes
@@ -34,7 +34,7 @@ def build_hierarchy(cfg: SyntheticModelConfig) -> Hierarchy | None:
     """The forest that a config asks for, or None."""
     if cfg.hierarchy is None:
         return None
-    return generate_hierarchy(cfg.num_features, cfg.hierarchy, _seed(cfg, 3))
+    return generate_hierarchy(cfg.num_features, cfg.hierarchy, part_seed(cfg, 3))
 
 
 def build_dictionary(
@@ -65,7 +65,7 @@ def build_correlation(cfg: SyntheticModelConfig) -> LowRankCorrelationMatrix | N
     recipe = correlation_recipe(cfg)
     if recipe is None:
         return None
-    seed = _seed(cfg, 4) if recipe.seed is None else recipe.seed
+    seed = part_seed(cfg, 4) if recipe.seed is None else recipe.seed
     dtype = as_dtype("dtype", cfg.dtype)
     factor, diag = draw_low_rank(
         cfg.num_features, recipe.rank, recipe.correlation_scale, seed, dtype, stacklevel=5
@@ -77,12 +77,12 @@ def build_correlation(cfg: SyntheticModelConfig) -> LowRankCorrelationMatrix | N
 
 def build_std_magnitudes(cfg: SyntheticModelConfig) -> torch.Tensor:
     """The standard deviations of the magnitudes that a config asks for: float32 [N]."""
-    return generate_magnitudes(cfg.num_features, cfg.std_firing_magnitudes, _seed(cfg, 1))
+    return generate_magnitudes(cfg.num_features, cfg.std_firing_magnitudes, part_seed(cfg, 1))
 
 
 def build_mean_magnitudes(cfg: SyntheticModelConfig) -> torch.Tensor:
     """The mean magnitudes that a config asks for: float32 [N]."""
-    return generate_magnitudes(cfg.num_features, cfg.mean_firing_magnitudes, _seed(cfg, 2))
+    return generate_magnitudes(cfg.num_features, cfg.mean_firing_magnitudes, part_seed(cfg, 2))
 
 
 def build_generator(
@@ -147,6 +147,6 @@ def _compensated(probabilities: torch.Tensor, hierarchy: Hierarchy) -> torch.Ten
     return wanted.clamp(max=1.0)
 
 
-def _seed(cfg: SyntheticModelConfig, part: int) -> int | None:
+def part_seed(cfg: SyntheticModelConfig, part: int) -> int | None:
     """The seed of a part: the config's own plus the part's number, modulo 2**64."""
     return None if cfg.seed is None else (cfg.seed + part) % 2**64

@@ -13,6 +13,7 @@ from synthkern.model.build import build_correlation, build_generator, build_hier
 from synthkern.model.fingerprint import config_fingerprint
 from synthkern.model.rates import EffectiveFiringProbabilities, effective_firing_probabilities
 from synthkern.model.shift import ForbiddenPairs, pairs_kept_apart, shifted_rates
+from synthkern.model.signal_to_noise import NoiseDescription
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.magnitude_distribution import MagnitudeDistribution
 
@@ -85,6 +86,7 @@ class WorldDescription:
         magnitude_distribution: where it is another than the plain normal.
         forbidden_pairs: how many pairs of features are kept apart by the world's shift.
         lost_l0: what that takes of the L0.
+        noise: in hidden activations; None where there is none, or no dictionary was built.
 
     Example:
         >>> import synthkern as synthetic
@@ -114,6 +116,7 @@ class WorldDescription:
     magnitude_distribution: MagnitudeDistribution | None = None
     forbidden_pairs: int = 0
     lost_l0: float = 0.0
+    noise: NoiseDescription | None = None
 
     def __str__(self) -> str:
         table = text_table([_TITLES, *(level.cells() for level in self.levels)], rule=True)
@@ -130,6 +133,8 @@ class WorldDescription:
         lines = [head, how]
         if self.magnitude_distribution is not None:
             lines.append(f"magnitudes: {_text(self.magnitude_distribution)}")
+        if self.noise is not None:
+            lines.append(str(self.noise))
         if self.forbidden_pairs:
             lost = self.lost_l0 / max(l0 + self.lost_l0, 1e-300)
             lines.append(

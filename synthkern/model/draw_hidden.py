@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from synthkern import engine
-from synthkern._checks import as_int
+from synthkern._checks import as_bool, as_int
 from synthkern.model.activation_generator import ActivationGenerator, as_activations
 from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.hidden_noise import HiddenNoise, noise_of
 from synthkern.model.ownership import draw_from, sampler_of
 from synthkern.plan import largest_values
 from synthkern.sparse import SparseActivations
@@ -25,6 +26,7 @@ def draw_hidden(
     start: int,
     *,
     features: bool,
+    noise: bool = True,
 ) -> tuple[torch.Tensor, SparseActivations | torch.Tensor | None]:
     """Hidden activations [B, D] of samples start ... start + B - 1 of a seed's stream.
 
@@ -32,19 +34,29 @@ def draw_hidden(
     as the generator's own tensor. A seed of None draws a fresh one. What the user wrote in place
     of the package's own functions is called, and then with the tensors that ``sample`` gives.
 
+    The dictionary's noise is added, whoever wrote the dictionary: it has noise where its ``noise``
+    is a HiddenNoise. Where nobody gave a seed and the parts draw their own, so does it.
+
     Args:
         generator: an ActivationGenerator, or anything that :func:`sampler_of` takes.
         dictionary: a FeatureDictionary, or any callable with ``feature_vectors`` [N, D].
+        noise: whether the dictionary's noise is added.
     """
+    added = noise_of(dictionary) if as_bool("noise", noise) else None
     count = as_int("batch_size", batch_size, low=0, high=2**31 - 1)
     is_fused = isinstance(generator, ActivationGenerator) and generator.is_fused
     is_own = isinstance(dictionary, FeatureDictionary) and dictionary.is_own
     if not is_fused or not is_own:
-        return _by_calls(generator, dictionary, count, seed, start, is_own=is_own)
+        hidden, drawn = _by_calls(generator, dictionary, count, seed, start, is_own=is_own)
+        if added is not None:
+            seed, start = stream_position(seed, start)
+            # To a copy, as what was called may keep what it gave.
+            hidden = added.added_to(hidden, seed=seed, start=start)
+        return hidden, drawn
     seed, start = stream_position(seed, start)
     vectors, bias = dictionary.feature_vectors.detach(), dictionary.bias.detach()
     if dictionary.gather_mode == "exact" and vectors.dtype == torch.float32:
-        drawn = engine.sample(
+        both = engine.sample(
             generator.plan,
             seed=seed,
             start=start,
@@ -52,11 +64,29 @@ def draw_hidden(
             features=features,
             vectors=vectors,
             bias=bias,
+            noise=None if added is None else added.of_width(vectors.shape[1]),
         )
-        assert drawn.hidden is not None
-        return drawn.hidden, drawn.features
+        assert both.hidden is not None
+        return both.hidden, both.features
     entries = generator.sample_sparse(count, seed=seed, start=start)
-    return dictionary(entries), entries
+    if added is None:
+        return dictionary(entries), entries
+    return _with_noise(entries, dictionary, added, seed, start), entries
+
+
+def _with_noise(
+    entries: SparseActivations,
+    dictionary: FeatureDictionary,
+    noise: HiddenNoise,
+    seed: int,
+    start: int,
+) -> torch.Tensor:
+    """Hidden activations with noise, rounded to float16 or bfloat16 after it is added."""
+    vectors, bias = dictionary.feature_vectors.detach(), dictionary.bias.detach()
+    wide = torch.promote_types(vectors.dtype, torch.float32)
+    hidden = engine.gather(entries, vectors.to(wide), bias.to(wide), mode=dictionary.gather_mode)
+    width = noise.of_width(hidden.shape[1])
+    return engine.add_noise(hidden, width, seed=seed, start=start).to(vectors.dtype)
 
 
 def _by_calls(
@@ -98,6 +128,9 @@ def check_sums(generator: Any, dictionary: Any, dtype: torch.dtype) -> None:
     terms = lengths.cpu() * largest
     most = terms.max() if dtype == torch.float16 else terms.sum()
     most += float(dictionary.bias.detach().abs().max())
+    noise = noise_of(dictionary)
+    if noise is not None:
+        most += noise.largest
     if most > torch.finfo(dtype).max:
         raise ValueError(
             f"feature_dict must give hidden activations that are finite in {dtype}, got vectors "

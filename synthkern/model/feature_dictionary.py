@@ -20,6 +20,7 @@ from synthkern._checks import (
 )
 from synthkern.engine import product
 from synthkern.engine.autograd import gather_entries
+from synthkern.model.hidden_noise import HiddenNoise, check_width
 from synthkern.model.orthogonalize import check_settings, orthogonalize_embeddings
 from synthkern.model.ownership import own, runs_own
 from synthkern.sparse import SparseActivations
@@ -65,11 +66,14 @@ class FeatureDictionary(nn.Module):
         initializer: changes the random unit vectors in place; None keeps them.
         device: of the parameters.
         seed: of a generator of this call's own; None takes torch's global one.
+        noise: of D components, or None.
 
     Attributes:
         feature_vectors: parameter [N, D].
         bias: parameter [D].
         gather_mode: how hidden activations add up, "exact" where nobody sets it.
+        noise: that is added wherever hidden activations are sampled, or None; may be assigned.
+            Calling the dictionary adds none.
 
     Example:
         >>> import synthkern as synthetic
@@ -91,6 +95,8 @@ class FeatureDictionary(nn.Module):
         initializer: FeatureDictionaryInitializer | None = orthogonal_initializer(),  # noqa: B008
         device: torch.device | str = "cpu",
         seed: int | None = None,
+        *,
+        noise: HiddenNoise | None = None,
     ) -> None:
         super().__init__()
         self.num_features = as_int("num_features", num_features, low=1)
@@ -108,6 +114,7 @@ class FeatureDictionary(nn.Module):
         self.feature_vectors = nn.Parameter(vectors.to(device))
         # Without one, zeros that no optimizer moves.
         self.bias = nn.Parameter(direction.to(device), requires_grad=norm != 0)
+        self.noise = noise
         if initializer is not None:
             initializer(self)
 
@@ -147,7 +154,19 @@ class FeatureDictionary(nn.Module):
         dictionary.num_features, dictionary.hidden_dim = feature_vectors.shape
         dictionary.feature_vectors = nn.Parameter(feature_vectors.detach())
         dictionary.bias = nn.Parameter(bias.detach())
+        dictionary.noise = None
         return dictionary
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Noise must be as wide as the dictionary; what a subclass of the user's calls so, and is
+        no HiddenNoise, is its own.
+        """
+        if name == "noise":
+            if isinstance(value, HiddenNoise):
+                check_width(value, self.hidden_dim)
+            elif value is not None and type(self) is FeatureDictionary:
+                raise TypeError(f"noise must be a HiddenNoise or None, got {value!r}")
+        super().__setattr__(name, value)
 
     @property
     def gather_mode(self) -> engine.GatherMode:

@@ -17,6 +17,7 @@ from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.build import build_mean_magnitudes, build_modifiers, build_std_magnitudes
 from synthkern.model.feature_dictionary import FeatureDictionary
 from synthkern.model.fingerprint import has_fingerprint, world_fingerprint
+from synthkern.model.hidden_noise import HiddenNoise
 from synthkern.model.hierarchy import Hierarchy
 from synthkern.model.shift import same_modifiers
 from synthkern.model.weights import read_weights, write_weights
@@ -123,6 +124,8 @@ def saved_config(parts: ModelParts) -> SyntheticModelConfig:
         cfg.correlation = copy.copy(cfg.correlation)
         cfg.correlation.rank = plan.rank
     cfg.manifolds = parts.activation_generator.manifolds
+    if parts.feature_dict.noise is None:
+        cfg.noise = None
     return cfg
 
 
@@ -151,6 +154,8 @@ def read_parts(files: SavedFiles) -> ModelParts:
     with errors_naming(weights):
         dictionary = FeatureDictionary.from_vectors(tensors["feature_vectors"], tensors["bias"])
         dictionary.bias.requires_grad_(bool(cfg.bias))
+        if "noise_std" in tensors:
+            dictionary.noise = HiddenNoise(tensors["noise_std"], tensors.get("noise_factor"))
         generator = ActivationGenerator(
             cfg.num_features,
             tensors["firing_probabilities"],

@@ -11,7 +11,9 @@ each of its tensors a line ``name dtype [shape]`` and the numbers, little-endian
 4. of each forest ``tree.parent`` [N] (the feature that must be active, or -1), ``tree.scaled`` [N]
    and ``tree.group`` [N] (the first feature of the exclusive group, or -1), int32;
 5. with manifolds ``manifolds.leader`` [M] int32 and ``manifolds.shape`` [2], circles of each and
-   the concentration.
+   the concentration;
+6. where the dictionary has noise, its ``noise_std`` [D], and where that is of a rank above 0 its
+   ``noise_factor`` [r, D].
 
 Numbers are float32 where that holds all of a tensor's exactly, else float64, whatever dtype they
 are kept in. In a canonical config the fields that are at their defaults are left out, at every
@@ -135,6 +137,11 @@ def _tensors(
     yield "feature_vectors", dictionary.feature_vectors
     yield "bias", dictionary.bias
     yield from _of_features(generator)
+    if dictionary.noise is not None:
+        std, factor = dictionary.noise.of_width(dictionary.hidden_dim)
+        yield "noise_std", std
+        if len(factor):
+            yield "noise_factor", factor
 
 
 def _of_features(generator: ActivationGenerator) -> Iterator[tuple[str, torch.Tensor]]:

@@ -20,6 +20,7 @@ from synthkern.model.build import (
     build_dictionary,
     build_generator,
     build_hierarchy,
+    part_seed,
 )
 from synthkern.model.description import WorldDescription, describe_world
 from synthkern.model.device_name import DeviceName
@@ -36,10 +37,12 @@ from synthkern.model.files import (
     write_model,
 )
 from synthkern.model.fingerprint import has_fingerprint, world_fingerprint
+from synthkern.model.hidden_noise import build_noise, noise_of
 from synthkern.model.hierarchy import Hierarchy, as_hierarchy
 from synthkern.model.hub import as_folder, as_repo_id, as_revision, download_files
 from synthkern.model.ownership import draw_from, has_positions, own, runs_own, sampler_of
 from synthkern.model.shift import twin_config, twin_generator
+from synthkern.model.signal_to_noise import describe_noise, signal_variance
 from synthkern.model.world_cache import WorldCache
 from synthkern.sparse import SparseActivations
 from synthkern.storage.paths import AnyPath, as_path
@@ -68,12 +71,13 @@ class SyntheticModel(nn.Module):
 
     What is not given is built from the config, each part with a seed of its own that follows
     from the config's: probabilities and vectors take it itself, standard deviations seed + 1,
-    means + 2, the hierarchy + 3 and the correlation + 4.
+    means + 2, the hierarchy + 3, the correlation + 4 and the noise + 5.
 
     Args:
         cfg: the recipe, ours or SAELens'.
-        feature_dict: used as it is, in place of one built; ours, SAELens' or any module with
-            ``feature_vectors`` [N, D] that is called with activations [B, N].
+        feature_dict: used as it is, with the noise that it has or without, in place of one built;
+            ours, SAELens' or any module with ``feature_vectors`` [N, D] that is called with
+            activations [B, N].
         activation_generator: used as it is, ours or anything that has ``sample(batch_size)`` or
             is called with a batch size and gives activations [B, N]; then ``hierarchy`` is only
             kept, and ``correlation_matrix`` is not needed.
@@ -142,6 +146,32 @@ class SyntheticModel(nn.Module):
         )
         self._correlation = None
         self.to(self._asked_device)
+        if cfg.noise is not None:
+            self._add_noise(is_built=feature_dict is None)
+
+    def _add_noise(self, *, is_built: bool) -> None:
+        """Give a dictionary that was built the config's noise, which may be in proportion to what
+        the parts make together.
+        """
+        dictionary, recipe = self.feature_dict, self.cfg.noise
+        assert recipe is not None
+        if noise_of(dictionary) is not None:
+            return
+        if not is_built:
+            warn(
+                "feature_dict has no noise and is used as it is: that of the config is left out; "
+                "assign a HiddenNoise to its attribute noise",
+                stacklevel=4,
+            )
+            return
+        if not isinstance(dictionary, FeatureDictionary):
+            raise TypeError(
+                "feature_dict must be a FeatureDictionary to be given the config's noise, "
+                f"got {dictionary!r}"
+            )
+        signal = None if recipe.snr_db is None else signal_variance(self).value
+        noise = build_noise(recipe, self.cfg.hidden_dim, signal, part_seed(self.cfg, 5))
+        dictionary.noise = noise.to(dictionary.feature_vectors.device)
 
     def _create_hierarchy(self) -> Hierarchy | None:
         """The forest, where none is given; under SAELens' name, as the next three, for subclasses
@@ -246,7 +276,9 @@ class SyntheticModel(nn.Module):
 
     @own
     @torch.no_grad()
-    def sample(self, batch_size: int, *, seed: int | None = None, start: int = 0) -> torch.Tensor:
+    def sample(
+        self, batch_size: int, *, seed: int | None = None, start: int = 0, noise: bool = True
+    ) -> torch.Tensor:
         """Hidden activations [B, D].
 
         Args:
@@ -254,9 +286,11 @@ class SyntheticModel(nn.Module):
             seed: in [0, 2**64): samples start ... start + B - 1 of the endless stream that it
                 names. None draws a fresh one from torch's global generator.
             start: index of the first sample, in [0, 2**64); indices wrap.
+            noise: whether they have the noise of the dictionary; without it they are the same
+                samples, noise-free.
         """
         parts = self.activation_generator, self.feature_dict
-        return draw_hidden(*parts, batch_size, seed, start, features=False)[0]
+        return draw_hidden(*parts, batch_size, seed, start, features=False, noise=noise)[0]
 
     @overload
     def sample_with_features(
@@ -266,19 +300,35 @@ class SyntheticModel(nn.Module):
         sparse: Literal[False] = ...,
         seed: int | None = ...,
         start: int = ...,
+        noise: bool = ...,
     ) -> tuple[torch.Tensor, torch.Tensor]: ...
 
     @overload
     def sample_with_features(
-        self, batch_size: int, *, sparse: Literal[True], seed: int | None = ..., start: int = ...
+        self,
+        batch_size: int,
+        *,
+        sparse: Literal[True],
+        seed: int | None = ...,
+        start: int = ...,
+        noise: bool = ...,
     ) -> tuple[torch.Tensor, SparseActivations]: ...
 
     @own
     @torch.no_grad()
     def sample_with_features(
-        self, batch_size: int, *, sparse: bool = False, seed: int | None = None, start: int = 0
+        self,
+        batch_size: int,
+        *,
+        sparse: bool = False,
+        seed: int | None = None,
+        start: int = 0,
+        noise: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor | SparseActivations]:
         """Hidden activations [B, D] and the feature activations [B, N] that they are made of.
+
+        Of these without rounding, ``sparse=True``, ``feature_dict(features)`` are the hidden
+        activations without noise.
 
         Args:
             batch_size: B, at least 0.
@@ -286,9 +336,10 @@ class SyntheticModel(nn.Module):
                 ``sample`` returns them.
             seed: see :meth:`sample`.
             start: see :meth:`sample`.
+            noise: see :meth:`sample`.
         """
         parts = self.activation_generator, self.feature_dict
-        hidden, features = draw_hidden(*parts, batch_size, seed, start, features=True)
+        hidden, features = draw_hidden(*parts, batch_size, seed, start, features=True, noise=noise)
         assert features is not None
         if sparse:
             return hidden, as_entries(features)
@@ -322,8 +373,8 @@ class SyntheticModel(nn.Module):
         return self.sample(batch_size, **place)  # type: ignore[arg-type]
 
     def describe(self) -> WorldDescription:
-        """Rates, L0, magnitudes and exclusivity, level by level, and the fingerprint; print it for
-        a table.
+        """Rates, L0, magnitudes and exclusivity, level by level, the noise and the fingerprint;
+        print it for a table.
         """
         generator = self.activation_generator
         if not isinstance(generator, ActivationGenerator):
@@ -331,7 +382,11 @@ class SyntheticModel(nn.Module):
                 f"activation_generator must be an ActivationGenerator to be described, "
                 f"got {generator!r}"
             )
-        return replace(describe_world(self.cfg, generator), fingerprint=self.fingerprint)
+        return replace(
+            describe_world(self.cfg, generator),
+            fingerprint=self.fingerprint,
+            noise=describe_noise(self),
+        )
 
     def shifted(self) -> SyntheticModel:
         """This world's twin out of its distribution; see :class:`synthkern.ShiftConfig`.

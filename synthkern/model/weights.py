@@ -17,7 +17,9 @@ from synthkern.world.config import SyntheticModelConfig
 
 @dataclass(frozen=True)
 class _Kind:
-    """A tensor's shape in N features, D hidden units and r factors; whether it must be there."""
+    """A tensor's shape in N features, D hidden units, r factors and q of noise; whether it must be
+    there.
+    """
 
     shape: tuple[str, ...]
     required: bool = False
@@ -32,6 +34,8 @@ _KINDS = {
     "std_firing_magnitudes": _Kind(("N",)),
     "correlation_factor": _Kind(("N", "r")),
     "correlation_diag": _Kind(("N",)),
+    "noise_std": _Kind(("D",)),
+    "noise_factor": _Kind(("q", "D")),
 }
 
 #: In the metadata, "true" or "false"; absent it is false.
@@ -69,6 +73,11 @@ def write_weights(
     }
     if generator.correlation is not None:
         weights.update(generator.correlation._asdict())
+    if dictionary.noise is not None:
+        std, factor = dictionary.noise.of_width(dictionary.hidden_dim)
+        weights["noise_std"] = std
+        if len(factor):
+            weights["noise_factor"] = factor
     sparse = "true" if generator.use_sparse_tensors else "false"
     save_tensors(path, weights, {_SPARSE: sparse, _FINGERPRINT: fingerprint})
 
@@ -108,6 +117,8 @@ def _check_names(found: dict[str, StoredTensor], cfg: SyntheticModelConfig) -> N
         raise ValueError(
             f"correlation_factor and correlation_diag must come together, got {sorted(found)}"
         )
+    if "noise_std" not in found and (cfg.noise is not None or "noise_factor" in found):
+        raise ValueError(f"noise needs noise_std, got {sorted(found)}")
     if cfg.correlation is not None and "correlation_factor" not in found:
         raise ValueError(
             f"the config's correlation needs correlation_factor and correlation_diag, "
@@ -117,7 +128,12 @@ def _check_names(found: dict[str, StoredTensor], cfg: SyntheticModelConfig) -> N
 
 def _check_shapes(found: dict[str, StoredTensor], cfg: SyntheticModelConfig) -> None:
     rank = "rank" if cfg.correlation is None else cfg.correlation.rank
-    sizes: dict[str, int | str] = {"N": cfg.num_features, "D": cfg.hidden_dim, "r": rank}
+    sizes: dict[str, int | str] = {
+        "N": cfg.num_features,
+        "D": cfg.hidden_dim,
+        "r": rank,
+        "q": "rank",
+    }
     for name, stored in found.items():
         expected = [sizes[letter] for letter in _KINDS[name].shape]
         if len(stored.shape) != len(expected) or any(

@@ -32,6 +32,7 @@ from synthkern.world.magnitudes import (
     FoldedNormalMagnitudeConfig,
     LinearMagnitudeConfig,
 )
+from synthkern.world.noise import NoiseConfig
 from synthkern.world.probabilities import (
     ConstantFiringProbabilityConfig,
     LinearFiringProbabilityConfig,
@@ -53,6 +54,7 @@ _OWN_PARTS = (
     LognormalMagnitudeDistribution,
     LowRankCorrelationConfig,
     NormalMagnitudeDistribution,
+    NoiseConfig,
     OrthogonalizationConfig,
     ParetoMagnitudeDistribution,
     RandomFiringProbabilityConfig,

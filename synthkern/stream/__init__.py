@@ -102,6 +102,13 @@ phase with a concentration is wrapped Cauchy: E[cos(n phi)] = r**n.
 
 **Hidden activations.** Component d is ``h = bias[d]``, then ``h = fma(value_j, vector[j, d], h)``
 over the features j with a value other than 0, ascending.
+
+**Noise** in hidden activations, of a factor U [r, D] and deviations std [D]: component d goes on
+as ``h = fma(U[k, d], z_k, h)`` over the noise factors k, ascending, with ``z_k = normal(w[k mod
+4])`` of ``block(NOISE_FACTOR, k div 4, index)``, then ``h = fma(std[d], normal(w[d mod 4]), h)`` of
+``block(NOISE, d div 4, index)``. Noise has covariance U^T U + diag(std^2). Where hidden activations
+are of float64, so is the fma, of the same float32 numbers; where they are of float16 or bfloat16,
+they are rounded to that last.
 """
 
 from synthkern.stream.magnitudes import exponential, exponential_of, exponential_table
@@ -112,6 +119,8 @@ from synthkern.stream.words import (
     FACTOR,
     FEATURE,
     MAGNITUDE,
+    NOISE,
+    NOISE_FACTOR,
     PHASE,
     coarse_bytes,
     feature_words,
@@ -132,6 +141,8 @@ __all__ = [
     "FACTOR",
     "FEATURE",
     "MAGNITUDE",
+    "NOISE",
+    "NOISE_FACTOR",
     "PHASE",
     "STREAM_VERSION",
     "coarse_bytes",

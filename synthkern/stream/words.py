@@ -13,6 +13,7 @@ from synthkern.stream.philox import philox4x32
 
 FACTOR, COARSE, FEATURE, EXCLUSION = 0, 1, 2, 16
 PHASE, MAGNITUDE = 4, 5
+NOISE, NOISE_FACTOR = 6, 7
 
 _MASK = 0xFFFFFFFF
 _BITS_OF_HALF = 0x3F000000
@@ -51,8 +52,13 @@ def block(purpose: int, element: torch.Tensor, index: torch.Tensor, seed: int) -
 
 def factor_normals(rank: int, index: torch.Tensor, seed: int) -> torch.Tensor:
     """Standard normals [B, rank] of a sample's factors."""
-    words = block(FACTOR, torch.arange((rank + 3) // 4, device=index.device), index, seed)
-    return normal(torch.stack(words, dim=2).flatten(1)[:, :rank])
+    return numbered_normals(FACTOR, rank, index, seed)
+
+
+def numbered_normals(purpose: int, count: int, index: torch.Tensor, seed: int) -> torch.Tensor:
+    """Standard normals [B, count] of a purpose, four to a block, for samples [B, 2]."""
+    words = block(purpose, torch.arange((count + 3) // 4, device=index.device), index, seed)
+    return normal(torch.stack(words, dim=2).flatten(1)[:, :count])
 
 
 def coarse_bytes(num_features: int, index: torch.Tensor, seed: int) -> torch.Tensor:

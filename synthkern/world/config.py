@@ -192,6 +192,10 @@ class SyntheticModelConfig:
                 setattr(self, name, config)
             elif name == "std_firing_magnitudes":
                 as_float(name, value, low=0)
+        if self.noise is not None and self.noise.rank >= self.hidden_dim:
+            raise ValueError(
+                f"noise.rank must be below hidden_dim = {self.hidden_dim}, got {self.noise.rank}"
+            )
         self.magnitude_distribution = short_magnitude_distribution(
             as_magnitude_distribution("magnitude_distribution", self.magnitude_distribution)
         )

@@ -27,7 +27,7 @@ if not torch.cuda.is_available():
 
 pytestmark = pytest.mark.gpu
 
-DEVICE = torch.device("cuda", 0)
+CPU, DEVICE = torch.device("cpu"), torch.device("cuda", 0)
 
 EVERY_WAY = ("features", "hidden", "both", "moved")
 COUNTS = (0, 1, 31, 1024)
@@ -263,6 +263,44 @@ def test_sampling_is_captured_and_replayed_elsewhere(name: str) -> None:
         graph.replay()
         wanted = zoo.expected(world, Place(count, seed, start), dim).hidden
         assert wanted is not None
+        assert torch.equal(bits(hidden.cpu()), bits(wanted)), (seed, start)
+
+
+def fractions(dim: int, rank: int, device: torch.device) -> engine.Noise:
+    k, d = torch.arange(rank)[:, None], torch.arange(dim)
+    noise = engine.Noise((1 + 5 * d % 8) / 8, ((7 * k + 3 * d) % 15 - 7) / 16)
+    return engine.Noise(*(part.to(device) for part in noise))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("rank", [0, 1, 35])
+@pytest.mark.parametrize("dim", [1, 33, 768, 1100])
+def test_noise_has_the_cores_bits(dim: int, rank: int, dtype: torch.dtype) -> None:
+    for count in (0, 1, 4097):
+        hidden = torch.arange(count * dim, dtype=dtype).view(count, dim) / 7
+        place = {"seed": 2**64 - 2, "start": 2**64 - 5}
+        wanted = engine.add_noise(hidden.clone(), fractions(dim, rank, CPU), **place)
+        got = engine.add_noise(hidden.to(DEVICE), fractions(dim, rank, DEVICE), **place)
+        assert torch.equal(got.cpu().view(torch.int32), wanted.view(torch.int32)), count
+
+
+@pytest.mark.parametrize("name", ["rank 5", "two forests"])
+def test_noise_is_captured_and_replayed_elsewhere(name: str) -> None:
+    world, count, dim = zoo.WORLDS[name](), 129, 24
+    plan, noise = world.plan.to(DEVICE), fractions(dim, 7, DEVICE)
+    vectors, bias = (part.to(DEVICE) for part in zoo.dictionary(world.num_features, dim))
+    position = position_on(DEVICE, 1, 2)
+    sampler.sample_hidden_at(plan, position, count, vectors, bias, noise)  # compiles
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        hidden = sampler.sample_hidden_at(plan, position, count, vectors, bias, noise)
+    for seed, start in ((1, 2), (2**64 - 1, 2**64 - 50)):
+        position.copy_(position_on(DEVICE, seed, start))
+        graph.replay()
+        wanted = zoo.expected(world, Place(count, seed, start), dim).hidden
+        assert wanted is not None
+        wanted = engine.add_noise(wanted, fractions(dim, 7, CPU), seed=seed, start=start)
         assert torch.equal(bits(hidden.cpu()), bits(wanted)), (seed, start)
 
 

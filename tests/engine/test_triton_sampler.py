@@ -15,7 +15,9 @@ import torch
 import zoo
 from zoo import Place
 
+from synthkern import engine
 from synthkern.engine.triton.launch import INTERPRETED, position_on, recording
+from synthkern.engine.triton.noise import add_noise_at
 from synthkern.engine.triton.sample import sampler
 from synthkern.engine.triton.sample.tiles import default_tiles, using
 
@@ -111,6 +113,21 @@ def test_hidden_activations_wait_for_nothing(name: str) -> None:
     assert ("factors_kernel" in names) == (world.plan.rank > 0)
     # One launch for everything, a second for tiles whose lists were too short.
     assert names[-1] == "sample_kernel" or name in ("two forests", "circles")
+
+
+@pytest.mark.parametrize("rank", [0, 5])
+def test_noise_waits_for_nothing(rank: int) -> None:
+    hidden, noise = torch.zeros(3, 8), engine.Noise(torch.ones(8), torch.ones(rank, 8))
+    add_noise_at(hidden, noise, position_on(CPU, 1, 2))  # makes the table of the normals
+    reads: list[str] = []
+    with pytest.MonkeyPatch.context() as patch, recording() as launches:
+        for read in ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "nonzero"):
+            patch.setattr(torch.Tensor, read, _noted(read, getattr(torch.Tensor, read), reads))
+        add_noise_at(hidden, noise, position_on(CPU, 1, 2))
+    assert reads == []
+    assert [launch.kernel.fn.__name__ for launch in launches] == (
+        ["noise_factors_kernel", "noise_kernel"] if rank else ["noise_kernel"]
+    )
 
 
 def _noted(name: str, real: Any, reads: list[str]) -> Any:

@@ -109,11 +109,11 @@ def test_ways_to_write_one_config(changes: dict[str, Any]) -> None:
 def test_a_new_field_at_its_default_changes_nothing() -> None:
     @dataclass
     class Later(Config):
-        noise: float = 0.0
+        warmth: float = 0.0
 
     old, new = Config(16, 4, seed=0), Later(16, 4, seed=0)
     assert config_fingerprint(new) == config_fingerprint(old)
-    assert config_fingerprint(Later(16, 4, seed=0, noise=0.5)) != config_fingerprint(old)
+    assert config_fingerprint(Later(16, 4, seed=0, warmth=0.5)) != config_fingerprint(old)
 
 
 def unseen(model: synthetic.SyntheticModel) -> None:

@@ -1,7 +1,7 @@
 """The C++ core behind the engine's interface."""
 
 from synthkern.engine.backend import Backend
-from synthkern.engine.cpu import counts, forest, gather, pursuit, sampler, select
+from synthkern.engine.cpu import counts, forest, gather, noise, pursuit, sampler, select
 
 
 class CpuBackend(Backend):
@@ -10,6 +10,7 @@ class CpuBackend(Backend):
     name = "cpu"
     selects_bfloat16 = True
     sample = staticmethod(sampler.sample)
+    add_noise = staticmethod(noise.add_noise)
     apply_forest_dense = staticmethod(forest.apply_forest_dense)
     apply_forest_sparse = staticmethod(forest.apply_forest_sparse)
     compress = staticmethod(gather.compress)

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from synthkern import _core
-from synthkern.engine.backend import Drawn
+from synthkern.engine.backend import Drawn, Noise
 from synthkern.engine.cpu.arrays import entries, view
 from synthkern.engine.cpu.forest import bound_forest
 from synthkern.plan import Plan
@@ -26,6 +26,7 @@ def sample(
     features: bool,
     vectors: torch.Tensor | None,
     bias: torch.Tensor | None,
+    noise: Noise | None = None,
     /,
 ) -> Drawn:
     """Draw samples, split over as many threads as torch.get_num_threads() says."""
@@ -38,6 +39,8 @@ def sample(
         want_features=features,
         vectors=None if vectors is None else view(vectors),
         bias=None if bias is None else view(bias),
+        noise_std=None if noise is None else view(noise.std),
+        noise_factor=None if noise is None else view(noise.factor),
     )
     drawn = entries(arrays, plan.num_features) if features else None
     return Drawn(drawn, None if hidden is None else torch.from_numpy(hidden))

@@ -5,7 +5,7 @@ fused multiply-add PyTorch cannot form, are within one rounding per feature.
 """
 
 from synthkern.engine.backend import Backend
-from synthkern.engine.reference import counts, forest, gather, pursuit, sampler, select
+from synthkern.engine.reference import counts, forest, gather, noise, pursuit, sampler, select
 from synthkern.sparse import SparseActivations
 
 
@@ -14,6 +14,7 @@ class ReferenceBackend(Backend):
 
     name = "reference"
     sample = staticmethod(sampler.sample)
+    add_noise = staticmethod(noise.add_noise)
     apply_forest_dense = staticmethod(forest.apply_forest_dense)
     apply_forest_sparse = staticmethod(forest.apply_forest_sparse)
     compress = staticmethod(SparseActivations.from_dense)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from synthkern.engine.backend import Drawn
+from synthkern.engine.backend import Drawn, Noise
 from synthkern.engine.reference.forest import apply_forest, sortable
 from synthkern.engine.reference.gather import gather
 from synthkern.engine.reference.manifolds import apply_manifolds
+from synthkern.engine.reference.noise import add_noise
 from synthkern.plan import Plan
 from synthkern.plan.magnitudes import EXPONENTIAL, LOGARITHMIC, SHARED
 from synthkern.plan.plan import LANES
@@ -34,6 +35,7 @@ def sample(
     features: bool,
     vectors: torch.Tensor | None,
     bias: torch.Tensor | None,
+    noise: Noise | None = None,
     /,
 ) -> Drawn:
     """Draw samples by evaluating every feature of every sample."""
@@ -44,6 +46,8 @@ def sample(
     hidden = None
     if vectors is not None and bias is not None:
         hidden = gather(drawn, vectors, bias)
+        if noise is not None:
+            add_noise(hidden, noise, seed, start)
     return Drawn(drawn if features else None, hidden)
 
 

@@ -7,7 +7,7 @@ activations are those of the other backends, bit for bit.
 
 from synthkern.engine.backend import Backend
 from synthkern.engine.reference import counts
-from synthkern.engine.triton import forest, gather, pursuit, select
+from synthkern.engine.triton import forest, gather, noise, pursuit, select
 from synthkern.engine.triton.sample import sampler
 
 
@@ -17,6 +17,7 @@ class TritonBackend(Backend):
     name = "triton"
     sample = staticmethod(sampler.sample)
     sample_hidden_at = staticmethod(sampler.sample_hidden_at)
+    add_noise = staticmethod(noise.add_noise)
     apply_forest_dense = staticmethod(forest.apply_forest_dense)
     apply_forest_sparse = staticmethod(forest.apply_forest_sparse)
     compress = staticmethod(select.compress)

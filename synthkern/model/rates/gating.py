@@ -42,17 +42,22 @@ class Gating:
 
         The M columns are cases that are computed each by itself.
         """
-        active = own.clone()
+        active = self.kept(own)
+        # Products over all ancestors, of which every round takes twice as many.
+        for first, ancestor in self._ancestors:
+            active[first:] *= active[ancestor]
+        return active
+
+    def kept(self, own: torch.Tensor) -> torch.Tensor:
+        """The same given that their parents are active: own activity that no sibling excludes."""
+        kept = own.clone()
         for members in self.groups:
             several = own[members]
             # float32 rounds every factor 1 - own by up to 3e-8, equal ones all alike.
             if members.shape[1] > _LARGEST_IN_FLOAT32:
                 several = several.double()
-            active[members] = _survivors(several).to(own.dtype)
-        # Products over all ancestors, of which every round takes twice as many.
-        for first, ancestor in self._ancestors:
-            active[first:] *= active[ancestor]
-        return active
+            kept[members] = _survivors(several).to(own.dtype)
+        return kept
 
     def least_above(self, value: torch.Tensor) -> torch.Tensor:
         """Which of a node and its ancestors has the least of the values [K]: [K] nodes."""

@@ -33,10 +33,11 @@ import torch
 import triton
 import triton.language as tl
 
-from synthkern.engine.backend import Drawn
+from synthkern.engine.backend import Drawn, Noise
 from synthkern.engine.triton.forest import apply_forest_csr
 from synthkern.engine.triton.gather import gather, gather_rows
 from synthkern.engine.triton.launch import launch, position_on, processors
+from synthkern.engine.triton.noise import add_noise_at
 from synthkern.engine.triton.rows import Rows, collect, drop_zeros
 from synthkern.engine.triton.sample.draw import draw_children, draw_grouped_roots, draw_survivors
 from synthkern.engine.triton.sample.factors import draw_factors
@@ -205,6 +206,7 @@ def sample(
     features: bool,
     vectors: torch.Tensor | None,
     bias: torch.Tensor | None,
+    noise: Noise | None = None,
     /,
 ) -> Drawn:
     """Draw samples; the host waits only to learn the size of the features that are asked for.
@@ -213,20 +215,39 @@ def sample(
     """
     position = position_on(plan.device, seed, start)
     if features:
-        return _with_features(plan, position, count, vectors, bias)
+        drawn = _with_features(plan, position, count, vectors, bias)
+        if noise is not None and drawn.hidden is not None:
+            add_noise_at(drawn.hidden, noise, position)
+        return drawn
     if vectors is None or bias is None:
         return Drawn(None, None)
-    return Drawn(None, sample_hidden_at(plan, position, count, vectors, bias))
+    return Drawn(None, sample_hidden_at(plan, position, count, vectors, bias, noise))
 
 
 def sample_hidden_at(
-    plan: Plan, position: torch.Tensor, count: int, vectors: torch.Tensor, bias: torch.Tensor, /
+    plan: Plan,
+    position: torch.Tensor,
+    count: int,
+    vectors: torch.Tensor,
+    bias: torch.Tensor,
+    noise: Noise | None = None,
+    /,
 ) -> torch.Tensor:
     """Hidden activations [count, D] of the samples from ``position`` on, without any wait.
 
     What is launched reads ``position`` [2] when it runs. Equals ``sample(plan, seed, start,
-    count, False, vectors, bias).hidden``.
+    count, False, vectors, bias, noise).hidden``.
     """
+    hidden = _hidden_at(plan, position, count, vectors, bias)
+    if noise is not None:
+        add_noise_at(hidden, noise, position)
+    return hidden
+
+
+def _hidden_at(
+    plan: Plan, position: torch.Tensor, count: int, vectors: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """The same without noise."""
     bound = bound_plan(plan)
     hidden = torch.empty(count, vectors.shape[1], device=plan.device)
     if not _has_later(plan):
