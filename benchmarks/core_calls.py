@@ -45,6 +45,9 @@ NUMBERS: dict[str, list[Any]] = {
     "ordinal": [*_INTS, *_LARGE, 2**32 - 1],
     "residual_threshold": _FLOATS,
     "most": _FLOATS,
+    "law": [*_INTS, 15, 16],
+    "shared": _FLOATS,
+    "own": _FLOATS,
     "triangular": _BOOLS,
     "want_features": _BOOLS,
     "stop_on_repeat": _BOOLS,
@@ -119,6 +122,10 @@ def plan_arguments(
         "triangular": kind == "full",
         "mean": mean,
         "forests": [core.Forest(*forest_arrays(n, n // (m + 1), rng)) for m in range(forests)],
+        "law": max(0, int(rng.integers(-15, 16))),
+        "parameters": rng.normal(size=(n, 2)).astype(np.float32),
+        "shared": 0.6,
+        "own": 0.8,
     }
 
 

@@ -12,9 +12,9 @@ static inline F32 exponentials_of(F32 z) {
 // 2 to the power k, -126 <= k <= 127.
 static inline F32 power_of_2(I32 k) { return (F32)((k + 127) << 23); }
 
-// exp(x); what is below -110 is taken for that, and what is above 90 for that.
+// exp(x); what is not above -110 is taken for that, and what is above 90 for that.
 static inline F32 exponential(F32 x) {
-    x = x < splat(-110.0f) ? splat(-110.0f) : x;
+    x = x > splat(-110.0f) ? x : splat(-110.0f);
     x = x > splat(90.0f) ? splat(90.0f) : x;
     // Adding and subtracting 1.5 * 2**23 rounds to the nearest integer.
     const F32 shift = splat(12582912.0f);
