@@ -1,5 +1,6 @@
 #include "manifolds.hpp"
 
+#include "plan.hpp"
 #include "stream.hpp"
 
 namespace synthkern {
@@ -45,8 +46,9 @@ Point circle_point(const Manifolds& manifolds, uint32_t word) {
 
 }  // namespace
 
-void apply_manifolds(const Manifolds& manifolds, Key key, uint64_t index, size_t first,
+void apply_manifolds(const Plan& plan, Key key, uint64_t index, size_t first,
                      std::vector<int32_t>& indices, std::vector<float>& values) {
+    const Manifolds& manifolds = plan.manifolds;
     const size_t end = indices.size();
     size_t leaders = 0;
     for (size_t k = first; k < end; ++k) leaders += manifolds.is_leader[indices[k]];

@@ -18,9 +18,11 @@ struct Manifolds {
     const uint8_t* is_leader = nullptr;  // [N]
 };
 
-// Puts the entries of manifolds in place of their leaders', from entry `first` on: one sample,
-// features ascending.
-void apply_manifolds(const Manifolds& manifolds, Key key, uint64_t index, size_t first,
+struct Plan;
+
+// Puts the entries of a plan's manifolds in place of their leaders', from entry `first` on: one
+// sample, features ascending.
+void apply_manifolds(const Plan& plan, Key key, uint64_t index, size_t first,
                      std::vector<int32_t>& indices, std::vector<float>& values);
 
 }  // namespace synthkern

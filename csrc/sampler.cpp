@@ -66,7 +66,7 @@ class Worker {
         }
         if (!walkers_.empty()) apply_later(index, first, to);
         if (plan_.manifolds.dimension > 0)
-            apply_manifolds(plan_.manifolds, key_, index, first, to.indices, to.values);
+            apply_manifolds(plan_, key_, index, first, to.indices, to.values);
         to.counts.push_back(int64_t(to.indices.size() - first));
     }
 

@@ -48,7 +48,6 @@ from synthkern.engine.backend import (
 )
 from synthkern.engine.reference import manifolds as reference_manifolds
 from synthkern.plan import Forest, Plan
-from synthkern.plan.manifolds import Manifolds
 from synthkern.sparse import SparseActivations
 from synthkern.stream.words import sample_indices
 
@@ -297,10 +296,11 @@ def apply_forest_sparse(
 
 @torch.no_grad()
 def apply_manifolds(
-    manifolds: Manifolds, activations: torch.Tensor, *, seed: int, start: int
+    plan: Plan, activations: torch.Tensor, *, seed: int, start: int
 ) -> torch.Tensor:
-    """Activations [B, N], dense or sparse COO, in which the leaders of manifolds have magnitudes,
-    with the manifolds' entries; what their other features have is replaced. A new tensor, dense.
+    """Activations [B, N], dense or sparse COO, in which the leaders of a plan's manifolds have
+    magnitudes, with the manifolds' entries; what their other features have is replaced. A new
+    tensor, dense.
 
     Row b takes the phases of sample start + b.
     """
@@ -308,7 +308,8 @@ def apply_manifolds(
     dense = activations if activations.layout == torch.strided else activations.to_dense()
     check_matrix("activations", dense, columns="N")
     index = sample_indices(start, len(dense), dense.device)
-    return reference_manifolds.apply_manifolds(manifolds, dense, index, seed)
+    assert plan.manifolds is not None
+    return reference_manifolds.apply_manifolds(plan.manifolds, dense, index, seed)
 
 
 @torch.no_grad()

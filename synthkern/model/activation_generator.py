@@ -420,7 +420,7 @@ class ActivationGenerator(nn.Module):
         activations = torch.relu(activations)
         if self.plan.manifolds is None:
             return activations
-        made = engine.apply_manifolds(self.plan.manifolds, activations, seed=seed, start=start)
+        made = engine.apply_manifolds(self.plan, activations, seed=seed, start=start)
         return self._as_promised(made)
 
     def sample_sparse(

@@ -20,7 +20,8 @@ class ManifoldConfig(PlainConfig):
     the entries m cos(phi), m sin(phi) of a phase for each circle, over sqrt(k): a point of a circle
     (or torus) of radius m in 2k orthonormal directions of the dictionary. The others have no
     probability nor place in a tree of their own. Entries may be negative: a manifold is *active*
-    where its entries are not zero.
+    where its entries are not zero. What gates, scales and modifies sees m; so a
+    :func:`hierarchy_modifier` that is called on given activations wants magnitudes too.
 
     The phase is uniform, or follows the wrapped Cauchy distribution about 0, of density
     ``(1 - r**2) / (2 pi (1 + r**2 - 2 r cos(phi)))`` and E[cos(n phi)] = r**n.
