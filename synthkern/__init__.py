@@ -39,6 +39,7 @@ from synthkern.training import (
     WandbLogger,
     train_sae,
 )
+from synthkern.world.sequence import SequenceConfig
 
 __all__ = [
     "STREAM_VERSION",
@@ -57,6 +58,7 @@ __all__ = [
     "PerLatent",
     "ProbeF1",
     "SAETrainer",
+    "SequenceConfig",
     "SparseActivations",
     "Splitting",
     "SyntheticStream",

@@ -10,6 +10,7 @@ import torch
 from synthkern._checks import as_int, as_vector, check_finite, is_whole
 from synthkern.plan.forest import Forest
 from synthkern.plan.plan import LANES, Plan
+from synthkern.plan.sequence import compile_sequence
 from synthkern.world.correlation import LowRankCorrelationMatrix
 from synthkern.world.magnitude_distribution import MagnitudeDistribution
 from synthkern.world.manifolds import ManifoldConfig
@@ -45,7 +46,7 @@ def compile_plan(
         std: their standard deviations, a number or [N], at least 0.
         correlation: full [N, N], low-rank, or None for independent firing.
         forests: applied in order; their features are below N.
-        sequence: or None.
+        sequence: samples are positions of sequences; None for samples by themselves.
         magnitude_distribution: the normal where None.
         manifolds: or None.
     """
@@ -67,6 +68,7 @@ def compile_plan(
         mean=means,
         std=stds,
         forests=tuple(forests),
+        sequence=None if sequence is None else compile_sequence(sequence, n, forests),
     )
 
 

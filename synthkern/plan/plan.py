@@ -8,6 +8,7 @@ import torch
 
 from synthkern.plan.by_value import PickledByValue
 from synthkern.plan.forest import Forest
+from synthkern.plan.sequence import SequencePlan
 
 #: Features share a factor row's length padded to a multiple of this: the stream adds up a
 #: row in eight interleaved partial sums.
@@ -33,6 +34,7 @@ class Plan(PickledByValue):
         mean: [N] float32, mean magnitudes.
         std: [N] float32, standard deviations of the magnitudes.
         forests: applied in order; the first is walked while sampling.
+        sequence: how long words are held along sequences; None where every sample is by itself.
     """
 
     probability: torch.Tensor
@@ -45,6 +47,7 @@ class Plan(PickledByValue):
     mean: torch.Tensor
     std: torch.Tensor
     forests: tuple[Forest, ...] = ()
+    sequence: SequencePlan | None = None
 
     @property
     def num_features(self) -> int:
@@ -84,4 +87,5 @@ class Plan(PickledByValue):
             mean=self.mean.to(device),
             std=self.std.to(device),
             forests=tuple(forest.to(device) for forest in self.forests),
+            sequence=None if self.sequence is None else self.sequence.to(device),
         )

@@ -7,6 +7,7 @@ import torch
 from synthkern.engine.backend import Drawn
 from synthkern.engine.reference.forest import apply_forest, sortable
 from synthkern.engine.reference.gather import gather
+from synthkern.engine.reference.sequence import held_factors, held_features
 from synthkern.plan import Plan
 from synthkern.plan.plan import LANES
 from synthkern.sparse import SparseActivations
@@ -14,6 +15,8 @@ from synthkern.stream.words import (
     coarse_bytes,
     factor_normals,
     feature_words,
+    held_coarse_bytes,
+    held_factor_normals,
     normal,
     priority_words,
     sample_indices,
@@ -47,13 +50,18 @@ def sample(
 def _features(plan: Plan, seed: int, index: torch.Tensor) -> SparseActivations:
     """The activations of the samples with indices [B, 2]."""
     every = torch.arange(plan.num_features, device=plan.device)
-    first_byte = coarse_bytes(plan.num_features, index, seed)
-    w0, w1, w2, w3 = feature_words(every, index, seed)
+    if plan.sequence is None:
+        held = index
+        first_byte = coarse_bytes(plan.num_features, index, seed)
+    else:
+        held = held_features(plan.sequence, index, seed)
+        first_byte = held_coarse_bytes(held, seed)
+    w0, w1, w2, w3 = feature_words(every, held, seed)
     if plan.rank == 0:
         fires = (first_byte << 32) + w0 < plan.fire_below
     else:
         noise = normal((first_byte << 24) | (w0 >> 8))
-        correlated = _products(plan, factor_normals(plan.rank, index, seed))
+        correlated = _products(plan, _factors(plan, seed, index))
         fires = correlated + plan.noise_scale * noise > plan.threshold
     magnitude = torch.relu(plan.mean + plan.std * normal(w1))
     activations = torch.where(fires, magnitude, 0.0)
@@ -65,6 +73,13 @@ def _features(plan: Plan, seed: int, index: torch.Tensor) -> SparseActivations:
             priority = sortable(*priority_words(nodes, index, seed, ordinal))
         activations = apply_forest(forest, activations, plan.mean, priority)
     return SparseActivations.from_dense(activations)
+
+
+def _factors(plan: Plan, seed: int, index: torch.Tensor) -> torch.Tensor:
+    """The factors [B, rank] of the samples with indices [B, 2]."""
+    if plan.sequence is None:
+        return factor_normals(plan.rank, index, seed)
+    return held_factor_normals(held_factors(plan.sequence, plan.rank, index, seed), seed)
 
 
 def _products(plan: Plan, factors: torch.Tensor) -> torch.Tensor:
