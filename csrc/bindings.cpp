@@ -16,6 +16,7 @@
 #include <tuple>
 #include <vector>
 
+#include "bindings_sequence.hpp"
 #include "dictionary.hpp"
 #include "forest.hpp"
 #include "kernels.hpp"
@@ -112,7 +113,7 @@ class BoundPlan {
     static constexpr int64_t kMostRank = 1 << 24;
 
     BoundPlan(Array<int32_t> columns, Array<float> factor, int64_t rank, bool triangular,
-              Array<float> mean, const py::list& forests)
+              Array<float> mean, const py::list& forests, const py::object& sequence)
         : kept_{columns, factor, mean} {
         const int64_t n = mean.size();
         // Of a full correlation matrix the rows are read up to the diagonal.
@@ -143,6 +144,13 @@ class BoundPlan {
         }
         plan_.later = later_.data();
         plan_.num_later = int(later_.size());
+        if (!sequence.is_none()) {
+            if (!py::isinstance<BoundSequence>(sequence))
+                throw py::type_error("sequence must be a Sequence or None, got " +
+                                     std::string(py::str(py::type::of(sequence))));
+            kept_.push_back(sequence);
+            plan_.sequence = sequence.cast<const BoundSequence&>().view(n);
+        }
         build_screen(plan_, tables_);
     }
     BoundPlan(const BoundPlan&) = delete;
@@ -342,10 +350,11 @@ PYBIND11_MODULE(_core, m) {
     py::class_<BoundForest>(m, "Forest")
         .def(py::init<int64_t, Array<int32_t>, Array<int32_t>>(), "num_features"_a,
              "nodes"_a.noconvert(), "parent"_a.noconvert());
+    bind_sequence(m);
     py::class_<BoundPlan>(m, "Plan").def(
-        py::init<Array<int32_t>, Array<float>, int64_t, bool, Array<float>, py::list>(),
+        py::init<Array<int32_t>, Array<float>, int64_t, bool, Array<float>, py::list, py::object>(),
         "columns"_a.noconvert(), "factor"_a.noconvert(), "rank"_a, "triangular"_a,
-        "mean"_a.noconvert(), "forests"_a);
+        "mean"_a.noconvert(), "forests"_a, "sequence"_a = py::none());
     m.def("sample", &bound_sample, "plan"_a, "seed"_a, "start"_a, "count"_a, "threads"_a,
           "want_features"_a, "vectors"_a.noconvert().none(true), "bias"_a.noconvert().none(true));
     bind_typed<float>(m);

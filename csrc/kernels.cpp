@@ -20,6 +20,7 @@ namespace SYNTHKERN_ISA {
 #include "select.inl"
 #include "pursuit.inl"
 #include "screen.inl"
+#include "sequence.inl"
 #include "sampler.inl"
 // clang-format on
 

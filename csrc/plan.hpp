@@ -60,6 +60,22 @@ enum Column {
     kStd = 3
 };
 
+// A geometric distribution: a word becomes `least` plus the number of `size` thresholds from
+// `begin` on, which descend, that are at least the word.
+struct Law {
+    int32_t begin, size, least;
+    float per_logarithm;  // 1 / log2 of its persistence, 0 without thresholds
+};
+
+// How long words are held along sequences: see synthkern/plan/sequence.py.
+struct Sequences {
+    uint32_t length = 0;                  // 0: every sample is by itself
+    const Law* law = nullptr;             // [M]
+    const uint32_t* threshold = nullptr;  // [K]
+    const int32_t* law_of = nullptr;      // [N] and two blocks more
+    int32_t factor_law = 0;
+};
+
 struct Plan {
     int64_t num_features = 0;
     int64_t rank = 0, padded_rank = 0;  // 0: independent firing
@@ -71,8 +87,10 @@ struct Plan {
     Forest forest;                  // the first one: walked while sampling
     const Forest* later = nullptr;  // the others
     int num_later = 0;
+    Sequences sequence;
 
     bool copula() const { return rank > 0; }
+    bool sequences() const { return sequence.length > 0; }
 };
 
 }  // namespace synthkern

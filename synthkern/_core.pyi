@@ -7,6 +7,19 @@ class Forest:
 
     def __init__(self, num_features: int, nodes: Any, parent: Any) -> None: ...
 
+class Sequence:
+    """How long words are held along sequences."""
+
+    def __init__(
+        self,
+        length: int,
+        laws: Any,
+        threshold: Any,
+        persistence: Any,
+        law_of: Any,
+        factor_law: int,
+    ) -> None: ...
+
 class Plan:
     """A compiled world."""
 
@@ -18,6 +31,7 @@ class Plan:
         triangular: bool,
         mean: Any,
         forests: list[Forest],
+        sequence: Sequence | None = None,
     ) -> None: ...
 
 def sample(

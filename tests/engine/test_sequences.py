@@ -8,7 +8,7 @@ correct sampler would fail one of them with another seed in a hundred thousand t
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -287,9 +287,40 @@ def test_every_backend_gives_the_same_bits_in_any_parts(
     for cuts in ([0, 45], [0, 1, 3, 20, 31, 45]):
         parts = [
             world.sample_sparse(end - begin, seed=2**50 + 1, start=2**33 - 20 + begin)
-            for begin, end in zip(cuts[:-1], cuts[1:], strict=True)
+            for begin, end in pairwise(cuts)
         ]
         worlds.assert_same_features(synthetic.SparseActivations.cat(parts), expected[name])
+
+
+@pytest.fixture(scope="module")
+def middle() -> dict[str, tuple[ActivationGenerator, synthetic.SparseActivations]]:
+    """Worlds of hundreds of features, and by the reference 100 samples from number 30 on."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYNTHKERN_BACKEND", "reference")
+        for name, model in worlds.MIDDLE.items():
+            plain = model().activation_generator
+            # More laws than one, of which some hold forever and some never.
+            rhos = [(0.9, 0.5, 0.99, 1.0, 0.0)[j % 5] for j in range(plain.num_features)]
+            world = _along(plain, _sequence(43, rhos, 0.9))
+            found[name] = world, world.sample_sparse(100, seed=8, start=30)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(worlds.MIDDLE))
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("instruction_set")
+def test_walking_along_sequences_gives_what_every_sample_by_itself_gives(
+    name: str,
+    threads: int,
+    middle: dict[str, tuple[ActivationGenerator, synthetic.SparseActivations]],
+) -> None:
+    world, expected = middle[name]
+    torch.set_num_threads(threads)
+    worlds.assert_same_features(world.sample_sparse(100, seed=8, start=30), expected)
+    for begin, end in ((0, 1), (7, 8), (12, 14), (50, 63)):
+        part = world.sample_sparse(end - begin, seed=8, start=30 + begin)
+        worlds.assert_same_features(part, expected[begin:end])
 
 
 # ---- what is refused -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from synthkern.engine.backend import Drawn
 from synthkern.engine.cpu.arrays import entries, view
 from synthkern.engine.cpu.forest import bound_forest
 from synthkern.plan import Plan
+from synthkern.plan.sequence import SequencePlan
 
 _bound: WeakKeyDictionary[Plan, Any] = WeakKeyDictionary()
 
@@ -51,5 +52,17 @@ def bound_plan(plan: Plan) -> Any:
             triangular=plan.triangular,
             mean=view(plan.mean),
             forests=[bound_forest(forest, plan.num_features) for forest in plan.forests],
+            sequence=None if plan.sequence is None else _bound_sequence(plan.sequence),
         )
     return _bound[plan]
+
+
+def _bound_sequence(sequence: SequencePlan) -> Any:
+    return _core.Sequence(
+        length=sequence.length,
+        laws=view(sequence.laws),
+        threshold=view(sequence.packed_threshold()),
+        persistence=view(sequence.persistence),
+        law_of=view(sequence.law),
+        factor_law=sequence.factor_law,
+    )
