@@ -15,6 +15,8 @@ from synthkern.stream import words
 FACTOR = tl.constexpr(words.FACTOR)
 COARSE = tl.constexpr(words.COARSE)
 FEATURE = tl.constexpr(words.FEATURE)
+SCHEDULE = tl.constexpr(words.SCHEDULE)
+FACTOR_SCHEDULE = tl.constexpr(words.FACTOR_SCHEDULE)
 EXCLUSION = tl.constexpr(words.EXCLUSION)
 
 

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from synthkern.engine.triton.sample.held import Held, held_tables
 from synthkern.engine.triton.sample.screen import Screen, build_screen
 from synthkern.plan import Forest, Plan, compile_forest
 from synthkern.stream import normal_table
@@ -30,6 +31,7 @@ class BoundPlan:
         in_groups: whether any node is in an exclusive group.
         expected: about how many features of a sample fire once their parent is active, losers of
             exclusive groups among them; decides how long the first lists are, nothing else.
+        held: of its sequences.
     """
 
     plan: Plan
@@ -41,6 +43,7 @@ class BoundPlan:
     grouped: torch.Tensor
     in_groups: bool
     expected: float
+    held: Held
 
     @property
     def padded_rank(self) -> int:
@@ -83,6 +86,7 @@ def _bind(plan: Plan) -> BoundPlan:
         grouped=grouped.nonzero().flatten().int(),
         in_groups=bool((forest.group >= 0).any()),
         expected=_expected(plan, forest.to("cpu")),
+        held=held_tables(plan),
     )
 
 

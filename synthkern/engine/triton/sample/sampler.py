@@ -23,6 +23,11 @@ gather      34 rows of 3,072 bytes from L2, 3,072 bytes written              20 
 
 so that 40 million samples a second are the floor with hidden activations and 200 million without:
 arithmetic on what the data sheets say, not a measurement. ``benchmarks/gpu.py`` measures.
+
+Along sequences every feature that is looked at has a schedule and a coarse block of its own: the
+screen draws 5,632 of each, 32 times the blocks and 31 ns, and searches tables of thresholds 11,264
+times, about nine steps of six operations and a load that hits the caches: 21 ns. A feature that is
+drawn takes one block and two searches more, a factor a block and a half and two searches more.
 """
 
 from __future__ import annotations
@@ -63,7 +68,7 @@ _MOST_ROWS = 2**19
 _ENTRY_BYTES = 2**29
 
 
-@triton.jit(do_not_specialize=["first", "rows", "size", "again"])
+@triton.jit(do_not_specialize=["first", "rows", "size", "again", "length"])
 def sample_kernel(
     position,  # [2] int64
     mask,  # [rows, blocks] int16, of the screen
@@ -89,6 +94,9 @@ def sample_kernel(
     vectors,  # [N, D] float32
     bias,  # [D] float32
     hidden,  # [rows, D] float32, out
+    law_of,  # [N] int32, of sequences
+    laws,  # [M, 3] int32
+    threshold,  # [K] int32
     first,  # the first row's sample within the batch
     rows,
     blocks,
@@ -98,6 +106,7 @@ def sample_kernel(
     size,
     again,  # whether only the waiting tiles are taken
     dim,
+    length,
     ROWS: tl.constexpr,
     LANES: tl.constexpr,
     BLOCKS: tl.constexpr,
@@ -111,6 +120,7 @@ def sample_kernel(
     FEATURES: tl.constexpr,
     HIDDEN: tl.constexpr,
     UNIT: tl.constexpr,
+    HELD: tl.constexpr,
 ):
     """A tile of rows after the other, each from the screen's mask to what is asked for."""
     program = tl.program_id(0).to(tl.int64)
@@ -134,13 +144,14 @@ def sample_kernel(
             entries = draw_grouped_roots(
                 key_low, key_high, start,
                 tile_row, rows, grouped, num_grouped, nodes, factor, columns,
-                loading, table, lists, capacity, entries, ROWS, LANES, PADDED, TRIANGULAR,
+                loading, table, law_of, laws, threshold, length, lists, capacity, entries,
+                ROWS, LANES, PADDED, TRIANGULAR, HELD,
             )  # fmt: skip
         entries = draw_survivors(
             key_low, key_high, start,
             tile_row, rows, mask, block_of, blocks, factor, columns, loading,
-            table, node_of, survivors, lists, capacity, entries,
-            ROWS, LANES, BLOCKS, PADDED, TRIANGULAR, FOREST, GROUPS,
+            table, law_of, laws, threshold, length, node_of, survivors, lists, capacity, entries,
+            ROWS, LANES, BLOCKS, PADDED, TRIANGULAR, FOREST, GROUPS, HELD,
         )  # fmt: skip
         if FOREST:
             begin = 0
@@ -149,7 +160,8 @@ def sample_kernel(
                 entries = draw_children(
                     key_low, key_high, start,
                     tile_row, rows, nodes, factor, columns, loading, table,
-                    lists, capacity, begin, end, entries, LANES, PADDED, TRIANGULAR, GROUPS,
+                    law_of, laws, threshold, length,
+                    lists, capacity, begin, end, entries, LANES, PADDED, TRIANGULAR, GROUPS, HELD,
                 )  # fmt: skip
                 begin = end
                 end = tl.minimum(entries, capacity)
@@ -347,7 +359,7 @@ def _enqueue_chunk(
     factor = norm = torch.empty(0, 0, device=device)
     if plan.rank:
         factor, norm = draw_factors(
-            position, bound.table, first, rows, plan.rank, bound.padded_rank
+            position, bound.table, first, rows, plan.rank, bound.padded_rank, bound.held
         )
     mask = screen_features(
         bound.screen,
@@ -359,6 +371,7 @@ def _enqueue_chunk(
         tiles.screen_rows,
         tiles.screen_blocks,
         tiles.screen_warps,
+        bound.held,
     )
     programs = processors(device) * tiles.programs
     n = plan.num_features
@@ -399,6 +412,9 @@ def _enqueue_chunk(
             vectors,
             bias,
             hidden,
+            bound.held.law_of,
+            bound.held.laws,
+            bound.held.threshold,
             first,
             rows,
             bound.screen.num_blocks,
@@ -408,6 +424,7 @@ def _enqueue_chunk(
             entries.size,
             again,
             dim,
+            bound.held.length,
             ROWS=tiles.rows,
             LANES=tiles.lanes,
             BLOCKS=tiles.blocks,
@@ -421,6 +438,7 @@ def _enqueue_chunk(
             FEATURES=fills,
             HIDDEN=is_hidden,
             UNIT=math.gcd(dim, 16),
+            HELD=bound.held.depth,
             num_warps=tiles.warps,
             # Its lists are written where they are read: nothing may be loaded ahead.
             num_stages=1,
