@@ -10,7 +10,12 @@ from synthkern._table import text_table
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.build import build_correlation, build_generator, build_hierarchy
 from synthkern.model.fingerprint import config_fingerprint
-from synthkern.model.rates import EffectiveFiringProbabilities, effective_firing_probabilities
+from synthkern.model.rates import (
+    EffectiveAutocorrelations,
+    EffectiveFiringProbabilities,
+    effective_autocorrelations,
+    effective_firing_probabilities,
+)
 from synthkern.world.config import SyntheticModelConfig
 
 _TITLES = (
@@ -39,6 +44,9 @@ class LevelDescription:
         l0: how many of them fire in a sample, on average.
         mean_magnitude: mean of their mean magnitudes.
         std_magnitude: mean of their magnitudes' standard deviations.
+        autocorrelation: along sequences, from one position to the next, of whether they are
+            active: the sum of their autocovariances over that of their variances. None without
+            sequences, or of one position.
     """
 
     name: str
@@ -49,11 +57,12 @@ class LevelDescription:
     l0: float
     mean_magnitude: float
     std_magnitude: float
+    autocorrelation: float | None = None
 
     def cells(self) -> tuple[str, ...]:
         """The level's row in print."""
         ratio = self.effective / self.requested if self.requested else 1.0
-        return (
+        cells = (
             self.name,
             f"{self.num_features:,}",
             f"{self.exclusive:.0%}",
@@ -64,6 +73,9 @@ class LevelDescription:
             f"{self.mean_magnitude:.3g}",
             f"{self.std_magnitude:.3g}",
         )
+        if self.autocorrelation is None:
+            return cells
+        return (*cells, f"{self.autocorrelation:.3f}")
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,7 @@ class WorldDescription:
         config_fingerprint: what the config is known by; see :mod:`synthkern.model.fingerprint`.
         fingerprint: what the world is known by, or None where it was not built or depends on code
             of the user's; see :attr:`synthkern.SyntheticModel.fingerprint`.
+        autocorrelations: along sequences from one position to the next, or None without.
 
     Example:
         >>> import synthkern as synthetic
@@ -105,9 +118,11 @@ class WorldDescription:
     requested: torch.Tensor
     config_fingerprint: str | None
     fingerprint: str | None = None
+    autocorrelations: EffectiveAutocorrelations | None = None
 
     def __str__(self) -> str:
-        table = text_table([_TITLES, *(level.cells() for level in self.levels)], rule=True)
+        titles = _TITLES if self.autocorrelations is None else (*_TITLES, "autocorrelation")
+        table = text_table([titles, *(level.cells() for level in self.levels)], rule=True)
         how = f"effective rates: {self.rates.method}"
         if self.rates.num_samples:
             known = self.rates.probabilities > 0
@@ -118,11 +133,23 @@ class WorldDescription:
             f"{self.num_features:,} features in {self.hidden_dim:,} dimensions; "
             f"L0 {l0:.2f}, {l0 / self.hidden_dim:.4f} for each dimension"
         )
-        lines = [head, how, "", *table]
+        lines = [head, how]
+        if self.autocorrelations is not None:
+            lines.append(_along(self.autocorrelations))
+        lines += ["", *table]
         for what, digits in (("config", self.config_fingerprint), ("world", self.fingerprint)):
             if digits is not None:
                 lines.append(f"fingerprint of the {what}: {digits}")
         return "\n".join(lines)
+
+
+def _along(found: EffectiveAutocorrelations) -> str:
+    """How autocorrelations are known."""
+    line = f"autocorrelations: {found.method}"
+    if not found.num_samples:
+        return line
+    _, error = found.of_features(torch.ones_like(found.rates, dtype=torch.bool))
+    return f"{line} ({found.num_samples:,} draws, standard error of all together {error:.2g})"
 
 
 def describe_world(
@@ -145,6 +172,10 @@ def describe_world(
     if generator is None:
         generator = build_generator(cfg, build_hierarchy(cfg), build_correlation(cfg))
     rates = effective_firing_probabilities(generator)
+    sequence = generator.plan.sequence
+    along = None
+    if sequence is not None and sequence.length > 1:
+        along = effective_autocorrelations(generator)
     plan = generator.plan.to("cpu")
     requested = _requested(cfg, plan.probability)
     depth = torch.full((plan.num_features,), -1, device="cpu")
@@ -166,6 +197,7 @@ def describe_world(
             l0=float(effective.sum()),
             mean_magnitude=float(plan.mean[chosen].double().mean()),
             std_magnitude=float(plan.std[chosen].double().mean()),
+            autocorrelation=None if along is None else along.of_features(chosen)[0],
         )
 
     levels = [level(str(d), depth == d) for d in range(int(depth.max()) + 1)]
@@ -179,6 +211,7 @@ def describe_world(
         rates,
         requested,
         config_fingerprint(cfg),
+        autocorrelations=along,
     )
 
 

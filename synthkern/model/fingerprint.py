@@ -9,7 +9,9 @@ each of its tensors a line ``name dtype [shape]`` and the numbers, little-endian
 3. under a low-rank copula ``correlation_factor`` [N, r] and ``correlation_noise`` [N], the square
    root of the diagonal; under a full one ``correlation_matrix`` [N, N];
 4. of each forest ``tree.parent`` [N] (the feature that must be active, or -1), ``tree.scaled`` [N]
-   and ``tree.group`` [N] (the first feature of the exclusive group, or -1), int32.
+   and ``tree.group`` [N] (the first feature of the exclusive group, or -1), int32;
+5. with sequences ``sequence.length`` [1], int64, ``sequence.features`` [N] and
+   ``sequence.factors`` [1], the persistences.
 
 Numbers are float32 where that holds all of a tensor's exactly, else float64, whatever dtype they
 are kept in. In a canonical config the fields that are at their defaults are left out, at every
@@ -150,6 +152,11 @@ def _of_features(generator: ActivationGenerator) -> Iterator[tuple[str, torch.Te
         yield "correlation_noise", plan.noise_scale
     for forest in plan.forests:
         yield from _tree(forest, plan.num_features)
+    if plan.sequence is not None:
+        yield "sequence.length", torch.tensor([plan.sequence.length], device="cpu")
+        yield "sequence.features", plan.sequence.feature_persistence
+        factors = [plan.sequence.factor_persistence]
+        yield "sequence.factors", torch.tensor(factors, dtype=torch.float64, device="cpu")
 
 
 def _tree(forest: Forest, num_features: int) -> Iterator[tuple[str, torch.Tensor]]:

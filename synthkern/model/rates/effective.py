@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
+from synthkern import engine
 from synthkern._checks import as_int, as_seed
 from synthkern.model.activation_generator import ActivationGenerator, as_activations, as_entries
 from synthkern.model.ownership import draw_from, has_positions, sampler_of
@@ -102,7 +103,7 @@ def effective_firing_probabilities(
     if not isinstance(generator, ActivationGenerator) or not generator.is_fused:
         return _counted(generator, count, seed, show_progress)
     plan = generator.plan.to("cpu")
-    if plan.triangular or not _disjoint(plan):
+    if plan.triangular or not are_disjoint(plan):
         return _counted(generator, count, seed, show_progress)
     return rates_of(plan, num_samples or _FACTOR_DRAWS, seed, show_progress)
 
@@ -220,11 +221,19 @@ def _counted(
 ) -> EffectiveFiringProbabilities:
     fired: torch.Tensor | None = None
     positions = has_positions(sampler_of("model", generator))
+    plan = None
+    if isinstance(generator, ActivationGenerator) and generator.is_fused:
+        # Without sequences, whose positions would be fewer samples than they are.
+        plan = replace(generator.plan, sequence=None)
     with tqdm(total=count, unit=" samples", unit_scale=True, disable=not show_progress) as progress:
         for start in range(0, count, _BATCH):
             size = min(_BATCH, count - start)
             place = (seed, start) if positions else (None, 0)
-            if isinstance(generator, ActivationGenerator):
+            if plan is not None:
+                features = engine.sample(plan, seed=seed, start=start, count=size).features
+                assert features is not None
+                drawn = features
+            elif isinstance(generator, ActivationGenerator):
                 drawn = generator.sample_sparse(size, seed=place[0], start=place[1])
             else:
                 given = draw_from("model", generator, size, *place)
@@ -241,7 +250,7 @@ def _counted(
     return EffectiveFiringProbabilities(fired / count, errors, "Monte Carlo over samples", count)
 
 
-def _disjoint(plan: Plan) -> bool:
+def are_disjoint(plan: Plan) -> bool:
     """Whether no feature is in two forests, so that they are one."""
     features = torch.cat([forest.feature for forest in plan.forests] or [plan.fire_below[:0]])
     return features.unique().numel() == features.numel()
