@@ -1,5 +1,6 @@
 #include "manifolds.hpp"
 
+#include "held.hpp"
 #include "plan.hpp"
 #include "stream.hpp"
 
@@ -69,9 +70,10 @@ void apply_manifolds(const Plan& plan, Key key, uint64_t index, size_t first,
         }
         to -= width;
         const float radius = manifolds.dimension > 1 ? value * manifolds.part : value;
+        const uint64_t at_index = held_index(plan.sequence, feature, index, key);
         Words words{};
         for (int c = 0; c < manifolds.dimension; ++c) {
-            if (c % 4 == 0) words = stream_block(kPhase, uint32_t(feature + c / 4), index, key);
+            if (c % 4 == 0) words = stream_block(kPhase, uint32_t(feature + c / 4), at_index, key);
             const Point point = circle_point(manifolds, words.w[c % 4]);
             const size_t at = to + 2 * size_t(c);
             indices[at] = feature + 2 * c;

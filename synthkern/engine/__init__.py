@@ -309,7 +309,8 @@ def apply_manifolds(
     check_matrix("activations", dense, columns="N")
     index = sample_indices(start, len(dense), dense.device)
     assert plan.manifolds is not None
-    return reference_manifolds.apply_manifolds(plan.manifolds, dense, index, seed)
+    held = reference_manifolds.leader_indices(plan, index, seed)
+    return reference_manifolds.apply_manifolds(plan.manifolds, dense, held, seed)
 
 
 @torch.no_grad()

@@ -82,9 +82,9 @@ wherever a forest is applied to given activations, ``(w0 << 32) + w1`` of
 fires. After all forests, where feature j has a value m above 0, features j + 2c and j + 2c + 1
 have ``n * x`` and ``n * y``, with ``n = m`` for k = 1 and ``n = m * float32(1 / sqrt(k))`` for
 more, and (x, y) a point of the unit circle by the word u, ``w[c mod 4]`` of
-``block(PHASE, j + c div 4, index)``: ``point(u)``, or, where float32(1 + r) and float32(1 - r)
-differ for a concentration r, its image under the Moebius map ``z -> (z + r) / (1 + r z)``, which
-half angles make without cancellation::
+``block(PHASE, j + c div 4, index)`` (with sequences, at feature j's held index): ``point(u)``, or,
+where float32(1 + r) and float32(1 - r) differ for a concentration r, its image under the Moebius
+map ``z -> (z + r) / (1 + r z)``, which half angles make without cancellation::
 
     point(u): q = (u + 2**29) >> 30               # the nearest quarter turn
         x = float32(u - (q << 30)) * 0x1.921fb6p-30     # radians in [-pi/4, pi/4)

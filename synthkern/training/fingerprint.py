@@ -100,6 +100,10 @@ def _tensors(model: SyntheticModel) -> dict[str, torch.Tensor]:
             "std_firing_magnitudes": plan.std,
             "correlation_factor": plan.factor,
         }
+        law = plan.magnitudes
+        if law is not None:
+            found["magnitude_parameters"] = law.parameters
+            found["magnitude_shares"] = torch.tensor([law.shared, law.own], device="cpu")
         for i, forest in enumerate(plan.forests):
             found |= {f"hierarchy.{i}.{n}": getattr(forest, n) for n in ("feature", "parent")}
     elif isinstance(generator, torch.nn.Module):

@@ -5,9 +5,18 @@ from __future__ import annotations
 import torch
 
 from synthkern._checks import check_held
+from synthkern.engine.reference.sequence import held_features
+from synthkern.plan import Plan
 from synthkern.plan.manifolds import Manifolds
 from synthkern.stream.circle import circle_point, part_of
 from synthkern.stream.words import phase_words
+
+
+def leader_indices(plan: Plan, index: torch.Tensor, seed: int) -> torch.Tensor:
+    """The samples whose words leaders have, of samples [B, 2]: these, or held ones [B, M, 2]."""
+    if plan.sequence is None or plan.manifolds is None:
+        return index
+    return held_features(plan.sequence, index, seed)[:, plan.manifolds.leader.long()]
 
 
 def apply_manifolds(
@@ -19,7 +28,7 @@ def apply_manifolds(
         manifolds: whose leaders are above 0 where they are active.
         activations: [B, N], floating point; what the features of manifolds but the leaders have
             is replaced.
-        index: [B, 2] of the samples.
+        index: [B, 2] of the samples, or [B, M, 2] of those whose words the leaders hold.
         seed: of the stream.
     """
     magnitude = activations[:, manifolds.leader.long()]

@@ -7,7 +7,7 @@ import torch
 from synthkern.engine.backend import Drawn, Noise
 from synthkern.engine.reference.forest import apply_forest, sortable
 from synthkern.engine.reference.gather import gather
-from synthkern.engine.reference.manifolds import apply_manifolds
+from synthkern.engine.reference.manifolds import apply_manifolds, leader_indices
 from synthkern.engine.reference.noise import add_noise
 from synthkern.engine.reference.sequence import held_factors, held_features
 from synthkern.plan import Plan
@@ -80,7 +80,8 @@ def _features(plan: Plan, seed: int, index: torch.Tensor) -> SparseActivations:
             priority = sortable(*priority_words(nodes, index, seed, ordinal))
         activations = apply_forest(forest, activations, plan.mean, priority)
     if plan.manifolds is not None:
-        activations = apply_manifolds(plan.manifolds, activations, index, seed)
+        held = leader_indices(plan, index, seed)
+        activations = apply_manifolds(plan.manifolds, activations, held, seed)
     return SparseActivations.from_dense(activations)
 
 

@@ -12,6 +12,7 @@ import triton.language as tl
 
 from synthkern.engine.triton.launch import launch, on_gpu
 from synthkern.engine.triton.rows import Rows, drop_zeros
+from synthkern.engine.triton.sample.held import Held, held_index
 from synthkern.engine.triton.stream import block, index_of, seed_of
 from synthkern.plan.manifolds import Manifolds
 from synthkern.stream import circle, words
@@ -37,7 +38,7 @@ def unit_point(word):
     return first, tl.where((quarter & 2) == 2, -second, second)
 
 
-@triton.jit(do_not_specialize=["batch_size", "circles"])
+@triton.jit(do_not_specialize=["batch_size", "circles", "length"])
 def manifolds_kernel(
     begin,  # [B] int64
     count,  # [B] int32
@@ -49,14 +50,19 @@ def manifolds_kernel(
     to_count,  # [B] int32, out
     to_indices,  # [2k size] int32, out
     to_values,  # [2k size] float32, out
+    law_of,  # [N] int32, of sequences
+    laws,  # [M, 3] int32
+    threshold,  # [K] int32
     part,  # of a magnitude, what a circle gets
     high,  # 1 + r
     low,  # 1 - r
     batch_size,
     circles,  # k
+    length,
     SINGLE: tl.constexpr,
     UNIFORM: tl.constexpr,
     LANES: tl.constexpr,
+    HELD: tl.constexpr,
 ):
     """One sample after the other, its entries copied or made into points."""
     key_low, key_high = seed_of(position)
@@ -78,9 +84,16 @@ def manifolds_kernel(
             tl.store(to_values + at, value, mask=here & (leads == 0))
             radius = value if SINGLE else value * part
             if tl.max(leads.to(tl.int32), axis=0) > 0:
+                at_low, at_high = low_word, high_word
+                if HELD > 0:
+                    law = tl.load(law_of + feature)
+                    at_low, at_high = held_index(
+                        feature, 0, law, low_word, high_word, key_low, key_high, laws, threshold,
+                        length, HELD,
+                    )  # fmt: skip
                 for c in range(circles):
                     element = (feature + c // 4).to(tl.uint32)
-                    w0, w1, w2, w3 = block(PHASE, element, low_word, high_word, key_low, key_high)
+                    w0, w1, w2, w3 = block(PHASE, element, at_low, at_high, key_low, key_high)
                     word = w0
                     if c % 4 == 1:
                         word = w1
@@ -107,13 +120,14 @@ def manifolds_kernel(
         tl.store(to_count + row, written)
 
 
-def apply_manifolds(manifolds: Manifolds, rows: Rows, position: torch.Tensor) -> Rows:
+def apply_manifolds(manifolds: Manifolds, rows: Rows, position: torch.Tensor, held: Held) -> Rows:
     """Samples with the entries of manifolds in place of their leaders', without any wait.
 
     Args:
         manifolds: on the device of ``rows``.
         rows: B samples, their entries above 0.
         position: [2] int64, the seed and the index of sample 0, as bit patterns.
+        held: the plan's tables of sequences.
 
     Returns:
         the same samples in lists of their own, with room for 2k times as many entries; their
@@ -142,14 +156,19 @@ def apply_manifolds(manifolds: Manifolds, rows: Rows, position: torch.Tensor) ->
         made.counts,
         made.indices,
         made.values,
+        held.law_of,
+        held.laws,
+        held.threshold,
         circle.part_of(manifolds.dimension),
         high,
         low,
         batch_size,
         manifolds.dimension,
+        held.length,
         SINGLE=manifolds.dimension == 1,
         UNIFORM=high == low,
         LANES=32 if on_gpu(device) else 256,
+        HELD=held.depth,
         num_warps=1,
     )
     drop_zeros(made)

@@ -340,7 +340,9 @@ def _apply_later(plan: Plan, position: torch.Tensor, first: int, rows: Rows) -> 
             plan.num_features,
         )
     drop_zeros(rows)
-    return rows if plan.manifolds is None else apply_manifolds(plan.manifolds, rows, position)
+    if plan.manifolds is None:
+        return rows
+    return apply_manifolds(plan.manifolds, rows, position, bound_plan(plan).held)
 
 
 def _enqueue(
