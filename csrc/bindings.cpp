@@ -16,6 +16,7 @@
 #include <tuple>
 #include <vector>
 
+#include "bindings_sequence.hpp"
 #include "dictionary.hpp"
 #include "forest.hpp"
 #include "kernels.hpp"
@@ -114,7 +115,8 @@ class BoundPlan {
 
     BoundPlan(Array<int32_t> columns, Array<float> factor, int64_t rank, bool triangular,
               Array<float> mean, const py::list& forests, const py::object& manifolds, int law,
-              const std::optional<Array<float>>& parameters, float shared, float own)
+              const std::optional<Array<float>>& parameters, float shared, float own,
+              const py::object& sequence)
         : kept_{columns, factor, mean} {
         const int64_t n = mean.size();
         // Of a full correlation matrix the rows are read up to the diagonal.
@@ -147,6 +149,13 @@ class BoundPlan {
         plan_.later = later_.data();
         plan_.num_later = int(later_.size());
         if (!manifolds.is_none()) bind_manifolds(manifolds.cast<py::tuple>());
+        if (!sequence.is_none()) {
+            if (!py::isinstance<BoundSequence>(sequence))
+                throw py::type_error("sequence must be a Sequence or None, got " +
+                                     std::string(py::str(py::type::of(sequence))));
+            kept_.push_back(sequence);
+            plan_.sequence = sequence.cast<const BoundSequence&>().view(n);
+        }
         build_screen(plan_, tables_);
     }
     BoundPlan(const BoundPlan&) = delete;
@@ -396,12 +405,14 @@ PYBIND11_MODULE(_core, m) {
     py::class_<BoundForest>(m, "Forest")
         .def(py::init<int64_t, Array<int32_t>, Array<int32_t>>(), "num_features"_a,
              "nodes"_a.noconvert(), "parent"_a.noconvert());
+    bind_sequence(m);
     py::class_<BoundPlan>(m, "Plan").def(
         py::init<Array<int32_t>, Array<float>, int64_t, bool, Array<float>, py::list, py::object,
-                 int, std::optional<Array<float>>, float, float>(),
+                 int, std::optional<Array<float>>, float, float, py::object>(),
         "columns"_a.noconvert(), "factor"_a.noconvert(), "rank"_a, "triangular"_a,
         "mean"_a.noconvert(), "forests"_a, "manifolds"_a = py::none(), "law"_a = 0,
-        "parameters"_a.noconvert().none(true) = py::none(), "shared"_a = 0.0f, "own"_a = 1.0f);
+        "parameters"_a.noconvert().none(true) = py::none(), "shared"_a = 0.0f, "own"_a = 1.0f,
+        "sequence"_a = py::none());
     m.def("sample", &bound_sample, "plan"_a, "seed"_a, "start"_a, "count"_a, "threads"_a,
           "want_features"_a, "vectors"_a.noconvert().none(true), "bias"_a.noconvert().none(true),
           "noise_std"_a.noconvert().none(true) = py::none(),

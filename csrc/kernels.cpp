@@ -22,6 +22,7 @@ namespace SYNTHKERN_ISA {
 #include "screen.inl"
 #include "magnitudes.inl"
 #include "noise.inl"
+#include "sequence.inl"
 #include "sampler.inl"
 // clang-format on
 

@@ -78,6 +78,22 @@ struct Magnitudes {
     bool has(LawFlag flag) const { return (flags & flag) != 0; }
 };
 
+// A geometric distribution: a word becomes `least` plus the number of `size` thresholds from
+// `begin` on, which descend, that are at least the word.
+struct Law {
+    int32_t begin, size, least;
+    float per_logarithm;  // 1 / log2 of its persistence, 0 without thresholds
+};
+
+// How long words are held along sequences: see synthkern/plan/sequence.py.
+struct Sequences {
+    uint32_t length = 0;                  // 0: every sample is by itself
+    const Law* law = nullptr;             // [M]
+    const uint32_t* threshold = nullptr;  // [K]
+    const int32_t* law_of = nullptr;      // [N] and two blocks more
+    int32_t factor_law = 0;
+};
+
 struct Plan {
     int64_t num_features = 0;
     int64_t rank = 0, padded_rank = 0;  // 0: independent firing
@@ -91,8 +107,10 @@ struct Plan {
     const Forest* later = nullptr;  // the others
     int num_later = 0;
     Manifolds manifolds;
+    Sequences sequence;
 
     bool copula() const { return rank > 0; }
+    bool sequences() const { return sequence.length > 0; }
 };
 
 }  // namespace synthkern

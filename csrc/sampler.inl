@@ -1,8 +1,10 @@
 // One thread's sampler: part of kernels.cpp.
 
+// held: samples are positions of sequences, and every group of one.
+template <bool held>
 class Sampler final : public GroupSampler {
   public:
-    explicit Sampler(const Plan& plan) : plan_(plan) {
+    explicit Sampler(const Plan& plan) : plan_(plan), held_(plan) {
         const Screen& screen = plan.screen;
         for (Survivors& list : survivors_) list.reserve(screen.num_blocks * kBlock);
         for (Hits& hits : hits_) hits.reserve(screen.num_blocks / 2);
@@ -24,6 +26,7 @@ class Sampler final : public GroupSampler {
 
     void sample(Key key, uint64_t index, int count, Entries* out) override {
         key_ = key;
+        if constexpr (held) held_.begin(key, index);
         if (plan_.copula())
             for (int s = 0; s < count; ++s) draw_factors(index + uint64_t(s), s);
         if (plan_.magnitudes.has(kSharedNormal))
@@ -99,6 +102,20 @@ class Sampler final : public GroupSampler {
     void draw_factors(uint64_t index, int s) {
         float* factor = factors(s);
         const int64_t rank = plan_.rank;
+        if constexpr (held) {
+            const float* latest =
+                held_.factors(index, factor, [&](float* to) { draw_normals(index, to); });
+            std::memcpy(factor, latest, size_t(rank) * sizeof(float));
+        } else {
+            draw_normals(index, factor);
+        }
+        for (int64_t k = rank; k < plan_.padded_rank; ++k) factor[k] = 0;
+        if (!plan_.triangular) quantise(plan_, factor, quantised_[s]);
+    }
+
+    // The factors of a sample by itself.
+    void draw_normals(uint64_t index, float* factor) const {
+        const int64_t rank = plan_.rank;
         for (int64_t base = 0; base < plan_.padded_rank; base += 4 * kVector) {
             const U32 first = splat(uint32_t(base / 4)) + kNumbers;
             Blocks words;
@@ -112,8 +129,6 @@ class Sampler final : public GroupSampler {
                 }
             }
         }
-        for (int64_t k = rank; k < plan_.padded_rank; ++k) factor[k] = 0;
-        if (!plan_.triangular) quantise(plan_, factor, quantised_[s]);
     }
 
     // What the normals of a sample's magnitudes have in common.
@@ -138,10 +153,20 @@ class Sampler final : public GroupSampler {
         const Screen& screen = plan_.screen;
         for (int s = 0; s < count; ++s) hits_[first + s].size = 0;
         alignas(64) uint8_t bytes[count][kVector][kBlock];
+        const uint8_t* kept[count] = {};
+        if constexpr (held)
+            for (int s = 0; s < count; ++s) kept[s] = held_.bytes(index + uint64_t(s), first + s);
         for (int64_t base = 0; base < screen.num_blocks; base += kVector) {
             constexpr int together = count < kScreenDraws ? 1 : kScreenDraws;
-            for (int s = 0; s < count; s += together)
-                draw_blocks<together>(screen.block + base, index + uint64_t(s), bytes[s][0]);
+            for (int s = 0; s < count; s += together) {
+                if constexpr (held) {
+                    for (int k = s; k < s + together; ++k)
+                        std::memcpy(bytes[k], kept[k] + base * kBlock, sizeof(bytes[k]));
+                } else {
+                    draw_blocks<together>(screen.block + base, index + uint64_t(s), key_,
+                                          bytes[s][0]);
+                }
+            }
             for (int k = 0; k < kVector; k += 2) {
                 uint32_t passed[count];
                 look<count>(base + k, first, bytes[0][k], passed);
@@ -150,20 +175,6 @@ class Sampler final : public GroupSampler {
                     hits_[first + s].note(base + k, passed[s] & looked, bytes[s][k]);
             }
         }
-    }
-
-    // The sixteen bytes of kVector coarse blocks, for n samples. bytes: [n, kVector, 16].
-    template <int n>
-    inline void draw_blocks(const uint32_t* block, uint64_t index, uint8_t* bytes) const {
-        U32 element[n];
-        uint64_t at[n];
-        for (int k = 0; k < n; ++k) {
-            element[k] = order_blocks(load<U32>(block));
-            at[k] = index + uint64_t(k);
-        }
-        Blocks words[n];
-        draw<n>(kCoarse, element, at, key_, words);
-        for (int k = 0; k < n; ++k) transpose_bytes(words[k], bytes + k * kVector * kBlock);
     }
 
     // Which of the 32 features from `block` on pass, for each sample; their bytes are kVector rows
@@ -329,7 +340,11 @@ class Sampler final : public GroupSampler {
             indices[k] = index;
         }
         Blocks own[n];
-        draw<n>(kFeature, element, indices, key_, own);
+        if constexpr (held) {
+            for (int k = 0; k < n; ++k) draw_held(feature + base + k * kVector, index, &own[k]);
+        } else {
+            draw<n>(kFeature, element, indices, key_, own);
+        }
         for (int k = 0; k < n; ++k) {
             const int64_t at = base + k * kVector;
             judge(
@@ -339,6 +354,13 @@ class Sampler final : public GroupSampler {
             store(verdict_.high + at, own[k].w[2]);
             store(verdict_.low + at, own[k].w[3]);
         }
+    }
+
+    // The own words of a vector of features at a sample.
+    inline void draw_held(const int32_t* feature, uint64_t index, Blocks* own) {
+        U32 low, high;
+        held_.locate(feature, index, low, high);
+        draw_each(kFeature, load<U32>(feature), low, high, key_, own);
     }
 
     // Which of a vector of features fire with a value above zero, and their values. words: the
@@ -507,14 +529,34 @@ class Sampler final : public GroupSampler {
         children.group[size] = -1;
     }
 
-    void draw_words(Children& children, uint64_t index) const {
+    void draw_words(Children& children, uint64_t index) {
+        if constexpr (held) return draw_held_words(children, index);
         for (int64_t base = 0; base < children.num_blocks; base += kVector)
-            draw_blocks<1>(children.block + base, index, children.bytes + base * kBlock);
+            draw_blocks<1>(children.block + base, index, key_, children.bytes + base * kBlock);
         for (int64_t base = 0; base < children.size; base += kVector) {
             const U32 element = load<U32>(children.feature + base);
             Blocks own;
             draw<1>(kFeature, &element, &index, key_, &own);
             for (int w = 0; w < 4; ++w) store(children.word[w] + base, own.w[w]);
+        }
+    }
+
+    // Every child has a coarse block by itself.
+    void draw_held_words(Children& children, uint64_t index) {
+        for (int64_t base = 0; base < children.size; base += kVector) {
+            const U32 feature = load<U32>(children.feature + base);
+            U32 low, high;
+            held_.locate(children.feature + base, index, low, high);
+            Blocks own, coarse;
+            draw_each(kFeature, feature, low, high, key_, &own);
+            draw_each(kCoarse, feature / kBlock, low, high, key_, &coarse);
+            for (int w = 0; w < 4; ++w) store(children.word[w] + base, own.w[w]);
+            const U32 bytes = bytes_of(feature, coarse);
+            for (int lane = 0; lane < kVector; ++lane) {
+                children.slot[base + lane] = int32_t(base + lane);
+                children.bytes[(base + lane) * kBlock + feature[lane] % kBlock] =
+                    uint8_t(bytes[lane]);
+            }
         }
     }
 
@@ -676,6 +718,7 @@ class Sampler final : public GroupSampler {
     }
 
     const Plan& plan_;
+    Held held_;
     Key key_{};
     Survivors survivors_[kGroup];
     Hits hits_[kGroup];
@@ -690,4 +733,7 @@ class Sampler final : public GroupSampler {
     Scratch factor_memory_, quad_memory_, dot_memory_, best_memory_, parent_memory_;
 };
 
-static GroupSampler* make_sampler(const Plan& plan) { return new Sampler(plan); }
+static GroupSampler* make_sampler(const Plan& plan) {
+    if (plan.sequences()) return new Sampler<true>(plan);
+    return new Sampler<false>(plan);
+}

@@ -184,6 +184,20 @@ static inline void transpose_bytes(const Blocks& words, uint8_t* bytes) {
 
 #endif
 
+// The sixteen bytes of kVector coarse blocks, for n samples. bytes: [n, kVector, 16].
+template <int n>
+static inline void draw_blocks(const uint32_t* block, uint64_t index, Key key, uint8_t* bytes) {
+    U32 element[n];
+    uint64_t at[n];
+    for (int k = 0; k < n; ++k) {
+        element[k] = order_blocks(load<U32>(block));
+        at[k] = index + uint64_t(k);
+    }
+    Blocks words[n];
+    draw<n>(kCoarse, element, at, key, words);
+    for (int k = 0; k < n; ++k) transpose_bytes(words[k], bytes + k * kVector * kBlock);
+}
+
 // A sample's factors, quantised for the screen.
 struct Quantised {
     int32_t* quad;  // [quads]: four signed bytes

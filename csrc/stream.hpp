@@ -14,12 +14,16 @@ enum Purpose : uint32_t {
     kFactor = 0,
     kCoarse = 1,
     kFeature = 2,
+    kSchedule = 3,
     kPhase = 4,
     kMagnitude = 5,
     kHiddenNoise = 6,
     kHiddenNoiseFactor = 7,
     kExclusion = 16
 };
+
+// Elements of kSchedule: features, two to an element, and factors from here on.
+constexpr uint32_t kFactorSchedule = uint32_t{1} << 31;
 
 static inline Key key_of(uint64_t seed) { return {uint32_t(seed), uint32_t(seed >> 32)}; }
 

@@ -62,6 +62,7 @@ from synthkern.world.magnitude_distribution import (
 )
 from synthkern.world.manifolds import ManifoldConfig
 from synthkern.world.noise import NoiseConfig
+from synthkern.world.sequence import SequenceConfig
 from synthkern.world.shift import ShiftConfig
 
 __all__ = [
@@ -93,6 +94,7 @@ __all__ = [
     "PerLatent",
     "ProbeF1",
     "SAETrainer",
+    "SequenceConfig",
     "ShiftConfig",
     "ShiftedFigures",
     "ShiftedRow",

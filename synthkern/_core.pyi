@@ -7,6 +7,19 @@ class Forest:
 
     def __init__(self, num_features: int, nodes: Any, parent: Any) -> None: ...
 
+class Sequence:
+    """How long words are held along sequences."""
+
+    def __init__(
+        self,
+        length: int,
+        laws: Any,
+        threshold: Any,
+        persistence: Any,
+        law_of: Any,
+        factor_law: int,
+    ) -> None: ...
+
 class Plan:
     """A compiled world."""
 
@@ -23,6 +36,7 @@ class Plan:
         parameters: Any = None,
         shared: float = 0.0,
         own: float = 1.0,
+        sequence: Sequence | None = None,
     ) -> None: ...
 
 def sample(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -14,8 +14,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from synthkern._checks import as_bool, as_int, as_seed, check_keys, check_numpy_has
 from synthkern.data.prefetch import is_prefetching, prefetched
+from synthkern.data.windows import Windows
 from synthkern.model.activation_generator import ActivationGenerator, as_entries
 from synthkern.model.ownership import check_positions, draw_from, runs_own
+from synthkern.model.sequences import in_sequences, length_of
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sparse import SparseActivations, SparseArrays
 from synthkern.stream import STREAM_VERSION
@@ -53,6 +55,11 @@ class SyntheticStream(IterableDataset[Batch]):
     that asks its workers' datasets for their state, as torchdata's StatefulDataLoader does, needs
     no count.)
 
+    **Sequences.** Of a world whose samples are positions of sequences (a SequenceConfig), batches
+    in the order of indices are stretches of one sequence or of a few, and so are correlated: a step
+    of a training would see fewer features than its batch has room for. ``shuffle`` gives batches
+    whose positions are of B unrelated sequences; ``sequences`` gives whole ones.
+
     Args:
         source: a :class:`SyntheticModel`, whose batches are hidden activations [B, D], or an
             :class:`ActivationGenerator`, whose batches are activations [B, N] as its ``sample``
@@ -70,9 +77,17 @@ class SyntheticStream(IterableDataset[Batch]):
         prefetch: how many batches a thread samples ahead of the one handed out, with as many
             threads as torch.get_num_threads() says when iteration begins; 0 for none. Modifiers
             of the user's own are then called on that thread.
+        sequences: whether a batch is ``batch_size`` whole sequences, [B, T, D] or [B, T, N], of
+            features [B * T, N]; ``start`` and positions then count sequences.
+        shuffle: whether a batch holds one position of each of B sequences: T batches one after the
+            other share B whole sequences, and hold each of their positions once, in an order that
+            the seed decides; these are sampled together (by each worker of each rank that needs
+            them) and held, B * T samples. ``start`` must be a multiple of ``batch_size``. In its
+            own right every batch is distributed as one of the world without sequences.
 
     Raises:
-        ValueError: for a value out of range, or ``as_numpy`` where NumPy has no such array: on
+        ValueError: for a value out of range, ``sequences`` or ``shuffle`` for a source without
+            sequences, or ``as_numpy`` where NumPy has no such array: on
             another device than the CPU, for bfloat16, or for sparse COO tensors.
         TypeError: for a value of a wrong type.
 
@@ -100,6 +115,8 @@ class SyntheticStream(IterableDataset[Batch]):
         with_features: bool = False,
         as_numpy: bool = False,
         prefetch: int = 2,
+        sequences: bool = False,
+        shuffle: bool = False,
     ) -> None:
         check_positions("source", source)
         if isinstance(source, SyntheticModel):
@@ -116,7 +133,13 @@ class SyntheticStream(IterableDataset[Batch]):
         self.with_features = as_bool("with_features", with_features)
         self.as_numpy = as_bool("as_numpy", as_numpy)
         self.prefetch = as_int("prefetch", prefetch, low=0)
-        self._start = self._position = as_int("start", start, low=0, high=2**64 - 1)
+        self.sequences = as_bool("sequences", sequences)
+        self.shuffle = as_bool("shuffle", shuffle)
+        if self.sequences and self.shuffle:
+            raise ValueError("shuffle must be False with sequences, which are whole, got True")
+        self._length = length_of("source", source) if self.sequences or self.shuffle else 1
+        self._size = self._number_of_positions()
+        self._start = self._position = self._checked_position("start", start)
         self._ranks = (0, 1)
         if self.as_numpy:
             _check_numpy_has_batches(source, self.with_features)
@@ -157,8 +180,24 @@ class SyntheticStream(IterableDataset[Batch]):
                 raise ValueError(
                     f"state_dict must have this stream's {name} {own}, got {state_dict[name]!r}"
                 )
-        position = as_int("state_dict['position']", state_dict["position"], low=0, high=2**64 - 1)
+        position = self._checked_position("state_dict['position']", state_dict["position"])
         self._start = self._position = position
+
+    def _number_of_positions(self) -> int:
+        """Where positions wrap: in whole windows of what is shuffled."""
+        if self.shuffle:
+            window = self.batch_size * self._length
+            return max(1, 2**64 // window) * window
+        return 2**64 // self._length
+
+    def _checked_position(self, name: str, value: Any) -> int:
+        position = as_int(name, value, low=0, high=self._size - 1)
+        if self.shuffle and position % self.batch_size:
+            raise ValueError(
+                f"with shuffle, {name} must be a multiple of batch_size = {self.batch_size}, "
+                f"got {position}"
+            )
+        return position
 
     def __getstate__(self) -> dict[str, Any]:
         # torch.multiprocessing moves the memory of parameters that it pickles to where both
@@ -174,7 +213,13 @@ class SyntheticStream(IterableDataset[Batch]):
 
     def _identity(self) -> dict[str, int]:
         """What decides the samples of a batch, besides the world."""
-        return {"seed": self.seed, "batch_size": self.batch_size, "stream_version": STREAM_VERSION}
+        ways = {"sequences": self.sequences, "shuffle": self.shuffle}
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "stream_version": STREAM_VERSION,
+            **{name: 1 for name, is_on in ways.items() if is_on},
+        }
 
     @property
     def ranks(self) -> tuple[int, int]:
@@ -187,34 +232,49 @@ class SyntheticStream(IterableDataset[Batch]):
         """The batches of one of the shards that share a round."""
         stride = shards * self.batch_size
         first = start + shard * self.batch_size
-        sampled = (self._sample((first + i * stride) % 2**64) for i in count())
+        sample = self._sampler()
+        sampled = (self._handed(sample((first + i * stride) % self._size)) for i in count())
         for i, batch in enumerate(prefetched(sampled, self.prefetch), start=1):
-            self._position = (start + i * stride) % 2**64
+            self._position = (start + i * stride) % self._size
             yield batch
 
-    def _sample(self, start: int) -> Batch:
+    def _sampler(self) -> Callable[[int], Any]:
+        """What gives the batch that begins at a position."""
+        if self.shuffle:
+            windows = Windows(self._sample, self.batch_size, self._length, self.seed)
+            return lambda position: windows.batch(position // self.batch_size)
+        if self.sequences:
+            return self._sample_sequences
+        return lambda position: self._sample(position, self.batch_size)
+
+    def _sample_sequences(self, position: int) -> Any:
+        length = self._length
+        drawn = self._sample(position * length, self.batch_size * length)
+        parts = drawn if isinstance(drawn, tuple) else (drawn,)
+        whole = tuple(in_sequences(x, length) if isinstance(x, torch.Tensor) else x for x in parts)
+        return whole if isinstance(drawn, tuple) else whole[0]
+
+    def _sample(self, start: int, size: int) -> Any:
         position: Any = {"seed": self.seed, "start": start}
-        if isinstance(self.source, SyntheticModel):
-            if not self.with_features:
-                return self._handed(self._draw(start))
-            hidden, features = self.source.sample_with_features(
-                self.batch_size, sparse=True, **position
-            )
-            return (hidden.numpy(), features.numpy()) if self.as_numpy else (hidden, features)
         if not self.with_features:
-            return self._handed(self._draw(start))
+            return self._draw(start, size)
+        if isinstance(self.source, SyntheticModel):
+            return self.source.sample_with_features(size, sparse=True, **position)
         if isinstance(self.source, ActivationGenerator):
-            return self._handed(self.source.sample_sparse(self.batch_size, **position))
-        return self._handed(as_entries(self._draw(start)))
+            return self.source.sample_sparse(size, **position)
+        return as_entries(self._draw(start, size))
 
     @torch.no_grad()
-    def _draw(self, start: int) -> Any:
-        """A batch of the source's, as the source gives it."""
-        drawn = draw_from("source", self.source, self.batch_size, self.seed, start)
+    def _draw(self, start: int, size: int) -> Any:
+        """Samples of the source's, as the source gives them."""
+        drawn = draw_from("source", self.source, size, self.seed, start)
         return drawn.detach() if isinstance(drawn, torch.Tensor) else drawn
 
-    def _handed(self, drawn: torch.Tensor | SparseActivations) -> Batch:
-        return drawn.numpy() if self.as_numpy else drawn
+    def _handed(self, drawn: Any) -> Batch:
+        if not self.as_numpy:
+            batch: Batch = drawn
+            return batch
+        return tuple(x.numpy() for x in drawn) if isinstance(drawn, tuple) else drawn.numpy()
 
 
 def _check_numpy_has_batches(source: Any, with_features: bool) -> None:

@@ -20,6 +20,7 @@ from synthkern.model.modifiers import (
     call_modifier,
 )
 from synthkern.model.ownership import draw_from, own, runs_own
+from synthkern.model.sequences import in_sequences, length_of, samples_of
 from synthkern.plan import Correlation, Plan, compile_plan, largest_values
 from synthkern.plan.manifolds import compile_manifolds
 from synthkern.sparse import SparseActivations
@@ -67,7 +68,8 @@ class ActivationGenerator(nn.Module):
         device: where samples are made.
         dtype: of dense and COO samples: float16, bfloat16, float32 or float64.
         use_sparse_tensors: whether :meth:`sample` returns coalesced sparse COO tensors.
-        sequence: samples are positions of sequences; or None.
+        sequence: samples are positions of sequences, along which features and factors persist;
+            None for samples by themselves.
         magnitude_distribution: of a feature's magnitudes about its mean and deviation: "normal",
             "lognormal", "exponential", "pareto", or a config such as
             :class:`LognormalMagnitudeDistribution`, with which they can be correlated.
@@ -422,6 +424,34 @@ class ActivationGenerator(nn.Module):
             return activations
         made = engine.apply_manifolds(self.plan, activations, seed=seed, start=start)
         return self._as_promised(made)
+
+    def sample_sequences(
+        self, num_sequences: int, *, seed: int | None = None, start: int = 0
+    ) -> torch.Tensor:
+        """Samples [S, T, N] of whole sequences: ``sample(S * T, seed=seed, start=start * T)``.
+
+        Args:
+            num_sequences: S, at least 0.
+            seed: see :meth:`sample`.
+            start: number of the first sequence, not of its first sample.
+
+        Raises:
+            ValueError: without a SequenceConfig, or where indices of samples pass 2**64.
+
+        Example:
+            >>> import synthkern as synthetic
+            >>> sequence = synthetic.SequenceConfig(length=5, feature_persistence=1.0)
+            >>> generator = synthetic.ActivationGenerator(2, 0.5, sequence=sequence)
+            >>> generator.sample_sequences(2, seed=1)[:, :2]
+            tensor([[[1., 1.],
+                     [1., 1.]],
+            <BLANKLINE>
+                    [[1., 0.],
+                     [1., 0.]]])
+        """
+        length = length_of("generator", self)
+        count, first = samples_of(num_sequences, start, length)
+        return in_sequences(self.sample(count, seed=seed, start=first), length)
 
     def sample_sparse(
         self, batch_size: int, *, seed: int | None = None, start: int = 0

@@ -11,7 +11,12 @@ from synthkern._table import text_table
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.build import build_correlation, build_generator, build_hierarchy
 from synthkern.model.fingerprint import config_fingerprint
-from synthkern.model.rates import EffectiveFiringProbabilities, effective_firing_probabilities
+from synthkern.model.rates import (
+    EffectiveAutocorrelations,
+    EffectiveFiringProbabilities,
+    effective_autocorrelations,
+    effective_firing_probabilities,
+)
 from synthkern.model.shift import ForbiddenPairs, pairs_kept_apart, shifted_rates
 from synthkern.model.signal_to_noise import NoiseDescription
 from synthkern.world.config import SyntheticModelConfig
@@ -43,6 +48,9 @@ class LevelDescription:
         l0: how many of them fire in a sample, on average.
         mean_magnitude: mean of their mean magnitudes.
         std_magnitude: mean of their magnitudes' standard deviations, before any clipping.
+        autocorrelation: along sequences, from one position to the next, of whether they are
+            active: the sum of their autocovariances over that of their variances. None without
+            sequences, or of one position.
     """
 
     name: str
@@ -53,11 +61,12 @@ class LevelDescription:
     l0: float
     mean_magnitude: float
     std_magnitude: float
+    autocorrelation: float | None = None
 
     def cells(self) -> tuple[str, ...]:
         """The level's row in print."""
         ratio = self.effective / self.requested if self.requested else 1.0
-        return (
+        cells = (
             self.name,
             f"{self.num_features:,}",
             f"{self.exclusive:.0%}",
@@ -68,6 +77,9 @@ class LevelDescription:
             f"{self.mean_magnitude:.3g}",
             f"{self.std_magnitude:.3g}",
         )
+        if self.autocorrelation is None:
+            return cells
+        return (*cells, f"{self.autocorrelation:.3f}")
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,7 @@ class WorldDescription:
         forbidden_pairs: how many pairs of features are kept apart by the world's shift.
         lost_l0: what that takes of the L0.
         noise: in hidden activations; None where there is none, or no dictionary was built.
+        autocorrelations: along sequences from one position to the next, or None without.
 
     Example:
         >>> import synthkern as synthetic
@@ -117,9 +130,11 @@ class WorldDescription:
     forbidden_pairs: int = 0
     lost_l0: float = 0.0
     noise: NoiseDescription | None = None
+    autocorrelations: EffectiveAutocorrelations | None = None
 
     def __str__(self) -> str:
-        table = text_table([_TITLES, *(level.cells() for level in self.levels)], rule=True)
+        titles = _TITLES if self.autocorrelations is None else (*_TITLES, "autocorrelation")
+        table = text_table([titles, *(level.cells() for level in self.levels)], rule=True)
         how = f"effective rates: {self.rates.method}"
         if self.rates.num_samples:
             known = self.rates.probabilities > 0
@@ -141,11 +156,22 @@ class WorldDescription:
                 f"never together: {self.forbidden_pairs:,} forbidden pairs, which take "
                 f"{self.lost_l0:.3g} of the L0, {lost:.2%}"
             )
+        if self.autocorrelations is not None:
+            lines.append(_along(self.autocorrelations))
         lines += ["", *table]
         for what, digits in (("config", self.config_fingerprint), ("world", self.fingerprint)):
             if digits is not None:
                 lines.append(f"fingerprint of the {what}: {digits}")
         return "\n".join(lines)
+
+
+def _along(found: EffectiveAutocorrelations) -> str:
+    """How autocorrelations are known."""
+    line = f"autocorrelations: {found.method}"
+    if not found.num_samples:
+        return line
+    _, error = found.of_features(torch.ones_like(found.rates, dtype=torch.bool))
+    return f"{line} ({found.num_samples:,} draws, standard error of all together {error:.2g})"
 
 
 def describe_world(
@@ -168,6 +194,10 @@ def describe_world(
     if generator is None:
         generator = build_generator(cfg, build_hierarchy(cfg), build_correlation(cfg))
     rates = effective_firing_probabilities(generator)
+    sequence = generator.plan.sequence
+    along = None
+    if sequence is not None and sequence.length > 1:
+        along = effective_autocorrelations(generator)
     plan = generator.plan.to("cpu")
     depth = torch.full((plan.num_features,), -1, device="cpu")
     exclusive = torch.zeros(plan.num_features, dtype=torch.bool, device="cpu")
@@ -199,6 +229,7 @@ def describe_world(
             l0=float(effective.sum()),
             mean_magnitude=float(mean[chosen].mean()),
             std_magnitude=float(std[chosen].mean()),
+            autocorrelation=None if along is None else along.of_features(chosen)[0],
         )
 
     levels = [level(str(d), depth == d) for d in range(int(depth.max()) + 1)]
@@ -217,6 +248,7 @@ def describe_world(
         else generator.magnitude_distribution,
         forbidden_pairs=len(pairs_kept_apart(generator)),
         lost_l0=_lost_l0(generator, rates),
+        autocorrelations=along,
     )
 
 

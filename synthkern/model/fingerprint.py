@@ -12,7 +12,9 @@ each of its tensors a line ``name dtype [shape]`` and the numbers, little-endian
    and ``tree.group`` [N] (the first feature of the exclusive group, or -1), int32;
 5. with manifolds ``manifolds.leader`` [M] int32 and ``manifolds.shape`` [2], circles of each and
    the concentration;
-6. where the dictionary has noise, its ``noise_std`` [D], and where that is of a rank above 0 its
+6. with sequences ``sequence.length`` [1], int64, ``sequence.features`` [N] and
+   ``sequence.factors`` [1], the persistences;
+7. where the dictionary has noise, its ``noise_std`` [D], and where that is of a rank above 0 its
    ``noise_factor`` [r, D].
 
 Numbers are float32 where that holds all of a tensor's exactly, else float64, whatever dtype they
@@ -163,6 +165,11 @@ def _of_features(generator: ActivationGenerator) -> Iterator[tuple[str, torch.Te
         yield "manifolds.leader", plan.manifolds.leader
         shape = [plan.manifolds.dimension, plan.manifolds.concentration]
         yield "manifolds.shape", torch.tensor(shape, dtype=torch.float64, device="cpu")
+    if plan.sequence is not None:
+        yield "sequence.length", torch.tensor([plan.sequence.length], device="cpu")
+        yield "sequence.features", plan.sequence.feature_persistence
+        factors = [plan.sequence.factor_persistence]
+        yield "sequence.factors", torch.tensor(factors, dtype=torch.float64, device="cpu")
 
 
 def _tree(forest: Forest, num_features: int) -> Iterator[tuple[str, torch.Tensor]]:

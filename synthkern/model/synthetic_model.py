@@ -41,6 +41,7 @@ from synthkern.model.hidden_noise import build_noise, noise_of
 from synthkern.model.hierarchy import Hierarchy, as_hierarchy
 from synthkern.model.hub import as_folder, as_repo_id, as_revision, download_files
 from synthkern.model.ownership import draw_from, has_positions, own, runs_own, sampler_of
+from synthkern.model.sequences import in_sequences, length_of, samples_of
 from synthkern.model.shift import twin_config, twin_generator
 from synthkern.model.signal_to_noise import describe_noise, signal_variance
 from synthkern.model.world_cache import WorldCache
@@ -344,6 +345,65 @@ class SyntheticModel(nn.Module):
         if sparse:
             return hidden, as_entries(features)
         return hidden, self._as_tensor(features)
+
+    @overload
+    def sample_sequences(
+        self,
+        num_sequences: int,
+        *,
+        with_features: Literal[False] = ...,
+        seed: int | None = ...,
+        start: int = ...,
+    ) -> torch.Tensor: ...
+
+    @overload
+    def sample_sequences(
+        self,
+        num_sequences: int,
+        *,
+        with_features: Literal[True],
+        seed: int | None = ...,
+        start: int = ...,
+    ) -> tuple[torch.Tensor, SparseActivations]: ...
+
+    def sample_sequences(
+        self,
+        num_sequences: int,
+        *,
+        with_features: bool = False,
+        seed: int | None = None,
+        start: int = 0,
+    ) -> torch.Tensor | tuple[torch.Tensor, SparseActivations]:
+        """Hidden activations [S, T, D] of whole sequences: those of
+        ``sample(S * T, seed=seed, start=start * T)``.
+
+        Args:
+            num_sequences: S, at least 0.
+            with_features: whether the features along time come too: SparseActivations [S * T, N],
+                sequence after sequence.
+            seed: see :meth:`sample`.
+            start: number of the first sequence, not of its first sample.
+
+        Raises:
+            ValueError: without a SequenceConfig, or where indices of samples pass 2**64.
+
+        Example:
+            >>> import synthkern as synthetic
+            >>> sequence = synthetic.SequenceConfig(length=8, feature_persistence=0.9)
+            >>> cfg = synthetic.SyntheticModelConfig(16, 4, sequence=sequence, seed=0)
+            >>> model = synthetic.SyntheticModel(cfg)
+            >>> hidden, features = model.sample_sequences(3, with_features=True, seed=1)
+            >>> hidden.shape, features.shape
+            (torch.Size([3, 8, 4]), torch.Size([24, 16]))
+            >>> hidden[2, 7].equal(model.sample(1, seed=1, start=2 * 8 + 7)[0])
+            True
+        """
+        length = length_of("model", self)
+        count, first = samples_of(num_sequences, start, length)
+        if not as_bool("with_features", with_features):
+            return in_sequences(self.sample(count, seed=seed, start=first), length)
+        hidden, features = self.sample_with_features(count, sparse=True, seed=seed, start=first)
+        return in_sequences(hidden, length), features
 
     @torch.no_grad()
     def sample_sparse(

@@ -12,6 +12,7 @@ from synthkern.plan.forest import Forest
 from synthkern.plan.magnitudes import compile_magnitudes
 from synthkern.plan.manifolds import Manifolds, compile_manifolds
 from synthkern.plan.plan import LANES, Plan
+from synthkern.plan.sequence import compile_sequence
 from synthkern.world.correlation import LowRankCorrelationMatrix
 from synthkern.world.magnitude_distribution import MagnitudeDistribution
 from synthkern.world.manifolds import ManifoldConfig
@@ -47,7 +48,7 @@ def compile_plan(
         std: their standard deviations, a number or [N], at least 0.
         correlation: full [N, N], low-rank, or None for independent firing.
         forests: applied in order; their features are below N.
-        sequence: or None.
+        sequence: samples are positions of sequences; None for samples by themselves.
         magnitude_distribution: the normal where None.
         manifolds: or None; of the features of one only the leader keeps its probability.
     """
@@ -74,6 +75,7 @@ def compile_plan(
         forests=tuple(forests),
         manifolds=circles,
         magnitudes=compile_magnitudes(magnitude_distribution, means, stds),
+        sequence=None if sequence is None else compile_sequence(sequence, n, forests),
     )
 
 

@@ -11,6 +11,7 @@ from synthkern.plan.by_value import PickledByValue
 from synthkern.plan.forest import Forest
 from synthkern.plan.magnitudes import Magnitudes
 from synthkern.plan.manifolds import Manifolds
+from synthkern.plan.sequence import SequencePlan
 
 #: Features share a factor row's length padded to a multiple of this: the stream adds up a
 #: row in eight interleaved partial sums.
@@ -38,6 +39,7 @@ class Plan(PickledByValue):
         forests: applied in order; the first is walked while sampling.
         manifolds: features that are circles, or None.
         magnitudes: their distribution; None for normals of that mean and deviation.
+        sequence: how long words are held along sequences; None where every sample is by itself.
     """
 
     probability: torch.Tensor
@@ -52,6 +54,7 @@ class Plan(PickledByValue):
     forests: tuple[Forest, ...] = ()
     manifolds: Manifolds | None = None
     magnitudes: Magnitudes | None = None
+    sequence: SequencePlan | None = None
 
     @property
     def num_features(self) -> int:
@@ -103,6 +106,7 @@ class Plan(PickledByValue):
             forests=tuple(forest.to(device) for forest in self.forests),
             manifolds=None if self.manifolds is None else self.manifolds.to(device),
             magnitudes=None if self.magnitudes is None else self.magnitudes.to(device),
+            sequence=None if self.sequence is None else self.sequence.to(device),
         )
 
 

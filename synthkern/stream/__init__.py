@@ -100,6 +100,26 @@ half angles make without cancellation::
 with S and C of :mod:`synthkern.stream.circle`. ``point`` is within 1.3e-7 of cosine and sine. The
 phase with a concentration is wrapped Cauchy: E[cos(n phi)] = r**n.
 
+**Sequences.** With sequences of length T, sample i is position t = i mod T of sequence
+s = i div T. Feature j has the words w[2 (j mod 2)] and w[2 (j mod 2) + 1] of
+``block(SCHEDULE, j div 2, s)``, factor k likewise those of ``block(SCHEDULE, 2**31 + k div 2,
+s)``. With the element's persistence rho they become its age A at position 0 and its residual
+life B: the number of n in 1 ... T for which the word is below ``floor(rho**n * 2**32 + 1/2)``,
+rho**n being a product of float64 from the left. Its *held index* is
+``i - min(t, (t + A) mod (A + B + 1))``, and all of a feature's words (its byte and its own four)
+and a factor's normal are those of the blocks at the held index in place of the sample's index.
+What forests after the first draw stays at the sample's own.
+
+*Why*: A and B are geometric, P(A >= n) = rho**n, and independent, so that given their sum A is
+uniform on 0 ... A + B: renewals come A + B + 1 positions apart and begin at a uniform phase, which
+is a stationary renewal process. Its intervals are of length l with probability
+l rho**(l - 1) (1 - rho)**2 (as seen from a position, hence l times as likely), and no renewal
+falls into k positions with probability sum over l > k of (1 - k / l) of these, which is rho**k.
+The renewals do not depend on what is drawn at them, so that nothing that is drawn at one position
+is distributed otherwise than without sequences, position 0 is the sample without sequences of its
+index, and so is everything with rho = 0; with rho = 1 nothing is ever renewed within a sequence.
+A and B beyond T would give the same held indices as T.
+
 **Hidden activations.** Component d is ``h = bias[d]``, then ``h = fma(value_j, vector[j, d], h)``
 over the features j with a value other than 0, ascending.
 
@@ -122,6 +142,7 @@ from synthkern.stream.words import (
     NOISE,
     NOISE_FACTOR,
     PHASE,
+    SCHEDULE,
     coarse_bytes,
     feature_words,
     fresh_seed,
@@ -144,6 +165,7 @@ __all__ = [
     "NOISE",
     "NOISE_FACTOR",
     "PHASE",
+    "SCHEDULE",
     "STREAM_VERSION",
     "coarse_bytes",
     "exponential",

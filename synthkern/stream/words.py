@@ -12,8 +12,11 @@ from synthkern._checks import as_int, as_seed
 from synthkern.stream.philox import philox4x32
 
 FACTOR, COARSE, FEATURE, EXCLUSION = 0, 1, 2, 16
-PHASE, MAGNITUDE = 4, 5
+SCHEDULE, PHASE, MAGNITUDE = 3, 4, 5
 NOISE, NOISE_FACTOR = 6, 7
+
+#: Features are elements of SCHEDULE from 0 on, two an element, and factors from here on.
+FACTOR_SCHEDULE = 2**31
 
 _MASK = 0xFFFFFFFF
 _BITS_OF_HALF = 0x3F000000
@@ -43,8 +46,8 @@ def sample_indices(start: int, batch_size: int, device: torch.device) -> torch.T
 
 
 def block(purpose: int, element: torch.Tensor, index: torch.Tensor, seed: int) -> Words:
-    """The four words [B, E] of elements [E] for samples [B, 2]."""
-    low, high = index[:, :1], index[:, 1:]
+    """The four words [B, E] of elements [E] for samples [B, 2], or [B, E, 2]: each element's."""
+    low, high = (index if index.dim() == 3 else index.unsqueeze(1)).unbind(2)
     elements = element.long().unsqueeze(0)
     counter = (elements, torch.full_like(elements, purpose), low, high)
     return philox4x32(counter, (seed & _MASK, seed >> 32))
@@ -67,6 +70,40 @@ def coarse_bytes(num_features: int, index: torch.Tensor, seed: int) -> torch.Ten
     words = torch.stack(block(COARSE, blocks, index, seed), dim=2).unsqueeze(3)
     shifts = torch.arange(0, 32, 8, device=index.device)
     return ((words >> shifts) & 0xFF).flatten(1)[:, :num_features]
+
+
+def held_factor_normals(index: torch.Tensor, seed: int) -> torch.Tensor:
+    """Standard normals [B, rank] of factors that are held: of the samples [B, rank, 2]."""
+    k = torch.arange(index.shape[1], device=index.device)
+    words = torch.stack(block(FACTOR, k // 4, index, seed), dim=2)
+    return normal(words.gather(2, (k % 4).expand(words.shape[:2]).unsqueeze(2)).squeeze(2))
+
+
+def held_coarse_bytes(index: torch.Tensor, seed: int) -> torch.Tensor:
+    """The first byte [B, N] of features' firing words that are held: of the samples [B, N, 2]."""
+    j = torch.arange(index.shape[1], device=index.device)
+    words = torch.stack(block(COARSE, j // 16, index, seed), dim=2)
+    word = words.gather(2, (j % 16 // 4).expand(words.shape[:2]).unsqueeze(2)).squeeze(2)
+    return (word >> (8 * (j % 4))) & 0xFF
+
+
+def schedule_words(
+    first: int, count: int, sequence: torch.Tensor, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two words [B, count] of the schedule of features, or factors with ``first`` =
+    FACTOR_SCHEDULE, in sequences [B, 2].
+    """
+    pairs = torch.arange((count + 1) // 2, device=sequence.device)
+    words = torch.stack(block(SCHEDULE, first + pairs, sequence, seed), dim=2)
+    two = words.view(words.shape[0], -1, 2)[:, :count]
+    return two[..., 0], two[..., 1]
+
+
+def sequence_position(index: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sequences [B, 2] of samples [B, 2], and their positions [B] in them; length < 2**31."""
+    low, high = index.unbind(1)
+    rest = (high % length) << 32 | low
+    return torch.stack([rest // length, high // length], dim=1), rest % length
 
 
 def feature_words(features: torch.Tensor, index: torch.Tensor, seed: int) -> Words:

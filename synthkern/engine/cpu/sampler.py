@@ -13,6 +13,7 @@ from synthkern.engine.cpu.arrays import entries, view
 from synthkern.engine.cpu.forest import bound_forest
 from synthkern.plan import Plan
 from synthkern.plan.manifolds import Manifolds
+from synthkern.plan.sequence import SequencePlan
 from synthkern.stream.circle import part_of, slopes
 
 _bound: WeakKeyDictionary[Plan, Any] = WeakKeyDictionary()
@@ -62,6 +63,7 @@ def bound_plan(plan: Plan) -> Any:
             parameters=None if law is None else view(law.parameters),
             shared=0.0 if law is None else law.shared,
             own=1.0 if law is None else law.own,
+            sequence=None if plan.sequence is None else _bound_sequence(plan.sequence),
         )
     return _bound[plan]
 
@@ -73,4 +75,15 @@ def _manifolds(manifolds: Manifolds) -> tuple[Any, ...]:
         manifolds.dimension,
         part_of(manifolds.dimension),
         *slopes(manifolds.concentration),
+    )
+
+
+def _bound_sequence(sequence: SequencePlan) -> Any:
+    return _core.Sequence(
+        length=sequence.length,
+        laws=view(sequence.laws),
+        threshold=view(sequence.packed_threshold()),
+        persistence=view(sequence.persistence),
+        law_of=view(sequence.law),
+        factor_law=sequence.factor_law,
     )

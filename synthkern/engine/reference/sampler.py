@@ -9,6 +9,7 @@ from synthkern.engine.reference.forest import apply_forest, sortable
 from synthkern.engine.reference.gather import gather
 from synthkern.engine.reference.manifolds import apply_manifolds
 from synthkern.engine.reference.noise import add_noise
+from synthkern.engine.reference.sequence import held_factors, held_features
 from synthkern.plan import Plan
 from synthkern.plan.magnitudes import EXPONENTIAL, LOGARITHMIC, SHARED
 from synthkern.plan.plan import LANES
@@ -18,6 +19,8 @@ from synthkern.stream.words import (
     coarse_bytes,
     factor_normals,
     feature_words,
+    held_coarse_bytes,
+    held_factor_normals,
     normal,
     priority_words,
     sample_indices,
@@ -54,13 +57,18 @@ def sample(
 def _features(plan: Plan, seed: int, index: torch.Tensor) -> SparseActivations:
     """The activations of the samples with indices [B, 2]."""
     every = torch.arange(plan.num_features, device=plan.device)
-    first_byte = coarse_bytes(plan.num_features, index, seed)
-    w0, w1, w2, w3 = feature_words(every, index, seed)
+    if plan.sequence is None:
+        held = index
+        first_byte = coarse_bytes(plan.num_features, index, seed)
+    else:
+        held = held_features(plan.sequence, index, seed)
+        first_byte = held_coarse_bytes(held, seed)
+    w0, w1, w2, w3 = feature_words(every, held, seed)
     if plan.rank == 0:
         fires = (first_byte << 32) + w0 < plan.fire_below
     else:
         noise = normal((first_byte << 24) | (w0 >> 8))
-        correlated = _products(plan, factor_normals(plan.rank, index, seed))
+        correlated = _products(plan, _factors(plan, seed, index))
         fires = correlated + plan.noise_scale * noise > plan.threshold
     magnitude = torch.relu(_magnitudes(plan, normal(w1), index, seed))
     activations = torch.where(fires, magnitude, 0.0)
@@ -88,6 +96,13 @@ def _magnitudes(plan: Plan, z: torch.Tensor, index: torch.Tensor, seed: int) -> 
     location, scale = law.parameters.unbind(1)
     x = location + scale * z
     return exponential(x) if law.flags & LOGARITHMIC else x
+
+
+def _factors(plan: Plan, seed: int, index: torch.Tensor) -> torch.Tensor:
+    """The factors [B, rank] of the samples with indices [B, 2]."""
+    if plan.sequence is None:
+        return factor_normals(plan.rank, index, seed)
+    return held_factor_normals(held_factors(plan.sequence, plan.rank, index, seed), seed)
 
 
 def _products(plan: Plan, factors: torch.Tensor) -> torch.Tensor:

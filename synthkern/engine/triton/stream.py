@@ -16,6 +16,8 @@ FACTOR = tl.constexpr(words.FACTOR)
 COARSE = tl.constexpr(words.COARSE)
 FEATURE = tl.constexpr(words.FEATURE)
 MAGNITUDE = tl.constexpr(words.MAGNITUDE)
+SCHEDULE = tl.constexpr(words.SCHEDULE)
+FACTOR_SCHEDULE = tl.constexpr(words.FACTOR_SCHEDULE)
 EXCLUSION = tl.constexpr(words.EXCLUSION)
 
 

@@ -115,7 +115,7 @@ def effective_firing_probabilities(
     if plan.triangular:
         return _counted(generator, count, seed, show_progress)
     magnitudes = plan.without_manifolds()
-    first = replace(magnitudes, forests=_disjoint(plan.forests))
+    first = replace(magnitudes, forests=disjoint_forests(plan.forests))
     rates = rates_of(first, num_samples or _FACTOR_DRAWS, seed, show_progress)
     if len(first.forests) < len(plan.forests):
         rates = _less_lost(rates, first, magnitudes, count, seed, show_progress)
@@ -246,13 +246,21 @@ def _counted(
 ) -> EffectiveFiringProbabilities:
     fired: torch.Tensor | None = None
     positions = has_positions(sampler_of("model", generator))
+    plan = None
     # All else is above zero there.
     signed = isinstance(generator, ActivationGenerator) and generator.manifolds is not None
+    if isinstance(generator, ActivationGenerator) and generator.is_fused:
+        # Without sequences, whose positions would be fewer samples than they are.
+        plan = replace(generator.plan, sequence=None)
     with tqdm(total=count, unit=" samples", unit_scale=True, disable=not show_progress) as progress:
         for start in range(0, count, _BATCH):
             size = min(_BATCH, count - start)
             place = (seed, start) if positions else (None, 0)
-            if isinstance(generator, ActivationGenerator):
+            if plan is not None:
+                features = engine.sample(plan, seed=seed, start=start, count=size).features
+                assert features is not None
+                drawn = features
+            elif isinstance(generator, ActivationGenerator):
                 drawn = generator.sample_sparse(size, seed=place[0], start=place[1])
             else:
                 given = draw_from("model", generator, size, *place)
@@ -306,7 +314,7 @@ def _less_lost(
     )
 
 
-def _disjoint(forests: Sequence[Forest]) -> tuple[Forest, ...]:
+def disjoint_forests(forests: Sequence[Forest]) -> tuple[Forest, ...]:
     """The first forests, as far as no feature is in two, so that they are as good as one."""
     placed = set[int]()
     for number, forest in enumerate(forests):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from synthkern.engine.triton.sample.held import held_index
 from synthkern.engine.triton.sample.lists import BEFORE, NODE, ROW, VALUE, append, keep_max_priority
 from synthkern.engine.triton.sample.magnitudes import magnitudes_of
 from synthkern.engine.triton.stream import (
@@ -33,9 +34,14 @@ def draw(
     table,  # [513, 4] float32
     law,  # [1 + N, 2] float32, where there is one: see magnitudes_of
     exponentials,  # [288, 4] float32
+    law_of,  # [N] int32, of sequences
+    laws,  # [M, 3] int32
+    threshold,  # [K] int32
+    length,
     PADDED: tl.constexpr,
     TRIANGULAR: tl.constexpr,
     LAW: tl.constexpr,
+    HELD: tl.constexpr,
 ):
     """Values [L] of features of the tile's rows, zero where they do not fire, and their priorities.
 
@@ -43,6 +49,11 @@ def draw(
     """
     sample = tl.minimum(tile_row + row, rows - 1)
     low, high = halves(start + sample.to(tl.uint64))
+    if HELD > 0:
+        own_law = tl.load(law_of + feature)
+        low, high = held_index(
+            feature, 0, own_law, low, high, key_low, key_high, laws, threshold, length, HELD
+        )
     byte = coarse_byte(feature, low, high, key_low, key_high)
     w0, w1, w2, w3 = block(FEATURE, feature.to(tl.uint32), low, high, key_low, key_high)
     first, second, mean, std = four_of(columns, feature)
@@ -50,15 +61,17 @@ def draw(
         below = (first.to(tl.int64) << 32) | (second.to(tl.int64) & 0xFFFFFFFF)
         fires = ((byte.to(tl.int64) << 32) | w0.to(tl.int64)) < below
     else:
-        threshold = first.to(tl.float32, bitcast=True)
+        fires_above = first.to(tl.float32, bitcast=True)
         scale = second.to(tl.float32, bitcast=True)
         factor_row = factor + sample.to(tl.int64) * PADDED
         s = _product(factor_row, feature, loading, PADDED, TRIANGULAR)
-        fires = s + scale * normal((byte << 24) | (w0 >> 8), table) > threshold
+        fires = s + scale * normal((byte << 24) | (w0 >> 8), table) > fires_above
     z = normal(w1, table)
     if LAW == 0:
         value = mean.to(tl.float32, bitcast=True) + std.to(tl.float32, bitcast=True) * z
     else:
+        # What magnitudes have in common is the sample's own, whatever is held.
+        low, high = halves(start + sample.to(tl.uint64))
         value = magnitudes_of(
             feature, z, low, high, key_low, key_high, table, law, exponentials, LAW
         )
@@ -88,9 +101,11 @@ def _product(factor_row, feature, loading, PADDED: tl.constexpr, TRIANGULAR: tl.
 def draw_survivors(
     key_low, key_high, start,
     tile_row, rows, mask, block_of, blocks, factor, columns, loading, table,
+    law_of, laws, threshold, length,
     node_of, survivors, lists, capacity, size, law, exponentials,
     ROWS: tl.constexpr, LANES: tl.constexpr, BLOCKS: tl.constexpr, PADDED: tl.constexpr,
     TRIANGULAR: tl.constexpr, FOREST: tl.constexpr, GROUPS: tl.constexpr, LAW: tl.constexpr,
+    HELD: tl.constexpr,
 ):  # fmt: skip
     """Append the features of the screen's mask that fire.
 
@@ -129,7 +144,8 @@ def draw_survivors(
             feature = tl.load(survivors + room + i, mask=listed, other=0)
             value, high, low = draw(
                 key_low, key_high, start, tile_row, rows, its_row, feature, factor, columns,
-                loading, table, law, exponentials, PADDED, TRIANGULAR, LAW,
+                loading, table, law, exponentials, law_of, laws, threshold, length,
+                PADDED, TRIANGULAR, LAW, HELD,
             )  # fmt: skip
             keep = listed & (value > 0)
             node = tl.full((LANES,), -1, tl.int32)
@@ -154,9 +170,10 @@ def draw_survivors(
 def draw_grouped_roots(
     key_low, key_high, start,
     tile_row, rows, grouped, num_grouped, nodes, factor, columns, loading, table,
+    law_of, laws, threshold, length,
     lists, capacity, size, law, exponentials,
     ROWS: tl.constexpr, LANES: tl.constexpr, PADDED: tl.constexpr, TRIANGULAR: tl.constexpr,
-    LAW: tl.constexpr,
+    LAW: tl.constexpr, HELD: tl.constexpr,
 ):  # fmt: skip
     """Append of the roots that an exclusive group holds those that fire."""
     total = num_grouped * ROWS
@@ -168,7 +185,8 @@ def draw_grouped_roots(
         feature, child_begin, num_children, flags = four_of(nodes, node)
         value, high, low = draw(
             key_low, key_high, start, tile_row, rows, row, feature, factor, columns, loading,
-            table, law, exponentials, PADDED, TRIANGULAR, LAW,
+            table, law, exponentials, law_of, laws, threshold, length,
+            PADDED, TRIANGULAR, LAW, HELD,
         )  # fmt: skip
         size = append(
             lists, capacity, size, listed & (value > 0), row, feature, value, node, flags >> 1,
@@ -199,9 +217,10 @@ def _count_children(lists, capacity, begin, end, nodes, LANES: tl.constexpr):
 @triton.jit
 def draw_children(
     key_low, key_high, start, tile_row, rows, nodes, factor, columns, loading, table,
+    law_of, laws, threshold, length,
     lists, capacity, begin, end, size, law, exponentials,
     LANES: tl.constexpr, PADDED: tl.constexpr, TRIANGULAR: tl.constexpr, GROUPS: tl.constexpr,
-    LAW: tl.constexpr,
+    LAW: tl.constexpr, HELD: tl.constexpr,
 ):  # fmt: skip
     """Append of the children of entries begin ... end - 1 those that fire."""
     total = _count_children(lists, capacity, begin, end, nodes, LANES)
@@ -225,7 +244,8 @@ def draw_children(
         feature, its_begin, its_children, flags = four_of(nodes, node)
         value, high, low = draw(
             key_low, key_high, start, tile_row, rows, row, feature, factor, columns, loading,
-            table, law, exponentials, PADDED, TRIANGULAR, LAW,
+            table, law, exponentials, law_of, laws, threshold, length,
+            PADDED, TRIANGULAR, LAW, HELD,
         )  # fmt: skip
         parent_value = tl.load(lists + VALUE * capacity + at, mask=listed, other=0)
         mean = tl.load(columns + parent.to(tl.int64) * 4 + 2).to(tl.float32, bitcast=True)

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from synthkern.engine.triton.sample.held import Held, held_tables
 from synthkern.engine.triton.sample.screen import Screen, build_screen
 from synthkern.plan import Forest, Plan, compile_forest
 from synthkern.stream import exponential_table, normal_table
@@ -33,6 +34,7 @@ class BoundPlan:
         law: [1 + N, 2] float32, of magnitudes other than plain normals: the factors of a sample's
             normal and of a feature's own, then location and scale; empty where there is none.
         exponentials: [288, 4] float32, of exponential variables; empty where there is no law.
+        held: of its sequences.
     """
 
     plan: Plan
@@ -46,6 +48,7 @@ class BoundPlan:
     expected: float
     law: torch.Tensor
     exponentials: torch.Tensor
+    held: Held
 
     @property
     def padded_rank(self) -> int:
@@ -94,6 +97,7 @@ def _bind(plan: Plan) -> BoundPlan:
             if plan.magnitudes is None
             else exponential_table(device).T.contiguous()
         ),
+        held=held_tables(plan),
     )
 
 

@@ -23,6 +23,11 @@ gather      34 rows of 3,072 bytes from L2, 3,072 bytes written              20 
 
 so that 40 million samples a second are the floor with hidden activations and 200 million without:
 arithmetic on what the data sheets say, not a measurement. ``benchmarks/gpu.py`` measures.
+
+Along sequences every feature that is looked at has a schedule and a coarse block of its own: the
+screen draws 5,632 of each, 32 times the blocks and 31 ns, and searches tables of thresholds 11,264
+times, about nine steps of six operations and a load that hits the caches: 21 ns. A feature that is
+drawn takes one block and two searches more, a factor a block and a half and two searches more.
 """
 
 from __future__ import annotations
@@ -65,7 +70,7 @@ _MOST_ROWS = 2**19
 _ENTRY_BYTES = 2**29
 
 
-@triton.jit(do_not_specialize=["first", "rows", "size", "again"])
+@triton.jit(do_not_specialize=["first", "rows", "size", "again", "length"])
 def sample_kernel(
     position,  # [2] int64
     mask,  # [rows, blocks] int16, of the screen
@@ -93,6 +98,9 @@ def sample_kernel(
     hidden,  # [rows, D] float32, out
     law,  # [1 + N, 2] float32, of the magnitudes
     exponentials,  # [288, 4] float32
+    law_of,  # [N] int32, of sequences
+    laws,  # [M, 3] int32
+    threshold,  # [K] int32
     first,  # the first row's sample within the batch
     rows,
     blocks,
@@ -102,6 +110,7 @@ def sample_kernel(
     size,
     again,  # whether only the waiting tiles are taken
     dim,
+    length,
     ROWS: tl.constexpr,
     LANES: tl.constexpr,
     BLOCKS: tl.constexpr,
@@ -116,6 +125,7 @@ def sample_kernel(
     HIDDEN: tl.constexpr,
     UNIT: tl.constexpr,
     LAW: tl.constexpr,
+    HELD: tl.constexpr,
 ):
     """A tile of rows after the other, each from the screen's mask to what is asked for."""
     program = tl.program_id(0).to(tl.int64)
@@ -139,14 +149,14 @@ def sample_kernel(
             entries = draw_grouped_roots(
                 key_low, key_high, start,
                 tile_row, rows, grouped, num_grouped, nodes, factor, columns,
-                loading, table, lists, capacity, entries, law, exponentials,
-                ROWS, LANES, PADDED, TRIANGULAR, LAW,
+                loading, table, law_of, laws, threshold, length, lists, capacity, entries,
+                law, exponentials, ROWS, LANES, PADDED, TRIANGULAR, LAW, HELD,
             )  # fmt: skip
         entries = draw_survivors(
             key_low, key_high, start,
             tile_row, rows, mask, block_of, blocks, factor, columns, loading,
-            table, node_of, survivors, lists, capacity, entries, law, exponentials,
-            ROWS, LANES, BLOCKS, PADDED, TRIANGULAR, FOREST, GROUPS, LAW,
+            table, law_of, laws, threshold, length, node_of, survivors, lists, capacity, entries,
+            law, exponentials, ROWS, LANES, BLOCKS, PADDED, TRIANGULAR, FOREST, GROUPS, LAW, HELD,
         )  # fmt: skip
         if FOREST:
             begin = 0
@@ -155,8 +165,9 @@ def sample_kernel(
                 entries = draw_children(
                     key_low, key_high, start,
                     tile_row, rows, nodes, factor, columns, loading, table,
+                    law_of, laws, threshold, length,
                     lists, capacity, begin, end, entries, law, exponentials,
-                    LANES, PADDED, TRIANGULAR, GROUPS, LAW,
+                    LANES, PADDED, TRIANGULAR, GROUPS, LAW, HELD,
                 )  # fmt: skip
                 begin = end
                 end = tl.minimum(entries, capacity)
@@ -381,7 +392,7 @@ def _enqueue_chunk(
     factor = norm = torch.empty(0, 0, device=device)
     if plan.rank:
         factor, norm = draw_factors(
-            position, bound.table, first, rows, plan.rank, bound.padded_rank
+            position, bound.table, first, rows, plan.rank, bound.padded_rank, bound.held
         )
     mask = screen_features(
         bound.screen,
@@ -393,6 +404,7 @@ def _enqueue_chunk(
         tiles.screen_rows,
         tiles.screen_blocks,
         tiles.screen_warps,
+        bound.held,
     )
     programs = processors(device) * tiles.programs
     n = plan.num_features
@@ -435,6 +447,9 @@ def _enqueue_chunk(
             hidden,
             bound.law,
             bound.exponentials,
+            bound.held.law_of,
+            bound.held.laws,
+            bound.held.threshold,
             first,
             rows,
             bound.screen.num_blocks,
@@ -444,6 +459,7 @@ def _enqueue_chunk(
             entries.size,
             again,
             dim,
+            bound.held.length,
             ROWS=tiles.rows,
             LANES=tiles.lanes,
             BLOCKS=tiles.blocks,
@@ -458,6 +474,7 @@ def _enqueue_chunk(
             HIDDEN=is_hidden,
             UNIT=math.gcd(dim, 16),
             LAW=0 if plan.magnitudes is None else plan.magnitudes.flags,
+            HELD=bound.held.depth,
             num_warps=tiles.warps,
             # Its lists are written where they are read: nothing may be loaded ahead.
             num_stages=1,

@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 
 from synthkern.engine.triton.launch import launch
+from synthkern.engine.triton.sample.held import Held, held_index, no_tables
 from synthkern.engine.triton.stream import COARSE, block, index_of, seed_of
 from synthkern.plan import Plan
 
@@ -42,7 +43,7 @@ def highest_normal(byte):
     return tl.fma(log, x, 2.7192)
 
 
-@triton.jit(do_not_specialize=["first", "rows"])
+@triton.jit(do_not_specialize=["first", "rows", "features", "length"])
 def screen_kernel(
     position,  # [2] int64
     block_of,  # [blocks] int32, which sixteen features
@@ -54,16 +55,22 @@ def screen_kernel(
     factor,  # [rows, padded] float32, copula
     norm,  # [rows] float32, copula: of the factors
     mask,  # [rows, blocks] int16, out: the features that passed
+    law_of,  # [N] int32, of sequences
+    laws,  # [M, 3] int32
+    law_threshold,  # [K] int32
     first,
     rows,
     blocks,
     padded,
     per_norm,
     at_least,
+    features,
+    length,
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
     K: tl.constexpr,
     STEP: tl.constexpr,
+    HELD: tl.constexpr,
 ):
     """A tile of rows by a tile of blocks, one feature of every block at a time."""
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
@@ -72,7 +79,8 @@ def screen_kernel(
     key_low, key_high = seed_of(position)
     low, high = index_of(position, first + row)
     element = tl.load(block_of + place, mask=inside, other=0).to(tl.uint32)
-    words = block(COARSE, element[None, :], low[:, None], high[:, None], key_low, key_high)
+    if HELD == 0:
+        words = block(COARSE, element[None, :], low[:, None], high[:, None], key_low, key_high)
     passed = tl.zeros((ROWS, BLOCKS), tl.int32)
     step = tl.arange(0, STEP)
     factors = factor + row.to(tl.int64)[:, None] * padded
@@ -82,6 +90,15 @@ def screen_kernel(
         x = x.to(tl.float16)
     for quarter in tl.static_range(4):
         for k in range(4 * quarter, 4 * quarter + 4):
+            if HELD > 0:
+                # Every feature has a sample of its own: sixteen times the blocks.
+                feature = (element * 16 + k).to(tl.int32)
+                law = tl.load(law_of + feature, mask=feature < features, other=0)
+                its_low, its_high = held_index(
+                    feature[None, :], 0, law[None, :], low[:, None], high[:, None],
+                    key_low, key_high, laws, law_threshold, length, HELD,
+                )  # fmt: skip
+                words = block(COARSE, element[None, :], its_low, its_high, key_low, key_high)
             byte = ((words[quarter] >> (8 * (k % 4))) & 0xFF).to(tl.int32)
             column = k * blocks + place
             if K == 0:
@@ -210,6 +227,7 @@ def screen_features(
     tile_rows: int,
     tile_blocks: int,
     num_warps: int,
+    held: Held | None = None,
 ) -> torch.Tensor:
     """Bits [rows, blocks] int16 of the features that may fire.
 
@@ -219,6 +237,7 @@ def screen_features(
     blocks = screen.num_blocks
     mask = torch.empty(rows, blocks, dtype=torch.int16, device=position.device)
     depth = screen.loading.shape[-1] if screen.loading.numel() else 0
+    held = no_tables(position.device) if held is None else held
     launch(
         screen_kernel,
         (triton.cdiv(blocks, tile_blocks), triton.cdiv(rows, tile_rows)),
@@ -232,16 +251,22 @@ def screen_features(
         factor,
         norm,
         mask,
+        held.law_of,
+        held.laws,
+        held.threshold,
         first,
         rows,
         blocks,
         factor.shape[1],
         screen.per_norm,
         screen.at_least,
+        held.law_of.numel(),
+        held.length,
         ROWS=tile_rows,
         BLOCKS=tile_blocks,
         K=depth,
         STEP=min(STEP, depth) if depth else 16,
+        HELD=held.depth,
         num_warps=num_warps,
     )
     return mask

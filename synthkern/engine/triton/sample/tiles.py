@@ -140,6 +140,8 @@ def key_of(bound: BoundPlan, count: int, dim: int | None) -> str:
         "count": _log2(count),
         "dim": dim,
     }
+    if bound.held.depth:
+        sizes["held"] = bound.held.depth
     shape = ", ".join(f"{part} {size}" for part, size in sizes.items())
     return f"{name}, triton {triton.__version__}, {shape}"
 

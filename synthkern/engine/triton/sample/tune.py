@@ -163,7 +163,13 @@ class _Bench:
         self._factor = self._norm = torch.empty(0, 0, device=bound.plan.device)
         if bound.plan.rank:
             self._factor, self._norm = draw_factors(
-                self._position, bound.table, 0, count, bound.plan.rank, bound.padded_rank
+                self._position,
+                bound.table,
+                0,
+                count,
+                bound.plan.rank,
+                bound.padded_rank,
+                bound.held,
             )
         self._expected: Drawn | None = None
 
@@ -218,6 +224,7 @@ class _Bench:
             tiles.screen_rows,
             tiles.screen_blocks,
             tiles.screen_warps,
+            self._bound.held,
         )
 
     def _compare(self, tiles: Tiles, drawn: Drawn) -> None:
