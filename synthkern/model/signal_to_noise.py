@@ -28,13 +28,17 @@ _NUMBERS = 2**22
 #: What float64 leaves of a variance that is zero, relative to the second moment.
 _ROUNDING = 1e-13
 
-#: The fields of a plan that the closed form knows.
+#: The fields of a plan that the closed form knows; a sequence leaves the law of each of its
+#: positions as it is.
 _KNOWN = frozenset(
     (
         *("probability", "fire_below", "threshold", "factor", "noise_scale", "rank", "triangular"),
-        *("mean", "std", "forests"),
+        *("mean", "std", "forests", "magnitudes", "sequence"),
     )
 )
+
+#: The distributions of magnitudes whose second moments normals that end at 6.34 leave as they are.
+_KNOWN_MAGNITUDES = ("exponential", "lognormal")
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,13 @@ def signal_variance(model: Any) -> SignalVariance:
 
     Where features fire independently, alone or in trees, a closed form. Alone a feature of vector v
     that fires with probability p and has the value r then adds
-    ``(p E[r**2] - (p E[r])**2) |v|**2``, with E of a normal clipped at 0. In a tree what is below
-    an active feature adds up, given that feature, independently of other families, and of an
-    exclusive family one member counts: the means and second moments of these sums follow from the
-    leaves up, component by component.
+    ``(p E[r**2] - (p E[r])**2) |v|**2``, with E of a normal clipped at 0, or of an exponential or
+    lognormal magnitude. In a tree what is below an active feature adds up, given that feature,
+    independently of other families, and of an exclusive family one member counts: the means and
+    second moments of these sums follow from the leaves up, component by component.
 
-    Otherwise (a copula, magnitudes or features of other kinds, parts of the user's) 65,536 fixed
-    samples are drawn, and their scatter gives the standard error.
+    Otherwise (a copula, correlated or Pareto magnitudes, manifolds, forbidden pairs, parts of the
+    user's) 65,536 fixed samples are drawn, and their scatter gives the standard error.
 
     Args:
         model: a SyntheticModel, or anything with a ``feature_dict`` and an
@@ -101,21 +105,25 @@ def signal_variance(model: Any) -> SignalVariance:
 
 
 def _is_known(plan: Plan) -> bool:
-    """Whether features fire independently but for trees that share none, as plain normals."""
+    """Whether features fire independently but for trees that share none, with known moments."""
     beyond = [getattr(plan, f.name) for f in fields(plan) if f.name not in _KNOWN]
     nodes = torch.cat([forest.feature for forest in plan.forests] or [plan.fire_below[:0]])
     is_disjoint = nodes.unique().numel() == nodes.numel()
-    return not plan.rank and is_disjoint and all(part is None for part in beyond)
+    law = plan.magnitudes
+    has_moments = law is None or (law.shared == 0 and law.name in _KNOWN_MAGNITUDES)
+    return not plan.rank and is_disjoint and has_moments and all(part is None for part in beyond)
 
 
 def _closed_form(plan: Plan, vectors: torch.Tensor) -> float:
-    above, first, second = _clipped_moments(plan.mean.double(), plan.std.double())
+    above, first, second = _moments(plan)
     # What the stream does: probabilities are multiples of 2**-40.
     active = plan.fire_below.double() / 2.0**40 * above
     free = torch.ones(plan.num_features, dtype=torch.bool, device="cpu")
     total = 0.0
     for forest in plan.forests:
         nodes = forest.feature.long()
+        if not len(nodes):
+            continue
         free[nodes] = False
         kept = Gating(forest).kept(active[nodes, None])[:, 0]
         step = max(1, _NUMBERS // len(nodes))
@@ -130,10 +138,12 @@ def _closed_form(plan: Plan, vectors: torch.Tensor) -> float:
     return total + float((variance * lengths.square())[free].sum())
 
 
-def _clipped_moments(
-    mean: torch.Tensor, std: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of max(0, normal): the probability of a value above 0, and given one E[r] and E[r**2]."""
+def _moments(plan: Plan) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of magnitudes r: the probability of one above 0, and given that E[r] and E[r**2]."""
+    mean, std = plan.mean.double(), plan.std.double()
+    if plan.magnitudes is not None:
+        deviation = plan.magnitudes.deviation.double()
+        return torch.ones_like(mean), mean, mean.square() + deviation.square()
     certain = torch.where(mean > 0, torch.inf, -torch.inf)  # without deviation
     place = torch.where(std > 0, mean / torch.where(std > 0, std, 1.0), certain)
     above = torch.special.ndtr(place)
@@ -165,37 +175,49 @@ def _tree_variance(
         means: mean magnitudes [K], by which the values that scale are divided.
         vectors: [K, C].
     """
-    levels = forest.levels()
+    roots, *lower = levels = forest.levels()
     below = vectors.new_zeros(5, levels[-1].stop - levels[-1].start, vectors.shape[1])
-    for level, upper in zip(reversed(levels), [*reversed(levels[:-1]), None], strict=True):
-        # The means of W and B, and the second moments.
-        w, b, ww, wb, bb = below
-        v, r, q = vectors[level], first[level], kept[level]
-        a, aa = r * (v + w), second[level] * (v.square() + 2 * v * w + ww)
-        whole, squares = a + b, aa + 2 * r * (v * b + wb) + bb
+    for level, upper in zip(reversed(lower), reversed(levels[:-1]), strict=True):
+        a, b, aa, ab, bb = _of_nodes(below, vectors[level], first[level], second[level])
         family, parent = _families(forest, level)
-        if upper is None:
-            x, xx = _by_family(family, q * whole, q * squares)
-            variance = xx - x.square()
-            return float(variance[variance > _ROUNDING * xx].sum())
-        is_scaled = forest.scaled[level].bool()
+        q, is_scaled = kept[level], forest.scaled[level].bool()
         mean = torch.where(is_scaled, means[forest.parent[level].long()], 1.0)[:, None]
         scaled = is_scaled[:, None]
-        x, y, xx, xy, yy = _by_family(
+        w, b, ww, wb, bb = _by_family(
             family,
             torch.where(scaled, q * a / mean, 0.0),
-            q * torch.where(scaled, b, whole),
+            q * torch.where(scaled, b, a + b),
             torch.where(scaled, q * aa / mean.square(), 0.0),
-            torch.where(scaled, q * r * (v * b + wb) / mean, 0.0),
-            q * torch.where(scaled, bb, squares),
+            torch.where(scaled, q * ab / mean, 0.0),
+            q * torch.where(scaled, bb, aa + 2 * ab + bb),
         )
         # Families are independent given their parent: covariances add up.
-        moments = torch.stack([x, y, xx - x.square(), xy - x * y, yy - y.square()])
+        moments = torch.stack([w, b, ww - w.square(), wb - w * b, bb - b.square()])
         below = moments.new_zeros(5, upper.stop - upper.start, moments.shape[2])
         below.index_add_(1, parent - upper.start, moments)
         w, b = below[:2]
         below[2:] += torch.stack([w.square(), w * b, b.square()])
-    return 0.0  # a forest without nodes
+    a, b, aa, ab, bb = _of_nodes(below, vectors[roots], first[roots], second[roots])
+    family, _ = _families(forest, roots)
+    x, xx = _by_family(family, kept[roots] * (a + b), kept[roots] * (aa + 2 * ab + bb))
+    variance = xx - x.square()
+    return float(variance[variance > _ROUNDING * xx].sum())
+
+
+def _of_nodes(
+    below: torch.Tensor, v: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """The means of A and B, and E[A**2], E[A B] and E[B**2], of nodes that are active.
+
+    Args:
+        below: the same of W and B [5, k, C].
+        v: their vectors [k, C].
+        first: E[r] [k, 1].
+        second: E[r**2] [k, 1].
+    """
+    w, b, ww, wb, bb = below
+    a, aa = first * (v + w), second * (v.square() + 2 * v * w + ww)
+    return a, b, aa, first * (v * b + wb), bb
 
 
 def _families(forest: Forest, level: slice) -> tuple[torch.Tensor, torch.Tensor]:
@@ -294,3 +316,20 @@ def describe_noise(model: Any) -> NoiseDescription | None:
     std, factor = noise.of_width(model.feature_dict.feature_vectors.shape[1])
     total = float(std.double().square().sum() + factor.double().square().sum())
     return NoiseDescription(math.sqrt(total / len(std)), len(factor), total, signal_variance(model))
+
+
+def has_its_noise(model: Any) -> bool:
+    """Whether a model's noise is as much, and of the rank, as its config asks for."""
+    recipe, noise = model.cfg.noise, noise_of(model.feature_dict)
+    if recipe is None or noise is None:
+        return recipe is None and noise is None
+    if len(noise.factor) != recipe.rank:
+        return False
+    if recipe.std is not None:
+        total = noise.of_width(model.cfg.hidden_dim)
+        found = sum(float(part.double().square().sum()) for part in total)
+        return math.isclose(found, model.cfg.hidden_dim * recipe.std**2, rel_tol=1e-4)
+    told = describe_noise(model)
+    assert told is not None
+    # A hundredth of a decibel is far above what rounding does.
+    return math.isclose(told.snr_db, recipe.snr_db, abs_tol=0.01)

@@ -14,6 +14,7 @@ from typing import Any
 from synthkern.model.build import build_correlation, build_generator, build_hierarchy
 from synthkern.model.files import MODEL_FILENAMES, SYNTHETIC_MODEL_CONFIG_FILENAME
 from synthkern.model.fingerprint import config_fingerprint, have_same_numbers
+from synthkern.model.signal_to_noise import has_its_noise
 from synthkern.model.synthetic_model import SyntheticModel, local_folder
 from synthkern.model.world_cache import WorldCache
 from synthkern.model.world_key import is_calibrated
@@ -87,8 +88,8 @@ def load_world(saved: Path, source: dict[str, Any] | str, device: str) -> Synthe
 def config_of(source: dict[str, Any] | str, model: SyntheticModel) -> str | None:
     """The fingerprint of the config that a suite's world is of.
 
-    That of a saved model says so only where the model has the rates, magnitudes, correlation and
-    trees that its config gives; None where somebody changed them, or they cannot be told.
+    That of a saved model says so only where the model has the rates, magnitudes, correlation, trees
+    and noise that its config gives; None where somebody changed them, or they cannot be told.
     """
     cfg = model.cfg
     if isinstance(source, str):
@@ -97,7 +98,7 @@ def config_of(source: dict[str, Any] | str, model: SyntheticModel) -> str | None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what the config asks for, which was told before
             built = build_generator(cfg, build_hierarchy(cfg), build_correlation(cfg))
-        if not have_same_numbers(model.activation_generator, built):
+        if not have_same_numbers(model.activation_generator, built) or not has_its_noise(model):
             return None
     return config_fingerprint(cfg)
 

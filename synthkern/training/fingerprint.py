@@ -14,6 +14,7 @@ from synthkern._checks import is_number
 from synthkern._warnings import warn
 from synthkern.engine.product import chosen_product
 from synthkern.model.activation_generator import ActivationGenerator
+from synthkern.model.hidden_noise import noise_of
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.training.batch_source import BatchSource
 from synthkern.training.config import TrainingConfig
@@ -92,6 +93,9 @@ def _tensors(model: SyntheticModel) -> dict[str, torch.Tensor]:
     found = {"feature_vectors": dictionary.feature_vectors}
     if isinstance(getattr(dictionary, "bias", None), torch.Tensor):
         found["bias"] = dictionary.bias
+    noise = noise_of(dictionary)
+    if noise is not None:
+        found |= {"noise_std": noise.std, "noise_factor": noise.factor}
     if isinstance(generator, ActivationGenerator):
         plan = generator.plan
         found |= {

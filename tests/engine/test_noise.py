@@ -8,7 +8,7 @@ import pytest
 import torch
 import worlds
 
-from synthkern import ActivationGenerator, engine
+from synthkern import ActivationGenerator, ManifoldConfig, engine
 from synthkern.engine import Noise
 from synthkern.engine.reference.gather import fma
 from synthkern.stream import words
@@ -111,10 +111,18 @@ def test_a_samples_noise_is_its_own_whatever_the_batch(backend: str) -> None:
     assert engine.add_noise(hidden[:0].clone(), noise, seed=1, start=0).shape == (0, 20)
 
 
-@pytest.mark.parametrize("name", worlds.GOLDEN)
+def circles() -> ActivationGenerator:
+    """Entries of either sign."""
+    return ActivationGenerator(20, 0.4, 0.5, 1.0, manifolds=ManifoldConfig(3, dimension=2))
+
+
+FUSED = {**worlds.GOLDEN, **worlds.GOLDEN_MAGNITUDES, "circles": circles}
+
+
+@pytest.mark.parametrize("name", FUSED)
 def test_fused_with_sampling(name: str, backend: str) -> None:
     """The engine's own sampling adds what is added to what it gives without noise."""
-    generator = worlds.GOLDEN[name]()
+    generator = FUSED[name]()
     dictionary = worlds.model_of(generator, 21).feature_dict
     place = {"seed": 2**64 - 1, "start": 2**64 - 3, "count": 11}
     tensors = {"vectors": dictionary.feature_vectors.detach(), "bias": dictionary.bias.detach()}

@@ -214,6 +214,17 @@ def test_noise_is_yes_or_no(bad: Any) -> None:
         model().sample(2, noise=bad)
 
 
+def test_a_shifted_twin_has_the_same_noise() -> None:
+    shift = synthetic.ShiftConfig(permuted_rates=0.5)
+    made = model(hierarchy=synthetic.HierarchyConfig(4, 2, 2), shift=shift)
+    twin = made.shifted()
+    assert twin.feature_dict.noise is made.feature_dict.noise
+    own = [each.sample(9, seed=1).double() for each in (made, twin)]
+    clean = [each.sample(9, seed=1, noise=False).double() for each in (made, twin)]
+    assert not torch.equal(*clean)
+    torch.testing.assert_close(own[0] - clean[0], own[1] - clean[1], atol=1e-4, rtol=0)
+
+
 # ---- parts of the user's -------------------------------------------------------------------------
 
 

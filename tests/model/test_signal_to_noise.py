@@ -14,6 +14,7 @@ import synthkern as synthetic
 from synthkern import HierarchyNode as Node, NoiseConfig, SignalVariance, signal_variance
 from synthkern.model import signal_to_noise
 from synthkern.model.hidden_noise import build_noise
+from synthkern.world.sequence import SequenceConfig
 
 Config = synthetic.SyntheticModelConfig
 
@@ -100,6 +101,54 @@ def test_the_closed_form_is_what_samples_have(std: float, roots: list[Node]) -> 
     assert found.method == "closed form"
     assert drawn.standard_error < 0.02 * drawn.value
     assert abs(found.value - drawn.value) < 5 * drawn.standard_error
+
+
+@pytest.mark.parametrize("name", ["exponential", "lognormal", "pareto"])
+@pytest.mark.parametrize("roots", [TREES, []], ids=["trees", "alone"])
+def test_other_magnitudes(name: str, roots: list[Node]) -> None:
+    plain = world(0.5, roots).activation_generator
+    generator = synthetic.ActivationGenerator(
+        plain.num_features,
+        plain.firing_probabilities,
+        plain.std_firing_magnitudes,
+        plain.mean_firing_magnitudes,
+        plain.modify_activations,
+        magnitude_distribution=name,
+    )
+    made = synthetic.SyntheticModel(Config(11, 4), world().feature_dict, generator)
+    drawn = signal_to_noise._sampled(generator, made.feature_dict)
+    found = signal_variance(made)
+    assert found.method == ("Monte Carlo over samples" if name == "pareto" else "closed form")
+    assert abs(found.value - drawn.value) < 5 * drawn.standard_error + 1e-12
+
+
+def test_positions_of_sequences_vary_as_samples_do() -> None:
+    plain = world(0.5)
+    parts = plain.activation_generator
+    generator = synthetic.ActivationGenerator(
+        11,
+        parts.firing_probabilities,
+        0.5,
+        parts.mean_firing_magnitudes,
+        parts.modify_activations,
+        sequence=SequenceConfig(length=16, feature_persistence=0.5),
+    )
+    made = synthetic.SyntheticModel(Config(11, 4), plain.feature_dict, generator)
+    assert signal_variance(made) == signal_variance(plain)
+    drawn = signal_to_noise._sampled(generator, made.feature_dict)
+    assert abs(signal_variance(made).value - drawn.value) < 5 * drawn.standard_error
+
+
+def test_manifolds_and_correlated_magnitudes_are_drawn() -> None:
+    correlated = synthetic.LognormalMagnitudeDistribution(correlation=0.5)
+    dictionary = world().feature_dict
+    for changes in (
+        {"magnitude_distribution": correlated},
+        {"manifolds": synthetic.ManifoldConfig(2)},
+    ):
+        generator = synthetic.ActivationGenerator(11, 0.25, 0.5, 1.0, **changes)
+        made = synthetic.SyntheticModel(Config(11, 4), dictionary, generator)
+        assert signal_variance(made).method == "Monte Carlo over samples"
 
 
 def test_one_feature_by_hand() -> None:
@@ -221,6 +270,20 @@ def test_bad_recipes(arguments: dict[str, Any], message: str) -> None:
 def test_a_ratio_beyond_float32_is_refused() -> None:
     with pytest.raises(ValueError, match=r"noise.std \(of noise.snr_db\) must be finite"):
         build_noise(NoiseConfig(snr_db=-300), 4, 1e60, None)
+
+
+@pytest.mark.parametrize("recipe", [None, NoiseConfig(std=0.3, rank=2), NoiseConfig(snr_db=4)])
+def test_whether_noise_is_the_configs(recipe: NoiseConfig | None) -> None:
+    made = synthetic.SyntheticModel(Config(16, 4, seed=0, noise=recipe))
+    assert signal_to_noise.has_its_noise(made)
+    own = made.feature_dict.noise
+    others = [synthetic.HiddenNoise(0.7), None if recipe else synthetic.HiddenNoise(0.0)]
+    if own is not None:
+        others.append(synthetic.HiddenNoise(1.1 * own.std, own.factor))
+        others.append(synthetic.HiddenNoise(own.std, torch.ones(3, 4)))
+    for other in others:
+        made.feature_dict.noise = other
+        assert not signal_to_noise.has_its_noise(made)
 
 
 def test_infinite_ratios_are_told() -> None:

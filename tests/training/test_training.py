@@ -357,18 +357,21 @@ def test_another_runs_checkpoint_is_refused(
         train_sae(small_sae("gated"), world, settings(), checkpoint_dir=tmp_path / "run")
 
 
-@pytest.mark.parametrize("part", ["feature_dict.feature_vectors", "activation_generator"])
+@pytest.mark.parametrize("part", ["feature_dict.feature_vectors", "activation_generator", "noise"])
 def test_a_run_goes_on_in_its_own_world_alone(part: str, tmp_path: Path) -> None:
     world, other = small_world(), small_world()
     if part == "activation_generator":
         other.activation_generator = synthetic.ActivationGenerator(24, 0.2)
+    elif part == "noise":
+        world.feature_dict.noise = synthetic.HiddenNoise(0.1)
+        other.feature_dict.noise = synthetic.HiddenNoise(0.2)
     else:
         # As of a config without a seed, in another process.
         with torch.no_grad():
             other.feature_dict.feature_vectors.neg_()
     train_sae(small_sae("topk"), world, settings(), checkpoint_dir=tmp_path)
     with pytest.raises(
-        ValueError, match=r"another world of the same config, with other (feat|fir)"
+        ValueError, match=r"another world of the same config, with other (feat|fir|noise)"
     ):
         train_sae(small_sae("topk"), other, settings(), checkpoint_dir=tmp_path)
     # Another device or number of threads makes it with other bits.
