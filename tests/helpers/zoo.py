@@ -235,6 +235,24 @@ def tori() -> ActivationGenerator:
     )
 
 
+def along_sequences(
+    make: Callable[[], ActivationGenerator], length: int, persistence: float | list[float] = 0.8
+) -> ActivationGenerator:
+    """A world whose features and factors persist along sequences."""
+    plain = make()
+    return ActivationGenerator(
+        plain.num_features,
+        plain.firing_probabilities,
+        plain.std_firing_magnitudes,
+        plain.mean_firing_magnitudes,
+        plain.modify_activations,
+        plain.correlation_matrix if plain.correlation is None else plain.correlation,
+        sequence=synthetic.SequenceConfig(length, persistence, 0.7),
+        magnitude_distribution=plain.magnitude_distribution,
+        manifolds=plain.manifolds,
+    )
+
+
 def _independent() -> ActivationGenerator:
     return ActivationGenerator(100, rates(100, 0.3), 0.5, torch.linspace(-0.5, 2, 100))
 
@@ -274,4 +292,10 @@ WORLDS: dict[str, Callable[[], ActivationGenerator]] = {
     "correlated pareto": lambda: magnitudes("pareto", 0.3, alpha=3.0),
     "circles": circles,
     "tori": tori,
+    "sequences of circles": lambda: along_sequences(circles, 7, [0.8, 0.5, 0.9]),
+    "sequences of tori": lambda: along_sequences(tori, 20),
+    "sequences of correlated lognormals": lambda: along_sequences(
+        lambda: magnitudes("lognormal", 0.5), 11
+    ),
+    "sequences of grouped roots": lambda: along_sequences(grouped_roots, 33),
 }
