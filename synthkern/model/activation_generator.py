@@ -253,6 +253,12 @@ class ActivationGenerator(nn.Module):
         return self._handed[name][0]
 
     @property
+    def sequence(self) -> SequenceConfig | None:
+        """How features and factors persist along sequences, as it was given."""
+        config: SequenceConfig | None = self._beyond["sequence"]
+        return config
+
+    @property
     def manifolds(self) -> ManifoldConfig | None:
         """The features that are circles, as they were given."""
         config: ManifoldConfig | None = self._beyond["manifolds"]

@@ -123,6 +123,7 @@ def saved_config(parts: ModelParts) -> SyntheticModelConfig:
     elif cfg.correlation is not None:
         cfg.correlation = copy.copy(cfg.correlation)
         cfg.correlation.rank = plan.rank
+    cfg.sequence = parts.activation_generator.sequence
     cfg.manifolds = parts.activation_generator.manifolds
     if parts.feature_dict.noise is None:
         cfg.noise = None

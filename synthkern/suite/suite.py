@@ -272,6 +272,7 @@ def suite_names() -> list[str]:
         "quick",
         "laptop-sweep-l0",
         "laptop-sweep-superposition",
+        "worlds",
         "laptop",
         "synth-sae-bench-16k",
         "sweep-l0",
