@@ -18,8 +18,11 @@ from synthkern.evaluation import (
 )
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
+from synthkern.model.feature_map import FeatureMap
 from synthkern.model.hierarchy_modifier import HierarchyModifier
 from synthkern.model.rates import *
+from synthkern.model.views import Views
+from synthkern.model.views_description import ViewsDescription
 from synthkern.model.world_cache import CachedWorld, WorldCache
 from synthkern.plots import *
 from synthkern.sae import *
@@ -39,6 +42,7 @@ from synthkern.training import (
     WandbLogger,
     train_sae,
 )
+from synthkern.world.views import MapConfig, ViewsConfig
 
 __all__ = [
     "STREAM_VERSION",
@@ -47,11 +51,13 @@ __all__ = [
     "ActivationScaler",
     "CachedWorld",
     "ExplainedVarianceCalculator",
+    "FeatureMap",
     "FrequencyBin",
     "HierarchyModifier",
     "HierarchyRecovery",
     "Logger",
     "LoggingConfig",
+    "MapConfig",
     "NonFiniteLossError",
     "NullMCC",
     "PerLatent",
@@ -64,6 +70,9 @@ __all__ = [
     "TrainingConfig",
     "TrainingHistory",
     "TrainingResult",
+    "Views",
+    "ViewsConfig",
+    "ViewsDescription",
     "WandbLogger",
     "WorldCache",
     "WorldDescription",

@@ -10,6 +10,7 @@ from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.feature_dictionary import FeatureDictionary, orthogonal_initializer
 from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
 from synthkern.model.rates import calibrate_firing_probabilities
+from synthkern.model.views import leave_out_absent
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix, draw_low_rank
 from synthkern.world.magnitudes import generate_magnitudes
@@ -35,6 +36,8 @@ def build_dictionary(cfg: SyntheticModelConfig) -> FeatureDictionary:
     dictionary = FeatureDictionary(
         cfg.num_features, cfg.hidden_dim, cfg.bias, initializer, seed=cfg.seed
     )
+    if cfg.views is not None:
+        leave_out_absent(cfg, dictionary)
     return dictionary.to(as_dtype("dtype", cfg.dtype))
 
 

@@ -9,8 +9,10 @@ import torch
 from synthkern._table import text_table
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.build import build_correlation, build_generator, build_hierarchy
+from synthkern.model.feature_map import FeatureMap
 from synthkern.model.fingerprint import config_fingerprint
 from synthkern.model.rates import EffectiveFiringProbabilities, effective_firing_probabilities
+from synthkern.model.views_description import ViewsDescription, describe_views
 from synthkern.world.config import SyntheticModelConfig
 
 _TITLES = (
@@ -79,6 +81,7 @@ class WorldDescription:
         config_fingerprint: what the config is known by; see :mod:`synthkern.model.fingerprint`.
         fingerprint: what the world is known by, or None where it was not built or depends on code
             of the user's; see :attr:`synthkern.SyntheticModel.fingerprint`.
+        views: the further views, or None.
 
     Example:
         >>> import synthkern as synthetic
@@ -105,6 +108,7 @@ class WorldDescription:
     requested: torch.Tensor
     config_fingerprint: str | None
     fingerprint: str | None = None
+    views: ViewsDescription | None = None
 
     def __str__(self) -> str:
         table = text_table([_TITLES, *(level.cells() for level in self.levels)], rule=True)
@@ -118,7 +122,7 @@ class WorldDescription:
             f"{self.num_features:,} features in {self.hidden_dim:,} dimensions; "
             f"L0 {l0:.2f}, {l0 / self.hidden_dim:.4f} for each dimension"
         )
-        lines = [head, how, "", *table]
+        lines = [head, how, "", *table, *([] if self.views is None else self.views.lines())]
         for what, digits in (("config", self.config_fingerprint), ("world", self.fingerprint)):
             if digits is not None:
                 lines.append(f"fingerprint of the {what}: {digits}")
@@ -126,7 +130,9 @@ class WorldDescription:
 
 
 def describe_world(
-    cfg: SyntheticModelConfig, generator: ActivationGenerator | None = None
+    cfg: SyntheticModelConfig,
+    generator: ActivationGenerator | None = None,
+    feature_map: FeatureMap | None = None,
 ) -> WorldDescription:
     """Requested and effective rates, L0, magnitudes and exclusivity, level by level.
 
@@ -134,6 +140,7 @@ def describe_world(
         cfg: the recipe; it says which rates are requested (where they are random and the config
             has no seed, the generator's own base probabilities stand for them).
         generator: made of the recipe; None builds one, without feature vectors.
+        feature_map: of the world's views, made of the recipe; None builds one where there is any.
 
     Example:
         >>> import synthkern as synthetic
@@ -179,6 +186,7 @@ def describe_world(
         rates,
         requested,
         config_fingerprint(cfg),
+        views=describe_views(cfg, generator, feature_map),
     )
 
 

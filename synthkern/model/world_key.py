@@ -32,6 +32,7 @@ from synthkern.world.probabilities import (
     RandomFiringProbabilityConfig,
     ZipfianFiringProbabilityConfig,
 )
+from synthkern.world.views import ViewsConfig
 
 #: The parts of a config whose code is this package's; what a user wrote may be another tomorrow.
 _OWN_PARTS = (
@@ -45,6 +46,7 @@ _OWN_PARTS = (
     LowRankCorrelationConfig,
     OrthogonalizationConfig,
     RandomFiringProbabilityConfig,
+    ViewsConfig,
     ZipfianFiringProbabilityConfig,
 )
 

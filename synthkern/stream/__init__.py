@@ -55,6 +55,11 @@ wherever a forest is applied to given activations, ``(w0 << 32) + w1`` of
 
 **Hidden activations.** Component d is ``h = bias[d]``, then ``h = fma(value_j, vector[j, d], h)``
 over the features j with a value other than 0, ascending.
+
+**Views.** A further view's hidden activations are made of the same features by its own vectors and
+bias. Output k of a map is ``s - theta_k`` where that is above 0, with ``s = 0``, then
+``s = fma(W[j, k], value_j, s)`` over the features j with a value other than 0 that have an edge to
+k, ascending; the hidden activations of outputs are made as those of features.
 """
 
 from synthkern.stream.philox import philox4x32

@@ -11,7 +11,7 @@ import torch
 
 from synthkern import SparseActivations
 from synthkern.engine import MODES, GatherMode, cpu, reference
-from synthkern.engine.reference.gather import _fma
+from synthkern.engine.reference.gather import fma
 from synthkern.engine.triton.gather import (
     bfloat16_copy,
     gather,
@@ -197,7 +197,7 @@ def in_order(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     for first in range(0, a.shape[1], width):
         lanes = slice(0, min(width, a.shape[1] - first))
         part = slice(first, first + width)
-        sums[:, lanes] = _fma(a[:, part], b[:, part], sums[:, lanes])
+        sums[:, lanes] = fma(a[:, part], b[:, part], sums[:, lanes])
     while sums.shape[1] > 1:
         sums = sums[:, 0::2] + sums[:, 1::2]
     return sums.flatten()

@@ -1,7 +1,7 @@
 """The C++ core behind the engine's interface."""
 
 from synthkern.engine.backend import Backend
-from synthkern.engine.cpu import counts, forest, gather, pursuit, sampler, select
+from synthkern.engine.cpu import counts, feature_map, forest, gather, pursuit, sampler, select
 
 
 class CpuBackend(Backend):
@@ -22,6 +22,7 @@ class CpuBackend(Backend):
     pursue = staticmethod(pursuit.pursue)
     pursue_grad = staticmethod(pursuit.pursue_grad)
     count_fires = staticmethod(counts.count_fires)
+    apply_map = staticmethod(feature_map.apply_map)
 
 
 BACKEND = CpuBackend()

@@ -5,7 +5,7 @@ fused multiply-add PyTorch cannot form, are within one rounding per feature.
 """
 
 from synthkern.engine.backend import Backend
-from synthkern.engine.reference import counts, forest, gather, pursuit, sampler, select
+from synthkern.engine.reference import counts, feature_map, forest, gather, pursuit, sampler, select
 from synthkern.sparse import SparseActivations
 
 
@@ -27,6 +27,7 @@ class ReferenceBackend(Backend):
     pursue = staticmethod(pursuit.pursue)
     pursue_grad = staticmethod(pursuit.pursue_grad)
     count_fires = staticmethod(counts.count_fires)
+    apply_map = staticmethod(feature_map.apply_map)
 
 
 BACKEND = ReferenceBackend()

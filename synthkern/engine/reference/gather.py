@@ -41,7 +41,7 @@ def _add_entries(
         entry = activations.offsets[rows] + nth
         feature = activations.indices[entry].long()
         total = sums[nth % len(sums)]
-        total[rows] = _fma(values[entry, None], vectors[feature], total[rows])
+        total[rows] = fma(values[entry, None], vectors[feature], total[rows])
 
 
 def gather_grad_vectors(activations: SparseActivations, grad: torch.Tensor, /) -> torch.Tensor:
@@ -60,7 +60,7 @@ def gather_grad_values(
     return (vectors[feature] * grad[activations.row_indices()]).sum(dim=1)
 
 
-def _fma(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+def fma(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
     """a * b + c, for float32 with a single rounding.
 
     A product of float32 numbers is exact in float64. Their sum is rounded there to odd (Boldo and
