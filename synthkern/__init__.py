@@ -10,11 +10,14 @@ from synthkern.evaluation import (
     ExplainedVarianceCalculator,
     FrequencyBin,
     HierarchyRecovery,
+    MapRecovery,
     NullMCC,
     PerLatent,
     ProbeF1,
     Splitting,
+    ViewRecovery,
     dictionary_agreement,
+    eval_sae_on_views,
 )
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
@@ -58,6 +61,7 @@ __all__ = [
     "Logger",
     "LoggingConfig",
     "MapConfig",
+    "MapRecovery",
     "NonFiniteLossError",
     "NullMCC",
     "PerLatent",
@@ -70,6 +74,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingHistory",
     "TrainingResult",
+    "ViewRecovery",
     "Views",
     "ViewsConfig",
     "ViewsDescription",
@@ -79,6 +84,7 @@ __all__ = [
     "__version__",
     "describe_world",
     "dictionary_agreement",
+    "eval_sae_on_views",
     "train_sae",
 ]
 __all__ += _names.__all__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -22,7 +22,8 @@ from synthkern.stream import STREAM_VERSION
 
 Array: TypeAlias = npt.NDArray[Any]
 
-#: What a stream hands out: see the arguments ``source``, ``with_features`` and ``as_numpy``.
+#: What a stream hands out: see the arguments ``source``, ``with_features``, ``as_numpy`` and
+#: ``views``.
 Batch: TypeAlias = (
     torch.Tensor
     | SparseActivations
@@ -30,6 +31,10 @@ Batch: TypeAlias = (
     | Array
     | SparseArrays
     | tuple[Array, SparseArrays]
+    | tuple[torch.Tensor, ...]
+    | tuple[Array, ...]
+    | tuple[tuple[torch.Tensor, ...], tuple[SparseActivations, ...]]
+    | tuple[tuple[Array, ...], tuple[SparseArrays, ...]]
 )
 
 
@@ -70,6 +75,9 @@ class SyntheticStream(IterableDataset[Batch]):
         prefetch: how many batches a thread samples ahead of the one handed out, with as many
             threads as torch.get_num_threads() says when iteration begins; 0 for none. Modifiers
             of the user's own are then called on that thread.
+        views: of a model with views, whether batches are tuples of hidden activations [B, D_v] in
+            all of them, as its ``sample_views`` gives them; or the numbers of some views. With
+            ``with_features`` they are pairs of tuples, as ``sample_views_with_features`` gives.
 
     Raises:
         ValueError: for a value out of range, or ``as_numpy`` where NumPy has no such array: on
@@ -100,6 +108,7 @@ class SyntheticStream(IterableDataset[Batch]):
         with_features: bool = False,
         as_numpy: bool = False,
         prefetch: int = 2,
+        views: bool | Sequence[int] = False,
     ) -> None:
         check_positions("source", source)
         if isinstance(source, SyntheticModel):
@@ -118,6 +127,7 @@ class SyntheticStream(IterableDataset[Batch]):
         self.prefetch = as_int("prefetch", prefetch, low=0)
         self._start = self._position = as_int("start", start, low=0, high=2**64 - 1)
         self._ranks = (0, 1)
+        self.views = _as_views(source, views)
         if self.as_numpy:
             _check_numpy_has_batches(source, self.with_features)
 
@@ -194,6 +204,8 @@ class SyntheticStream(IterableDataset[Batch]):
 
     def _sample(self, start: int) -> Batch:
         position: Any = {"seed": self.seed, "start": start}
+        if self.views is not None:
+            return self._in_views(start)
         if isinstance(self.source, SyntheticModel):
             if not self.with_features:
                 return self._handed(self._draw(start))
@@ -207,6 +219,16 @@ class SyntheticStream(IterableDataset[Batch]):
             return self._handed(self.source.sample_sparse(self.batch_size, **position))
         return self._handed(as_entries(self._draw(start)))
 
+    def _in_views(self, start: int) -> Batch:
+        """A batch in several views."""
+        hidden, features = self.source.draw_views(
+            self.batch_size, seed=self.seed, start=start, which=self.views
+        )
+        if not self.as_numpy:
+            return (hidden, features) if self.with_features else hidden
+        arrays = tuple(view.numpy() for view in hidden)
+        return (arrays, tuple(each.numpy() for each in features)) if self.with_features else arrays
+
     @torch.no_grad()
     def _draw(self, start: int) -> Any:
         """A batch of the source's, as the source gives it."""
@@ -215,6 +237,22 @@ class SyntheticStream(IterableDataset[Batch]):
 
     def _handed(self, drawn: torch.Tensor | SparseActivations) -> Batch:
         return drawn.numpy() if self.as_numpy else drawn
+
+
+def _as_views(source: Any, views: Any) -> tuple[int, ...] | None:
+    """The numbers of the views that are asked for, or None."""
+    if isinstance(views, bool) and not views:
+        return None
+    if not isinstance(source, SyntheticModel) or source.views is None:
+        raise ValueError(f"views must be False for a source without views, got {views!r}")
+    count = len(source.view_widths)
+    if isinstance(views, bool):
+        return tuple(range(count))
+    if not isinstance(views, list | tuple):
+        raise TypeError(f"views must be True, False or the numbers of views, got {views!r}")
+    if not views:
+        raise ValueError("views must name a view at least, got none")
+    return tuple(as_int("views", view, low=0, high=count - 1) for view in views)
 
 
 def _check_numpy_has_batches(source: Any, with_features: bool) -> None:

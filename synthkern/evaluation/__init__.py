@@ -13,7 +13,7 @@ from synthkern.evaluation.classification import (
     compute_classification_metrics,
 )
 from synthkern.evaluation.dead_latents import DeadLatentsCalculator
-from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data
+from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data, eval_sae_on_views
 from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
 from synthkern.evaluation.l0 import L0Calculator
@@ -23,6 +23,7 @@ from synthkern.evaluation.probing import ProbeF1
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
 from synthkern.evaluation.splitting import Splitting
+from synthkern.evaluation.views import MapRecovery, ViewRecovery
 
 __all__ = [
     "Absorption",
@@ -34,15 +35,18 @@ __all__ = [
     "FrequencyBin",
     "HierarchyRecovery",
     "L0Calculator",
+    "MapRecovery",
     "NullMCC",
     "PerLatent",
     "ProbeF1",
     "ShrinkageCalculator",
     "Splitting",
     "SyntheticDataEvalResult",
+    "ViewRecovery",
     "compute_classification_metrics",
     "dictionary_agreement",
     "eval_sae_on_synthetic_data",
+    "eval_sae_on_views",
     "feature_uniqueness",
     "mean_correlation_coefficient",
 ]

@@ -9,7 +9,7 @@ exports take the field as it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,6 +20,24 @@ import torch
 from synthkern.evaluation.calculator import Array, Groups, GroupSums
 from synthkern.evaluation.matching import Matching
 from synthkern.sparse import SparseActivations
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectViews:
+    """What is evaluated in several views, or from one to another.
+
+    Attributes:
+        widths: D_v of the views that decoder rows and features' vectors have side by side.
+        encoder: [D, M] where another view than that of the decoder is encoded, else None.
+        inputs: [N', D] vectors of the features that the encoded views show, with an encoder.
+        edges: of a map's outputs, the features that each has an edge from, int64 each; None
+            without a map.
+    """
+
+    widths: tuple[int, ...]
+    encoder: torch.Tensor | None = None
+    inputs: torch.Tensor | None = None
+    edges: Sequence[torch.Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +54,7 @@ class Subject:
         groups: G, into how many the samples are cut for the jackknife; 0 without samples.
         seed: of what is chosen at random.
         rescales: whether the SAE divides latents by their decoder rows' norms to decode them.
+        views: of a world in several views, else None.
     """
 
     decoder: torch.Tensor
@@ -46,6 +65,7 @@ class Subject:
     groups: int
     seed: int = 0
     rescales: bool = False
+    views: SubjectViews | None = None
 
     @property
     def num_latents(self) -> int:

@@ -18,6 +18,7 @@ from synthkern.evaluation.null_mcc import NullMCC
 from synthkern.evaluation.probing import ProbeF1
 from synthkern.evaluation.splitting import Splitting
 from synthkern.evaluation.tree import built, leaves, plain
+from synthkern.evaluation.views import MapRecovery, ViewRecovery
 
 Column = npt.NDArray[np.float64]
 
@@ -98,6 +99,8 @@ class SyntheticDataEvalResult:
         hierarchy_recovery: the world's tree, as the latents' co-activation tells it.
         probe_f1: of probes that find true features in the latents.
         null_mcc: MCC and uniqueness of random dictionaries, and the MCC above chance.
+        views: the views of a world in a crosscoder's latents.
+        map_recovery: the edges of a world's map in a transcoder's.
 
     Example:
         >>> import synthkern as synthetic
@@ -137,6 +140,8 @@ class SyntheticDataEvalResult:
     hierarchy_recovery: HierarchyRecovery | None = field(default=None, kw_only=True)
     probe_f1: ProbeF1 | None = field(default=None, kw_only=True)
     null_mcc: NullMCC | None = field(default=None, kw_only=True)
+    views: ViewRecovery | None = field(default=None, kw_only=True)
+    map_recovery: MapRecovery | None = field(default=None, kw_only=True)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SyntheticDataEvalResult):

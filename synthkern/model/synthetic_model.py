@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -332,7 +332,7 @@ class SyntheticModel(nn.Module):
             >>> first.equal(model.sample(3, seed=0)), second.shape
             (True, torch.Size([3, 6]))
         """
-        return self._draw_views(batch_size, seed, start).hidden
+        return self.draw_views(batch_size, seed=seed, start=start).hidden
 
     @torch.no_grad()
     def sample_views_with_features(
@@ -341,17 +341,26 @@ class SyntheticModel(nn.Module):
         """The same, and of each view the activations that it is made of: the features [B, N], and
         where the last view is of a map's outputs, these [B, K]. See :meth:`sample_views`.
         """
-        drawn = self._draw_views(batch_size, seed, start)
-        return drawn.hidden, drawn.features
+        hidden, features = self.draw_views(batch_size, seed=seed, start=start)
+        return hidden, features
 
-    def _draw_views(self, batch_size: int, seed: int | None, start: int) -> DrawnViews:
+    @torch.no_grad()
+    def draw_views(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        start: int = 0,
+        which: Sequence[int] | None = None,
+    ) -> DrawnViews:
+        """Both in some views alone, by their numbers; None is for all. See :meth:`sample_views`."""
         if self.views is None:
             raise ValueError(
                 "model must have views to be sampled in several, SyntheticModelConfig(views=...), "
                 "got a world without"
             )
         parts = self.activation_generator, self.feature_dict, self.views
-        return draw_views(*parts, batch_size, seed, start)
+        return draw_views(*parts, batch_size, seed, start, which)
 
     @property
     def view_widths(self) -> tuple[int, ...]:
