@@ -26,6 +26,7 @@
 namespace synthkern {
 
 void bind_counts(py::module_& m);
+void bind_map(py::module_& m);
 void bind_pursuit(py::module_& m);
 void bind_encode(py::module_& m);
 void bind_select(py::module_& m);
@@ -206,30 +207,6 @@ class BoundPlan {
     ScreenTables tables_;
     Plan plan_;
 };
-
-// All parts as one; they are emptied, so that no more than one copy and a part are held.
-template <class T>
-std::tuple<Array<int64_t>, Array<int32_t>, Array<T>> joined(std::vector<CsrPart<T>>& parts,
-                                                            int64_t batch) {
-    int64_t nnz = 0;
-    for (const CsrPart<T>& part : parts) nnz += int64_t(part.indices.size());
-    Array<int64_t> offsets(batch + 1);
-    Array<int32_t> indices(nnz);
-    Array<T> values(nnz);
-    int64_t *next = offsets.mutable_data(), at = 0;
-    *next = 0;
-    for (CsrPart<T>& part : parts) {
-        for (const int64_t size : part.counts) {
-            next[1] = next[0] + size;
-            ++next;
-        }
-        std::copy(part.indices.begin(), part.indices.end(), indices.mutable_data() + at);
-        std::copy(part.values.begin(), part.values.end(), values.mutable_data() + at);
-        at += int64_t(part.indices.size());
-        part = CsrPart<T>();
-    }
-    return {offsets, indices, values};
-}
 
 py::tuple bound_sample(const BoundPlan& bound, uint64_t seed, uint64_t start, int64_t count,
                        int threads, bool want_features, const std::optional<Array<float>>& vectors,
@@ -420,6 +397,7 @@ PYBIND11_MODULE(_core, m) {
     bind_typed<float>(m);
     bind_typed<double>(m);
     bind_counts(m);
+    bind_map(m);
     bind_pursuit(m);
     bind_encode(m);
     bind_select(m);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "blocks.hpp"
@@ -135,6 +136,30 @@ Csr<T> csr_of(const Array<int64_t>& offsets, const Array<int32_t>& indices, cons
 inline Noise noise_of(const Array<float>& std, const Array<float>& factor) {
     const int64_t dim = std.size(), rank = rows_of(factor, "noise factor");
     return {check(std, "noise std", {dim}), check(factor, "noise factor", {rank, dim}), rank, dim};
+}
+
+// All parts as one; they are emptied, so that no more than one copy and a part are held.
+template <class T>
+std::tuple<Array<int64_t>, Array<int32_t>, Array<T>> joined(std::vector<CsrPart<T>>& parts,
+                                                            int64_t batch) {
+    int64_t nnz = 0;
+    for (const CsrPart<T>& part : parts) nnz += int64_t(part.indices.size());
+    Array<int64_t> offsets(batch + 1);
+    Array<int32_t> indices(nnz);
+    Array<T> values(nnz);
+    int64_t *next = offsets.mutable_data(), at = 0;
+    *next = 0;
+    for (CsrPart<T>& part : parts) {
+        for (const int64_t size : part.counts) {
+            next[1] = next[0] + size;
+            ++next;
+        }
+        std::copy(part.indices.begin(), part.indices.end(), indices.mutable_data() + at);
+        std::copy(part.values.begin(), part.values.end(), values.mutable_data() + at);
+        at += int64_t(part.indices.size());
+        part = CsrPart<T>();
+    }
+    return {offsets, indices, values};
 }
 
 }  // namespace synthkern

@@ -13,6 +13,7 @@ from synthkern.evaluation import (
     HierarchyRecovery,
     ManifoldPlaneRecovery,
     ManifoldTiling,
+    MapRecovery,
     NullMCC,
     PerLatent,
     ProbeF1,
@@ -20,12 +21,15 @@ from synthkern.evaluation import (
     ShiftedRow,
     Splitting,
     TuningCurves,
+    ViewRecovery,
     dictionary_agreement,
+    eval_sae_on_views,
     manifold_tuning_curves,
     shifted_rows,
 )
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
+from synthkern.model.feature_map import FeatureMap
 from synthkern.model.hidden_noise import HiddenNoise
 from synthkern.model.hierarchy_modifier import HierarchyModifier
 from synthkern.model.rates import *
@@ -34,6 +38,8 @@ from synthkern.model.signal_to_noise import (
     SignalVariance,
     signal_variance,
 )
+from synthkern.model.views import Views
+from synthkern.model.views_description import ViewsDescription
 from synthkern.model.world_cache import CachedWorld, WorldCache
 from synthkern.plots import *
 from synthkern.sae import *
@@ -64,6 +70,7 @@ from synthkern.world.manifolds import ManifoldConfig
 from synthkern.world.noise import NoiseConfig
 from synthkern.world.sequence import SequenceConfig
 from synthkern.world.shift import ShiftConfig
+from synthkern.world.views import MapConfig, ViewsConfig
 
 __all__ = [
     "STREAM_VERSION",
@@ -73,6 +80,7 @@ __all__ = [
     "CachedWorld",
     "ExplainedVarianceCalculator",
     "ExponentialMagnitudeDistribution",
+    "FeatureMap",
     "FrequencyBin",
     "HeldOut",
     "HiddenNoise",
@@ -85,6 +93,8 @@ __all__ = [
     "ManifoldConfig",
     "ManifoldPlaneRecovery",
     "ManifoldTiling",
+    "MapConfig",
+    "MapRecovery",
     "NoiseConfig",
     "NoiseDescription",
     "NonFiniteLossError",
@@ -107,12 +117,17 @@ __all__ = [
     "TrainingHistory",
     "TrainingResult",
     "TuningCurves",
+    "ViewRecovery",
+    "Views",
+    "ViewsConfig",
+    "ViewsDescription",
     "WandbLogger",
     "WorldCache",
     "WorldDescription",
     "__version__",
     "describe_world",
     "dictionary_agreement",
+    "eval_sae_on_views",
     "manifold_tuning_curves",
     "shifted_rows",
     "signal_variance",

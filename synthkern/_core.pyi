@@ -76,6 +76,16 @@ def gather_grad_vectors(
 def gather_grad_values(
     offsets: Any, indices: Any, values: Any, vectors: Any, grad: Any, threads: int
 ) -> Any: ...
+def apply_map(
+    offsets: Any,
+    indices: Any,
+    values: Any,
+    edge_offsets: Any,
+    edge_outputs: Any,
+    weights: Any,
+    thresholds: Any,
+    threads: int,
+) -> tuple[Any, Any, Any]: ...
 def count_fires(
     latent_offsets: Any,
     latent_indices: Any,

@@ -154,6 +154,9 @@ def _of_dictionary() -> Iterator[tuple[str, Callable[[], object]]]:
             yield f"vectors' gradient, {kind}", call
             call = partial(BACKEND.gather_grad_values, entries, vectors, grad)
             yield f"values' gradient, {kind}", call
+    entries = SparseActivations.from_dense(torch.ones(8, _FEATURES))
+    weights = SparseActivations.from_dense(torch.ones(_FEATURES, 64))
+    yield "map to outputs", partial(BACKEND.apply_map, entries, weights, torch.zeros(64))
 
 
 def _of_noise() -> Iterator[tuple[str, Callable[[], object]]]:

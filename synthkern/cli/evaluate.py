@@ -12,8 +12,9 @@ from typing import Any
 from synthkern._table import text_table
 from synthkern._warnings import warn
 from synthkern.cli.arguments import add_cache, as_count, cache_of, world_or_source
-from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
+from synthkern.evaluation import SyntheticDataEvalResult
 from synthkern.evaluation.by_feature import BINS
+from synthkern.evaluation.evaluate import eval_sae_on_model
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
 from synthkern.evaluation.shift_table import shifted_table
 from synthkern.model.files import SYNTHETIC_MODEL_CONFIG_FILENAME
@@ -102,10 +103,9 @@ def _eval(options: argparse.Namespace) -> int:
     if sae is None:
         sae = load_sae(source, options.device, d_in=model.cfg.hidden_dim)
     _warn_of_another_world(options.sae, sae, model)
-    result = eval_sae_on_synthetic_data(
+    result = eval_sae_on_model(
         sae,
-        model.feature_dict,
-        model.activation_generator,
+        model,
         options.samples,
         options.batch_size,
         seed=options.seed,

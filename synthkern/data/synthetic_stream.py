@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -24,7 +24,8 @@ from synthkern.stream import STREAM_VERSION
 
 Array: TypeAlias = npt.NDArray[Any]
 
-#: What a stream hands out: see the arguments ``source``, ``with_features`` and ``as_numpy``.
+#: What a stream hands out: see the arguments ``source``, ``with_features``, ``as_numpy`` and
+#: ``views``.
 Batch: TypeAlias = (
     torch.Tensor
     | SparseActivations
@@ -32,6 +33,10 @@ Batch: TypeAlias = (
     | Array
     | SparseArrays
     | tuple[Array, SparseArrays]
+    | tuple[torch.Tensor, ...]
+    | tuple[Array, ...]
+    | tuple[tuple[torch.Tensor, ...], tuple[SparseActivations, ...]]
+    | tuple[tuple[Array, ...], tuple[SparseArrays, ...]]
 )
 
 
@@ -84,6 +89,9 @@ class SyntheticStream(IterableDataset[Batch]):
             the seed decides; these are sampled together (by each worker of each rank that needs
             them) and held, B * T samples. ``start`` must be a multiple of ``batch_size``. In its
             own right every batch is distributed as one of the world without sequences.
+        views: of a model with views, whether batches are tuples of hidden activations [B, D_v] in
+            all of them, as its ``sample_views`` gives them; or the numbers of some views. With
+            ``with_features`` they are pairs of tuples, as ``sample_views_with_features`` gives.
 
     Raises:
         ValueError: for a value out of range, ``sequences`` or ``shuffle`` for a source without
@@ -117,6 +125,7 @@ class SyntheticStream(IterableDataset[Batch]):
         prefetch: int = 2,
         sequences: bool = False,
         shuffle: bool = False,
+        views: bool | Sequence[int] = False,
     ) -> None:
         check_positions("source", source)
         if isinstance(source, SyntheticModel):
@@ -141,6 +150,7 @@ class SyntheticStream(IterableDataset[Batch]):
         self._size = self._number_of_positions()
         self._start = self._position = self._checked_position("start", start)
         self._ranks = (0, 1)
+        self.views = _as_views(source, views)
         if self.as_numpy:
             _check_numpy_has_batches(source, self.with_features)
 
@@ -249,13 +259,12 @@ class SyntheticStream(IterableDataset[Batch]):
 
     def _sample_sequences(self, position: int) -> Any:
         length = self._length
-        drawn = self._sample(position * length, self.batch_size * length)
-        parts = drawn if isinstance(drawn, tuple) else (drawn,)
-        whole = tuple(in_sequences(x, length) if isinstance(x, torch.Tensor) else x for x in parts)
-        return whole if isinstance(drawn, tuple) else whole[0]
+        return _whole(self._sample(position * length, self.batch_size * length), length)
 
     def _sample(self, start: int, size: int) -> Any:
         position: Any = {"seed": self.seed, "start": start}
+        if self.views is not None:
+            return self._in_views(start, size)
         if not self.with_features:
             return self._draw(start, size)
         if isinstance(self.source, SyntheticModel):
@@ -263,6 +272,13 @@ class SyntheticStream(IterableDataset[Batch]):
         if isinstance(self.source, ActivationGenerator):
             return self.source.sample_sparse(size, **position)
         return as_entries(self._draw(start, size))
+
+    def _in_views(self, start: int, size: int) -> Any:
+        """Samples in several views."""
+        hidden, features = self.source.draw_views(
+            size, seed=self.seed, start=start, which=self.views
+        )
+        return (hidden, features) if self.with_features else hidden
 
     @torch.no_grad()
     def _draw(self, start: int, size: int) -> Any:
@@ -274,7 +290,33 @@ class SyntheticStream(IterableDataset[Batch]):
         if not self.as_numpy:
             batch: Batch = drawn
             return batch
-        return tuple(x.numpy() for x in drawn) if isinstance(drawn, tuple) else drawn.numpy()
+        if isinstance(drawn, tuple):
+            return tuple(self._handed(part) for part in drawn)
+        array: Array = drawn.numpy()
+        return array
+
+
+def _whole(drawn: Any, length: int) -> Any:
+    """Tensors [B * T, ...] as [B, T, ...], and all else as it is."""
+    if isinstance(drawn, tuple):
+        return tuple(_whole(part, length) for part in drawn)
+    return in_sequences(drawn, length) if isinstance(drawn, torch.Tensor) else drawn
+
+
+def _as_views(source: Any, views: Any) -> tuple[int, ...] | None:
+    """The numbers of the views that are asked for, or None."""
+    if isinstance(views, bool) and not views:
+        return None
+    if not isinstance(source, SyntheticModel) or source.views is None:
+        raise ValueError(f"views must be False for a source without views, got {views!r}")
+    count = len(source.view_widths)
+    if isinstance(views, bool):
+        return tuple(range(count))
+    if not isinstance(views, list | tuple):
+        raise TypeError(f"views must be True, False or the numbers of views, got {views!r}")
+    if not views:
+        raise ValueError("views must name a view at least, got none")
+    return tuple(as_int("views", view, low=0, high=count - 1) for view in views)
 
 
 def _check_numpy_has_batches(source: Any, with_features: bool) -> None:

@@ -24,7 +24,7 @@ class Windows:
     divisor with T in common. So every sample is in one batch, and none has two of a sequence.
 
     Args:
-        draw: gives the samples, a tensor, SparseActivations or a tuple of these, from an index on,
+        draw: gives the samples, a tensor, SparseActivations or tuples of these, from an index on,
             as many as are asked for.
         batch_size: B.
         length: T.
@@ -48,10 +48,7 @@ class Windows:
             count = self._size * self._length
             self._drawn = self._draw(window * count, count)
             self._window = window
-        rows = self._rows(window, place)
-        if isinstance(self._drawn, tuple):
-            return tuple(_take(part, rows) for part in self._drawn)
-        return _take(self._drawn, rows)
+        return _take(self._drawn, self._rows(window, place))
 
     def _rows(self, window: int, place: int) -> torch.Tensor:
         """Which samples of a window batch ``place`` holds: [B], on the CPU."""
@@ -62,8 +59,10 @@ class Windows:
         return number * self._length + (offset + place * self._step) % self._length
 
 
-def _take(drawn: torch.Tensor | SparseActivations, rows: torch.Tensor) -> Any:
+def _take(drawn: Any, rows: torch.Tensor) -> Any:
     """Some of the samples, in a given order."""
+    if isinstance(drawn, tuple):
+        return tuple(_take(part, rows) for part in drawn)
     rows = rows.to(drawn.device)
     if isinstance(drawn, torch.Tensor):
         return drawn.index_select(0, rows)

@@ -68,6 +68,7 @@ __all__ = [
     "apply_forest_dense",
     "apply_forest_sparse",
     "apply_manifolds",
+    "apply_map",
     "as_gather_mode",
     "backend_for",
     "backend_named",
@@ -542,6 +543,49 @@ def count_fires(
     device = latents.device
     backend = backend_for(device)
     return backend.count_fires(latents, features.to(device), matched.to(device))
+
+
+@torch.no_grad()
+def apply_map(
+    activations: SparseActivations, weights: SparseActivations, thresholds: torch.Tensor
+) -> SparseActivations:
+    """Outputs [B, K] of features: ``max(0, sum over j of W_jk v_j - theta_k)``, sparse on both
+    sides.
+
+    The sum is ``s = fma(W_jk, v_j, s)`` from 0 over a sample's entries in their order, of those
+    features j that have an edge to k; the output is ``s - theta_k`` where that is above 0, or NaN.
+    Work follows the edges of what fires. float16 and bfloat16 activations are computed with in
+    float32 and the result is rounded.
+
+    Args:
+        activations: B samples of N features.
+        weights: W, [N, K] in CSR form: for each feature the outputs that it has an edge to,
+            ascending.
+        thresholds: theta, [K], at least 0, so that an output without an active input is 0.
+
+    Example:
+        >>> import torch
+        >>> from synthkern import SparseActivations, engine
+        >>> weights = SparseActivations.from_dense(torch.tensor([[1.0, 0.0], [0.5, 2.0]]))
+        >>> features = SparseActivations.from_dense(torch.tensor([[1.0, 1.0], [0.0, 0.25]]))
+        >>> engine.apply_map(features, weights, torch.tensor([1.0, 0.0])).to_dense()
+        tensor([[0.5000, 2.0000],
+                [0.0000, 0.5000]])
+    """
+    check_entries("weights", weights, ascending=True)
+    check_entries("activations", activations, width=weights.batch_size)
+    check_row("thresholds", thresholds, weights.num_features)
+    for name, value in (("weights", weights.values), ("thresholds", thresholds)):
+        check_together(name, value, "activations", activations.values)
+        check_finite(name, value)
+    if thresholds.device.type == "cpu" and bool((thresholds < 0).any()):
+        raise ValueError(f"thresholds must be at least 0, got {float(thresholds.min())}")
+    if activations.dtype in _HALF:
+        wide = apply_map(activations.to_dtype(torch.float32), weights, thresholds)
+        return wide.to_dtype(activations.dtype)
+    dtype = activations.dtype
+    backend = backend_for(activations.device)
+    return backend.apply_map(activations, weights.to_dtype(dtype), thresholds.to(dtype))
 
 
 def _by_latent(name: str, value: torch.Tensor, pre: torch.Tensor) -> torch.Tensor:

@@ -195,6 +195,13 @@ class Backend(ABC):
     ) -> Counts:
         """Count how often latents and their features fire."""
 
+    @staticmethod
+    @abstractmethod
+    def apply_map(
+        activations: SparseActivations, weights: SparseActivations, thresholds: torch.Tensor, /
+    ) -> SparseActivations:
+        """Take CSR activations through a sparse, thresholded map."""
+
 
 def as_gather_mode(name: str, value: Any) -> GatherMode:
     """Return ``value`` if it is one of :data:`MODES`."""

@@ -13,7 +13,7 @@ from synthkern.evaluation.classification import (
     compute_classification_metrics,
 )
 from synthkern.evaluation.dead_latents import DeadLatentsCalculator
-from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data
+from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data, eval_sae_on_views
 from synthkern.evaluation.explained_variance import ExplainedVarianceCalculator
 from synthkern.evaluation.held_out import HeldOut
 from synthkern.evaluation.hierarchy_recovery import HierarchyRecovery
@@ -28,6 +28,7 @@ from synthkern.evaluation.shifted import ShiftedFigures
 from synthkern.evaluation.shrinkage import ShrinkageCalculator
 from synthkern.evaluation.splitting import Splitting
 from synthkern.evaluation.tuning import TuningCurves, manifold_tuning_curves
+from synthkern.evaluation.views import MapRecovery, ViewRecovery
 
 __all__ = [
     "Absorption",
@@ -42,6 +43,7 @@ __all__ = [
     "L0Calculator",
     "ManifoldPlaneRecovery",
     "ManifoldTiling",
+    "MapRecovery",
     "NullMCC",
     "PerLatent",
     "ProbeF1",
@@ -51,9 +53,11 @@ __all__ = [
     "Splitting",
     "SyntheticDataEvalResult",
     "TuningCurves",
+    "ViewRecovery",
     "compute_classification_metrics",
     "dictionary_agreement",
     "eval_sae_on_synthetic_data",
+    "eval_sae_on_views",
     "feature_uniqueness",
     "manifold_tuning_curves",
     "mean_correlation_coefficient",

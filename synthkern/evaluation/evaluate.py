@@ -19,11 +19,11 @@ from synthkern.engine.processor import warn_of_slow_bfloat16
 from synthkern.evaluation.calculator import Array, Groups
 from synthkern.evaluation.classification import ClassificationMetrics
 from synthkern.evaluation.entries import entries_of
+from synthkern.evaluation.evaluated_world import EvaluatedWorld, OneView, SeveralViews
 from synthkern.evaluation.figures import Measured, MetricSet
 from synthkern.evaluation.matching import Matching, match
 from synthkern.evaluation.metric import Subject
 from synthkern.evaluation.metrics import check_metrics, chosen_metrics
-from synthkern.evaluation.parents import manifolds_of, parents_of
 from synthkern.evaluation.result import PerLatent, SyntheticDataEvalResult, built_metrics
 from synthkern.evaluation.sae_interface import (
     ActivationScaler,
@@ -36,9 +36,10 @@ from synthkern.evaluation.sae_interface import (
 from synthkern.evaluation.shift_table import shifted_figures
 from synthkern.evaluation.tree import leaves, plain
 from synthkern.model.activation_generator import ActivationGenerator
-from synthkern.model.draw_hidden import check_fit, draw_hidden
+from synthkern.model.draw_hidden import check_fit
 from synthkern.model.ownership import check_positions, has_positions, sampler_of
 from synthkern.model.shift import pairs_kept_apart
+from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae.module_modes import evaluating
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
@@ -136,9 +137,8 @@ def eval_sae_on_synthetic_data(
     check_fit(feature_dict, activations_generator)
     if shifted_generator is not None:
         check_fit(feature_dict, shifted_generator)
-    parts: dict[str, Any] = {
+    ways: dict[str, Any] = {
         "sae": sae,
-        "feature_dict": feature_dict,
         "num_samples": num_samples,
         "batch_size": batch_size,
         "activation_scaler": activation_scaler,
@@ -147,14 +147,13 @@ def eval_sae_on_synthetic_data(
         "autocast": autocast,
     }
     wanted = check_metrics(metrics)
-    result, matching = _evaluated(
-        activations_generator=activations_generator, **parts, wanted=wanted
-    )
+    world = OneView(feature_dict, activations_generator)
+    result, matching = _evaluated(world, **ways, wanted=wanted)
     if shifted_generator is None:
         return result
     twin, _ = _evaluated(
-        activations_generator=shifted_generator,
-        **parts,
+        OneView(feature_dict, shifted_generator),
+        **ways,
         wanted=wanted & {"held_out"} | {"f1_all_features"},
         matching=matching,
         held_out=pairs_kept_apart(activations_generator),
@@ -165,11 +164,106 @@ def eval_sae_on_synthetic_data(
     return result
 
 
+@torch.no_grad()
+def eval_sae_on_views(
+    sae: InferenceSAE,
+    model: SyntheticModel,
+    num_samples: int = 100_000,
+    batch_size: int | None = None,
+    activation_scaler: ActivationScaler | None = None,
+    *,
+    views: Sequence[int] | None = None,
+    target: int | None = None,
+    seed: int | None = None,
+    start: int = 0,
+    autocast: bool = False,
+    metrics: Iterable[str] | None = None,
+) -> SyntheticDataEvalResult:
+    """The same of an SAE, a crosscoder or a transcoder in the views of a world.
+
+    Of several views all figures are of these side by side: features have the vectors
+    [N, sum of D_v], and ``encode`` takes, and ``decode`` gives, [B, sum of D_v], as those of
+    :class:`CrosscoderTrainingSAE` do; ``views`` of the result says how well each is recovered, and
+    which latents are shared. With a target, as for a :class:`TranscoderTrainingSAE`, latents of
+    the views reconstruct that one: features are those that it is made of, a map's outputs or the
+    world's features, and ``explained_variance`` is that of the target's hidden activations;
+    ``map_recovery`` says which of the map's edges are found.
+
+    Args:
+        sae: see :func:`eval_sae_on_synthetic_data`. Of a transcoder ``W_dec`` [M, D_target]; what
+            it has as ``skipped``, [B, D] to [B, D_target], is added to what ``decode`` gives.
+        model: with views.
+        num_samples: see there, as all that is not named here.
+        batch_size: see there.
+        activation_scaler: see there; with a target it scales that too.
+        views: the numbers of the views; None is for what the SAE's config says, those that
+            :func:`train_sae` trains it on. Of a config that says which is the target, that is the
+            last of them.
+        target: the number of the view that is reconstructed, or None for ``views`` themselves.
+        seed: see there.
+        start: see there.
+        autocast: see there.
+        metrics: see there.
+
+    Raises:
+        ValueError: for a model without such views.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> views = synthetic.ViewsConfig(hidden_dims=[6], exclusive_portion=0.25)
+        >>> cfg = synthetic.SyntheticModelConfig(8, 4, seed=0, views=views)
+        >>> model = synthetic.SyntheticModel(cfg)
+        >>> cfg = synthetic.CrosscoderTrainingSAEConfig(d_views=[4, 6], d_sae=8, k=2)
+        >>> sae = synthetic.CrosscoderTrainingSAE(cfg)
+        >>> result = synthetic.eval_sae_on_views(sae, model, 1000, seed=0)
+        >>> len(result.views.mcc)
+        2
+    """
+    own: Any = getattr(sae, "cfg", None)
+    if views is None:
+        if not callable(getattr(own, "world_views", None)):
+            raise ValueError(
+                f"views must be the numbers of the views that sae encodes, as it does not say "
+                f"which, got None for a {type(sae).__name__}"
+            )
+        views = own.world_views(len(model.view_widths))
+    if target is None and getattr(own, "reconstructs_last", False):
+        *views, target = views
+    world = SeveralViews(model, views, target)
+    world.look_at(sae)
+    result, _ = _evaluated(
+        world,
+        sae=sae,
+        num_samples=num_samples,
+        batch_size=batch_size,
+        activation_scaler=activation_scaler,
+        seed=seed,
+        start=start,
+        autocast=autocast,
+        wanted=check_metrics(metrics),
+    )
+    return result
+
+
+def eval_sae_on_model(
+    sae: Any, model: SyntheticModel, *arguments: Any, **keywords: Any
+) -> SyntheticDataEvalResult:
+    """An SAE in a world: in the views that it is trained on, or in the first alone.
+
+    What follows the model is as for :func:`eval_sae_on_synthetic_data`; of several views the world
+    itself is looked at and no shifted twin.
+    """
+    if getattr(getattr(sae, "cfg", None), "view_widths", None) is not None:
+        keywords.pop("shifted_generator", None)
+        return eval_sae_on_views(sae, model, *arguments, **keywords)
+    parts = model.feature_dict, model.activation_generator
+    return eval_sae_on_synthetic_data(sae, *parts, *arguments, **keywords)
+
+
 def _evaluated(
+    world: EvaluatedWorld,
     *,
     sae: InferenceSAE,
-    feature_dict: Any,
-    activations_generator: Any,
     num_samples: int,
     batch_size: int | None,
     activation_scaler: ActivationScaler | None,
@@ -180,7 +274,8 @@ def _evaluated(
     matching: Matching | None = None,
     held_out: Sequence[tuple[int, int]] = (),
 ) -> tuple[SyntheticDataEvalResult, Matching]:
-    """One pass over samples of a generator, and the matching of latents with features."""
+    """One pass over samples of a world, and the matching of latents with features."""
+    activations_generator = world.generator
     kinds = chosen_metrics(wanted)
     samples = as_int("num_samples", num_samples, low=0)
     # Unseeded batches of a size that is asked for are those of a loop over generator.sample.
@@ -189,7 +284,8 @@ def _evaluated(
         seed, start = stream_position(seed, start)
     elif seed is not None or start:
         check_positions(_NAME, activations_generator)
-    size = feature_dict.feature_vectors.shape
+    vectors = world.vectors
+    size = vectors.shape
     check_methods("sae", sae, "encode", "decode")
     decoder = weight(sae, "W_dec", size[1])
     if activation_scaler is not None:
@@ -205,21 +301,22 @@ def _evaluated(
         warn_of_slow_bfloat16(decoder.device, stacklevel=4)
     if matching is None:
         nearest = max((kind.nearest for kind in kinds), default=1)
-        matching = match(decoder, feature_dict.feature_vectors, nearest)
+        matching = match(decoder, vectors, nearest)
 
     count_of_groups = min(_GROUPS, samples, (2**31 - 1) // max(1, *decoder.shape, size[0]))
     ends = [samples * (g + 1) // count_of_groups for g in range(count_of_groups)]
     subject = Subject(
         decoder,
-        feature_dict.feature_vectors.detach(),
+        vectors,
         matching,
-        parents_of(activations_generator, size[0]),
+        world.parents,
         samples,
         count_of_groups,
         seed=seed or 0,
         rescales=rescales_latents(sae),
-        manifolds=manifolds_of(activations_generator),
+        manifolds=world.manifolds,
         held_out=tuple(held_out),
+        views=world.views,
     )
     figures = MetricSet(
         torch.from_numpy(matching.best),
@@ -243,15 +340,14 @@ def _evaluated(
         for done in range(0, samples, count):
             number = min(count, samples - done)
             place = 0 if seed is None else (start + done) % 2**64
-            hidden, drawn = draw_hidden(
-                activations_generator, feature_dict, number, seed, place, features=True
-            )
-            assert drawn is not None
+            drawn, hidden, wanted_output = world.draw(number, seed, place)
             features = entries_of("activations", drawn)
             # One around this call stays.
             with torch.autocast(device, torch.bfloat16) if autocast else nullcontext():
-                latents, output = _through(sae, decoder, hidden, activation_scaler)
-            waiting.append((features, latents, hidden, output))
+                latents, output = _through(
+                    sae, decoder, hidden, activation_scaler, skips=world.has_target
+                )
+            waiting.append((features, latents, wanted_output, output))
             if done + number == samples or _size(waiting) >= _TOGETHER:
                 before = done + number - sum(len(batch[0]) for batch in waiting)
                 figures.add_batch(*_joined(waiting), _groups(before, done + number, ends))
@@ -265,6 +361,8 @@ def _through(
     decoder: torch.Tensor,
     hidden: torch.Tensor,
     scaler: ActivationScaler | None,
+    *,
+    skips: bool,
 ) -> tuple[Any, torch.Tensor]:
     """Latents in CSR form, and reconstructions [B, D] where the hidden activations are."""
     x = hidden if scaler is None else scaler.scale(hidden)
@@ -279,7 +377,11 @@ def _through(
     else:
         dense = latents.to_dense() if isinstance(latents, SparseActivations) else latents
         output = sae.decode(dense)
-    check_returned("sae.decode", output, (len(hidden), hidden.shape[1]))
+    check_returned("sae.decode", output, (len(hidden), decoder.shape[1]))
+    skip = getattr(sae, "skipped", None) if skips else None
+    skipped = None if skip is None else skip(x.to(decoder.device, decoder.dtype))
+    if skipped is not None:
+        output = output + skipped
     if scaler is not None:
         output = scaler.unscale(output)
     return entries, output.to(hidden.device)

@@ -9,7 +9,7 @@ exports take the field as it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,6 +21,24 @@ from synthkern.evaluation.calculator import Array, Groups, GroupSums
 from synthkern.evaluation.matching import Matching
 from synthkern.plan.manifolds import Manifolds
 from synthkern.sparse import SparseActivations
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectViews:
+    """What is evaluated in several views, or from one to another.
+
+    Attributes:
+        widths: D_v of the views that decoder rows and features' vectors have side by side.
+        encoder: [D, M] where another view than that of the decoder is encoded, else None.
+        inputs: [N', D] vectors of the features that the encoded views show, with an encoder.
+        edges: of a map's outputs, the features that each has an edge from, int64 each; None
+            without a map.
+    """
+
+    widths: tuple[int, ...]
+    encoder: torch.Tensor | None = None
+    inputs: torch.Tensor | None = None
+    edges: Sequence[torch.Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +58,7 @@ class Subject:
             samples that do.
         rescales: whether the SAE divides latents by their decoder rows' norms to decode them.
         manifolds: features that are circles; or None.
+        views: of a world in several views, else None.
     """
 
     decoder: torch.Tensor
@@ -52,6 +71,7 @@ class Subject:
     rescales: bool = False
     manifolds: Manifolds | None = None
     held_out: tuple[tuple[int, int], ...] = ()
+    views: SubjectViews | None = None
 
     @property
     def num_latents(self) -> int:

@@ -14,6 +14,7 @@ from synthkern.evaluation.metric import Metric
 from synthkern.evaluation.null_mcc import NullMetric
 from synthkern.evaluation.probing import ProbingMetric
 from synthkern.evaluation.splitting import SplittingMetric
+from synthkern.evaluation.views import MapMetric, ViewsMetric
 
 #: In the order of the result's fields.
 METRICS: tuple[type[Metric], ...] = (
@@ -26,6 +27,8 @@ METRICS: tuple[type[Metric], ...] = (
     NullMetric,
     ManifoldMetric,
     HeldOutMetric,
+    ViewsMetric,
+    MapMetric,
 )
 
 #: What evaluations in the middle of a training are asked for. They are many, their logs are kept

@@ -21,6 +21,7 @@ from synthkern.evaluation.probing import ProbeF1
 from synthkern.evaluation.shifted import ShiftedFigures
 from synthkern.evaluation.splitting import Splitting
 from synthkern.evaluation.tree import built, leaves, plain
+from synthkern.evaluation.views import MapRecovery, ViewRecovery
 
 Column = npt.NDArray[np.float64]
 
@@ -106,6 +107,8 @@ class SyntheticDataEvalResult:
         held_out: on the world's shifted twin, how well pairs are detected that the world keeps
             apart.
         shifted: figures on that twin; see :func:`synthkern.shifted_rows` for both side by side.
+        views: the views of a world in a crosscoder's latents.
+        map_recovery: the edges of a world's map in a transcoder's.
 
     Example:
         >>> import synthkern as synthetic
@@ -149,6 +152,8 @@ class SyntheticDataEvalResult:
     manifold_tiling: ManifoldTiling | None = field(default=None, kw_only=True)
     held_out: HeldOut | None = field(default=None, kw_only=True)
     shifted: ShiftedFigures | None = field(default=None, kw_only=True)
+    views: ViewRecovery | None = field(default=None, kw_only=True)
+    map_recovery: MapRecovery | None = field(default=None, kw_only=True)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SyntheticDataEvalResult):

@@ -20,6 +20,7 @@ from synthkern.model.shift import (
     shifted_rates,
     tree_levels,
 )
+from synthkern.model.views import leave_out_absent
 from synthkern.plan.manifolds import compile_manifolds
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix, draw_low_rank
@@ -57,6 +58,8 @@ def build_dictionary(
         with torch.no_grad():
             vectors = dictionary.feature_vectors
             vectors.copy_(orthonormal_members(vectors, manifolds))
+    if cfg.views is not None:
+        leave_out_absent(cfg, dictionary)
     return dictionary.to(as_dtype("dtype", cfg.dtype))
 
 

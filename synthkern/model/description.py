@@ -10,6 +10,7 @@ import torch
 from synthkern._table import text_table
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.build import build_correlation, build_generator, build_hierarchy
+from synthkern.model.feature_map import FeatureMap
 from synthkern.model.fingerprint import config_fingerprint
 from synthkern.model.rates import (
     EffectiveAutocorrelations,
@@ -19,6 +20,7 @@ from synthkern.model.rates import (
 )
 from synthkern.model.shift import ForbiddenPairs, pairs_kept_apart, shifted_rates
 from synthkern.model.signal_to_noise import NoiseDescription
+from synthkern.model.views_description import ViewsDescription, describe_views
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.magnitude_distribution import MagnitudeDistribution
 
@@ -100,6 +102,7 @@ class WorldDescription:
         lost_l0: what that takes of the L0.
         noise: in hidden activations; None where there is none, or no dictionary was built.
         autocorrelations: along sequences from one position to the next, or None without.
+        views: the further views, or None.
 
     Example:
         >>> import synthkern as synthetic
@@ -131,6 +134,7 @@ class WorldDescription:
     lost_l0: float = 0.0
     noise: NoiseDescription | None = None
     autocorrelations: EffectiveAutocorrelations | None = None
+    views: ViewsDescription | None = None
 
     def __str__(self) -> str:
         titles = _TITLES if self.autocorrelations is None else (*_TITLES, "autocorrelation")
@@ -159,6 +163,8 @@ class WorldDescription:
         if self.autocorrelations is not None:
             lines.append(_along(self.autocorrelations))
         lines += ["", *table]
+        if self.views is not None:
+            lines += self.views.lines()
         for what, digits in (("config", self.config_fingerprint), ("world", self.fingerprint)):
             if digits is not None:
                 lines.append(f"fingerprint of the {what}: {digits}")
@@ -175,7 +181,9 @@ def _along(found: EffectiveAutocorrelations) -> str:
 
 
 def describe_world(
-    cfg: SyntheticModelConfig, generator: ActivationGenerator | None = None
+    cfg: SyntheticModelConfig,
+    generator: ActivationGenerator | None = None,
+    feature_map: FeatureMap | None = None,
 ) -> WorldDescription:
     """Requested and effective rates, L0, magnitudes and exclusivity, level by level.
 
@@ -183,6 +191,7 @@ def describe_world(
         cfg: the recipe; it says which rates are requested (where they are random and the config
             has no seed, the generator's own base probabilities stand for them).
         generator: made of the recipe; None builds one, without feature vectors.
+        feature_map: of the world's views, made of the recipe; None builds one where there is any.
 
     Example:
         >>> import synthkern as synthetic
@@ -249,6 +258,7 @@ def describe_world(
         forbidden_pairs=len(pairs_kept_apart(generator)),
         lost_l0=_lost_l0(generator, rates),
         autocorrelations=along,
+        views=describe_views(cfg, generator, feature_map),
     )
 
 

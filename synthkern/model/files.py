@@ -20,6 +20,7 @@ from synthkern.model.fingerprint import has_fingerprint, world_fingerprint
 from synthkern.model.hidden_noise import HiddenNoise
 from synthkern.model.hierarchy import Hierarchy
 from synthkern.model.shift import same_modifiers
+from synthkern.model.views import Views, stored_views
 from synthkern.model.weights import read_weights, write_weights
 from synthkern.storage.files import errors_naming, read_json, write_json
 from synthkern.storage.paths import AnyPath, as_path
@@ -51,12 +52,14 @@ class ModelParts:
         feature_dict: the feature vectors and the bias.
         activation_generator: what samples the features.
         hierarchy: whose modifier the generator applies, or None.
+        views: the further views, or None.
     """
 
     cfg: SyntheticModelConfig
     feature_dict: FeatureDictionary
     activation_generator: ActivationGenerator
     hierarchy: Hierarchy | None
+    views: Views | None = None
 
 
 def check_parts(parts: ModelParts) -> None:
@@ -96,8 +99,8 @@ def write_parts(folder: Path, parts: ModelParts) -> None:
     write_json(folder / SYNTHETIC_MODEL_CONFIG_FILENAME, cfg.to_dict())
     weights = folder / SYNTHETIC_MODEL_WEIGHTS_FILENAME
     # Of the numbers, which are what is saved, whatever code is about them.
-    fingerprint = world_fingerprint(cfg, parts.feature_dict, parts.activation_generator)
-    write_weights(weights, parts.feature_dict, parts.activation_generator, fingerprint)
+    made_of = parts.feature_dict, parts.activation_generator, parts.views
+    write_weights(weights, *made_of, world_fingerprint(cfg, *made_of))
     if hierarchy is not None:
         # In one line: half the size for a million nodes, and a tenth of the time.
         trees = folder / SYNTHETIC_MODEL_HIERARCHY_FILENAME
@@ -170,21 +173,18 @@ def read_parts(files: SavedFiles) -> ModelParts:
             magnitude_distribution=cfg.magnitude_distribution,
             manifolds=cfg.manifolds,
         )
-    _check_fingerprint(weights, stored.fingerprint, cfg, dictionary, generator)
-    return ModelParts(cfg, dictionary, generator, hierarchy)
+        views = stored_views(tensors, cfg)
+    parts = ModelParts(cfg, dictionary, generator, hierarchy, views)
+    _check_fingerprint(weights, stored.fingerprint, parts)
+    return parts
 
 
-def _check_fingerprint(
-    weights: Path,
-    saved: str | None,
-    cfg: SyntheticModelConfig,
-    dictionary: FeatureDictionary,
-    generator: ActivationGenerator,
-) -> None:
+def _check_fingerprint(weights: Path, saved: str | None, parts: ModelParts) -> None:
     """Raise where a model's files say what world they were written of, and are of another now."""
-    if saved is None or not has_fingerprint(cfg, dictionary, generator):
+    made_of = parts.cfg, parts.feature_dict, parts.activation_generator, parts.views
+    if saved is None or not has_fingerprint(*made_of):
         return
-    found = world_fingerprint(cfg, dictionary, generator)
+    found = world_fingerprint(*made_of)
     if found != saved:
         raise ValueError(
             f"{weights.parent} must hold the world that was saved there, whose fingerprint is "

@@ -15,7 +15,10 @@ each of its tensors a line ``name dtype [shape]`` and the numbers, little-endian
 6. with sequences ``sequence.length`` [1], int64, ``sequence.features`` [N] and
    ``sequence.factors`` [1], the persistences;
 7. where the dictionary has noise, its ``noise_std`` [D], and where that is of a rank above 0 its
-   ``noise_factor`` [r, D].
+   ``noise_factor`` [r, D];
+8. of each further view v = 1, 2, ... ``views.v.feature_vectors`` and ``views.v.bias``, and of a map
+   ``map.offsets`` [N + 1] int64, ``map.outputs`` [E] int32, ``map.weights`` [E] and
+   ``map.thresholds`` [K].
 
 Numbers are float32 where that holds all of a tensor's exactly, else float64, whatever dtype they
 are kept in. In a canonical config the fields that are at their defaults are left out, at every
@@ -42,6 +45,7 @@ from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.feature_dictionary import FeatureDictionary
 from synthkern.model.hierarchy_modifier import HierarchyModifier
 from synthkern.model.ownership import runs_own
+from synthkern.model.views import Views
 from synthkern.model.world_key import plain_json
 from synthkern.plan import Forest
 from synthkern.world.config import SyntheticModelConfig
@@ -69,7 +73,10 @@ def config_fingerprint(cfg: SyntheticModelConfig) -> str | None:
 
 
 def world_fingerprint(
-    cfg: SyntheticModelConfig, dictionary: FeatureDictionary, generator: ActivationGenerator
+    cfg: SyntheticModelConfig,
+    dictionary: FeatureDictionary,
+    generator: ActivationGenerator,
+    views: Views | None = None,
 ) -> str:
     """What a world of these numbers is known by; see :mod:`synthkern.model.fingerprint`.
 
@@ -78,20 +85,23 @@ def world_fingerprint(
     and would still miss some of what is written through ``.data`` or NumPy.
     """
     digest = hashlib.sha256(_WORLD + _line(cfg))
-    for name, tensor in _tensors(dictionary, generator):
+    for name, tensor in _tensors(dictionary, generator, views):
         numbers = _numbers(tensor)
         digest.update(f"{name} {numbers.dtype.name} {list(numbers.shape)}\n".encode())
         digest.update(numbers.data)
     return digest.hexdigest()
 
 
-def has_fingerprint(cfg: SyntheticModelConfig, dictionary: Any, generator: Any) -> bool:
+def has_fingerprint(
+    cfg: SyntheticModelConfig, dictionary: Any, generator: Any, views: Views | None = None
+) -> bool:
     """Whether what is sampled follows from numbers alone, and no code of a user's."""
     return (
         _is_json(cfg)
         and isinstance(generator, ActivationGenerator)
         and isinstance(dictionary, FeatureDictionary)
         and dictionary.is_own
+        and (views is None or views.is_own)
         and runs_own(generator, "sample", "forward")
         and all(isinstance(m, HierarchyModifier) for m in generator.modify_activations or ())
     )
@@ -133,7 +143,7 @@ def _changed(part: Any) -> dict[str, Any]:
 
 
 def _tensors(
-    dictionary: FeatureDictionary, generator: ActivationGenerator
+    dictionary: FeatureDictionary, generator: ActivationGenerator, views: Views | None
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """What a world's samples are made of, in the fingerprint's order."""
     yield "feature_vectors", dictionary.feature_vectors
@@ -144,6 +154,8 @@ def _tensors(
         yield "noise_std", std
         if len(factor):
             yield "noise_factor", factor
+    if views is not None:
+        yield from views.tensors().items()
 
 
 def _of_features(generator: ActivationGenerator) -> Iterator[tuple[str, torch.Tensor]]:

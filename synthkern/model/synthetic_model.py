@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +44,7 @@ from synthkern.model.ownership import draw_from, has_positions, own, runs_own, s
 from synthkern.model.sequences import in_sequences, length_of, samples_of
 from synthkern.model.shift import twin_config, twin_generator
 from synthkern.model.signal_to_noise import describe_noise, signal_variance
+from synthkern.model.views import DrawnViews, Views, build_views, check_views, draw_views
 from synthkern.model.world_cache import WorldCache
 from synthkern.sparse import SparseActivations
 from synthkern.storage.paths import AnyPath, as_path
@@ -72,7 +73,8 @@ class SyntheticModel(nn.Module):
 
     What is not given is built from the config, each part with a seed of its own that follows
     from the config's: probabilities and vectors take it itself, standard deviations seed + 1,
-    means + 2, the hierarchy + 3, the correlation + 4 and the noise + 5.
+    means + 2, the hierarchy + 3, the correlation + 4 and the noise + 5; of views what is dealt + 7,
+    a map + 8, the samples of its thresholds + 9, vectors from + 10, rotations from + 1000 on.
 
     Args:
         cfg: the recipe, ours or SAELens'.
@@ -85,8 +87,10 @@ class SyntheticModel(nn.Module):
         hierarchy: used in place of one generated; SAELens' becomes ours of the same nodes.
         correlation_matrix: used in place of one generated.
         device: where samples are made.
+        views: the further views, used in place of those built.
 
     Attributes:
+        views: the further views, or None; ``feature_dict`` is the first.
         source: the folder, by its whole path, or the "repo_id[:model_path]" that it was loaded
             from; None for one that was built.
 
@@ -110,6 +114,7 @@ class SyntheticModel(nn.Module):
         hierarchy: Hierarchy | None = None,
         correlation_matrix: LowRankCorrelationMatrix | None = None,
         device: torch.device | str = "cpu",
+        views: Views | None = None,
     ) -> None:
         super().__init__()
         self.cfg = cfg = as_model_config("cfg", cfg)
@@ -146,6 +151,11 @@ class SyntheticModel(nn.Module):
             else activation_generator
         )
         self._correlation = None
+        if views is None:
+            views = build_views(cfg, self.feature_dict, self.activation_generator)
+        else:
+            check_views("views", views, cfg)
+        self.views: Views | None = views
         self.to(self._asked_device)
         if cfg.noise is not None:
             self._add_noise(is_built=feature_dict is None)
@@ -261,10 +271,10 @@ class SyntheticModel(nn.Module):
         modifier or a subclass of their own, or a hook.
         """
         dictionary, generator = self.feature_dict, self.activation_generator
-        is_known = has_fingerprint(self.cfg, dictionary, generator)
+        is_known = has_fingerprint(self.cfg, dictionary, generator, self.views)
         if not is_known or not runs_own(self, "sample", "forward"):
             return None
-        return world_fingerprint(saved_config(self._parts()), dictionary, generator)
+        return world_fingerprint(saved_config(self._parts()), dictionary, generator, self.views)
 
     @property
     def has_positions(self) -> bool:
@@ -417,6 +427,62 @@ class SyntheticModel(nn.Module):
         drawn = draw_from(name, generator, count, seed, start)
         return as_entries(as_activations(name, drawn, count, self.cfg.num_features))
 
+    @torch.no_grad()
+    def sample_views(
+        self, batch_size: int, *, seed: int | None = None, start: int = 0
+    ) -> tuple[torch.Tensor, ...]:
+        """Hidden activations [B, D_v] of the same samples in every view, view 0 those of
+        :meth:`sample`; see there.
+
+        Raises:
+            ValueError: where the world has no views.
+
+        Example:
+            >>> import synthkern as synthetic
+            >>> views = synthetic.ViewsConfig(hidden_dims=[6])
+            >>> cfg = synthetic.SyntheticModelConfig(16, 4, seed=0, views=views)
+            >>> model = synthetic.SyntheticModel(cfg)
+            >>> first, second = model.sample_views(3, seed=0)
+            >>> first.equal(model.sample(3, seed=0)), second.shape
+            (True, torch.Size([3, 6]))
+        """
+        return self.draw_views(batch_size, seed=seed, start=start).hidden
+
+    @torch.no_grad()
+    def sample_views_with_features(
+        self, batch_size: int, *, seed: int | None = None, start: int = 0
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[SparseActivations, ...]]:
+        """The same, and of each view the activations that it is made of: the features [B, N], and
+        where the last view is of a map's outputs, these [B, K]. See :meth:`sample_views`.
+        """
+        hidden, features = self.draw_views(batch_size, seed=seed, start=start)
+        return hidden, features
+
+    @torch.no_grad()
+    def draw_views(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        start: int = 0,
+        which: Sequence[int] | None = None,
+    ) -> DrawnViews:
+        """Both in some views alone, by their numbers; None is for all. See :meth:`sample_views`."""
+        if self.views is None:
+            raise ValueError(
+                "model must have views to be sampled in several, SyntheticModelConfig(views=...), "
+                "got a world without"
+            )
+        parts = self.activation_generator, self.feature_dict, self.views
+        return draw_views(*parts, batch_size, seed, start, which)
+
+    @property
+    def view_widths(self) -> tuple[int, ...]:
+        """The widths D_v of all views; of a world without views the hidden one alone."""
+        if self.views is None:
+            return (self.feature_dict.feature_vectors.shape[1],)
+        return self.views.widths(self.feature_dict)
+
     def _as_tensor(self, features: torch.Tensor | SparseActivations) -> torch.Tensor:
         """Features as the generator's ``sample`` returns them, or dense."""
         if not isinstance(features, SparseActivations):
@@ -442,8 +508,9 @@ class SyntheticModel(nn.Module):
                 f"activation_generator must be an ActivationGenerator to be described, "
                 f"got {generator!r}"
             )
+        feature_map = None if self.views is None else self.views.map
         return replace(
-            describe_world(self.cfg, generator),
+            describe_world(self.cfg, generator, feature_map),
             fingerprint=self.fingerprint,
             noise=describe_noise(self),
         )
@@ -467,7 +534,8 @@ class SyntheticModel(nn.Module):
                 f"got {generator!r}"
             )
         twin = twin_generator(self.cfg, self.hierarchy, generator, build_correlation(cfg))
-        return SyntheticModel(cfg, self.feature_dict, twin, self.hierarchy, device=self.device)
+        parts = self.feature_dict, twin, self.hierarchy
+        return SyntheticModel(cfg, *parts, device=self.device, views=self.views)
 
     def save(self, path: AnyPath) -> None:
         """Write the model to a directory, in the field's format.
@@ -511,6 +579,7 @@ class SyntheticModel(nn.Module):
         for name, is_own in (
             ("activation_generator", runs_own(generator, "sample", "forward")),
             ("feature_dict", dictionary.is_own),
+            ("views", self.views is None or self.views.is_own),
         ):
             if not is_own:
                 warn(
@@ -522,7 +591,8 @@ class SyntheticModel(nn.Module):
         return parts
 
     def _parts(self) -> ModelParts:
-        return ModelParts(self.cfg, self.feature_dict, self.activation_generator, self.hierarchy)
+        parts = self.feature_dict, self.activation_generator, self.hierarchy, self.views
+        return ModelParts(self.cfg, *parts)
 
     @classmethod
     def load_from_disk(cls, path: AnyPath, device: torch.device | str = "cpu") -> SyntheticModel:
@@ -548,6 +618,7 @@ class SyntheticModel(nn.Module):
             parts.activation_generator,
             parts.hierarchy,
             device=device,
+            views=parts.views,
         )
         model.source = os.path.abspath(as_path("path", path))
         return model
@@ -627,6 +698,7 @@ class SyntheticModel(nn.Module):
                 parts.activation_generator,
                 parts.hierarchy,
                 device=device,
+                views=parts.views,
             )
         folder = local_folder("source", source)
         if folder is not None:

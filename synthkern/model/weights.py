@@ -10,6 +10,7 @@ import torch
 from synthkern._checks import check_finite
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.feature_dictionary import FeatureDictionary
+from synthkern.model.views import Views, view_shapes
 from synthkern.storage.files import errors_naming, save_tensors
 from synthkern.storage.tensor_file import StoredTensor, TensorFile, open_tensors
 from synthkern.world.config import SyntheticModelConfig
@@ -17,12 +18,13 @@ from synthkern.world.config import SyntheticModelConfig
 
 @dataclass(frozen=True)
 class _Kind:
-    """A tensor's shape in N features, D hidden units, r factors and q of noise; whether it must be
-    there.
+    """A tensor's shape in N features, D hidden units, r factors, q of noise, E edges of a map, and
+    numbers; whether it must be there, and whether it is of whole numbers.
     """
 
-    shape: tuple[str, ...]
+    shape: tuple[str | int, ...]
     required: bool = False
+    whole: bool = False
 
 
 #: SAELens writes no magnitudes, and reads past them.
@@ -37,6 +39,23 @@ _KINDS = {
     "noise_std": _Kind(("D",)),
     "noise_factor": _Kind(("q", "D")),
 }
+
+
+def _kinds(cfg: SyntheticModelConfig) -> dict[str, _Kind]:
+    """The tensors of a model of that config, by name."""
+    if cfg.views is None:
+        return _KINDS
+    found = dict(_KINDS)
+    for v, (features, width) in enumerate(view_shapes(cfg, cfg.views), start=1):
+        found[f"views.{v}.feature_vectors"] = _Kind((features, width), required=True)
+        found[f"views.{v}.bias"] = _Kind((width,), required=True)
+    if cfg.views.map is not None:
+        found["map.offsets"] = _Kind((cfg.num_features + 1,), required=True, whole=True)
+        found["map.outputs"] = _Kind(("E",), required=True, whole=True)
+        found["map.weights"] = _Kind(("E",), required=True)
+        found["map.thresholds"] = _Kind((cfg.views.map.num_outputs,), required=True)
+    return found
+
 
 #: In the metadata, "true" or "false"; absent it is false.
 _SPARSE = "use_sparse_tensors"
@@ -61,7 +80,11 @@ class Weights:
 
 
 def write_weights(
-    path: Path, dictionary: FeatureDictionary, generator: ActivationGenerator, fingerprint: str
+    path: Path,
+    dictionary: FeatureDictionary,
+    generator: ActivationGenerator,
+    views: Views | None,
+    fingerprint: str,
 ) -> None:
     """Write the tensors of a model as safetensors, and what its world is known by."""
     weights = {
@@ -78,6 +101,8 @@ def write_weights(
         weights["noise_std"] = std
         if len(factor):
             weights["noise_factor"] = factor
+    if views is not None:
+        weights.update(views.tensors())
     sparse = "true" if generator.use_sparse_tensors else "false"
     save_tensors(path, weights, {_SPARSE: sparse, _FINGERPRINT: fingerprint})
 
@@ -94,24 +119,27 @@ def read_weights(path: Path, cfg: SyntheticModelConfig) -> Weights:
             _check_names(file.tensors, cfg)
             _check_shapes(file.tensors, cfg)
             sparse = _flag(file, _SPARSE)
-        tensors = {name: file.read(name) for name in file.tensors}
+        kinds = _kinds(cfg)
+        tensors = {name: file.read(name, floating=not kinds[name].whole) for name in file.tensors}
         fingerprint = file.metadata.get(_FINGERPRINT)
     with errors_naming(path):
         for name, tensor in tensors.items():
-            check_finite(name, tensor)
+            if tensor.is_floating_point():
+                check_finite(name, tensor)
     return Weights(tensors, sparse, fingerprint)
 
 
 def _check_names(found: dict[str, StoredTensor], cfg: SyntheticModelConfig) -> None:
-    required = [name for name, kind in _KINDS.items() if kind.required]
+    kinds = _kinds(cfg)
+    required = [name for name, kind in kinds.items() if kind.required]
     for what, names in (
         ("lacks", [name for name in required if name not in found]),
-        ("has unknown", sorted(found.keys() - _KINDS)),
+        ("has unknown", sorted(found.keys() - kinds)),
     ):
         if names:
             raise ValueError(
                 f"a model's file {what} tensors {names}: found {sorted(found)}, "
-                f"known {list(_KINDS)}, of which {required} are required"
+                f"known {list(kinds)}, of which {required} are required"
             )
     if ("correlation_factor" in found) != ("correlation_diag" in found):
         raise ValueError(
@@ -133,9 +161,12 @@ def _check_shapes(found: dict[str, StoredTensor], cfg: SyntheticModelConfig) -> 
         "D": cfg.hidden_dim,
         "r": rank,
         "q": "rank",
+        "E": "E",
     }
+    kinds = _kinds(cfg)
     for name, stored in found.items():
-        expected = [sizes[letter] for letter in _KINDS[name].shape]
+        kind = kinds[name]
+        expected = [sizes[side] if isinstance(side, str) else side for side in kind.shape]
         if len(stored.shape) != len(expected) or any(
             isinstance(size, int) and size != got
             for size, got in zip(expected, stored.shape, strict=True)

@@ -329,6 +329,8 @@ def _least_size(parts: ModelParts) -> int:
     tensors: list[torch.Tensor] = [parts.feature_dict.feature_vectors]
     if parts.activation_generator.correlation is not None:
         tensors.append(parts.activation_generator.correlation.correlation_factor)
+    if parts.views is not None:
+        tensors += [each.feature_vectors for each in parts.views.dictionaries]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

@@ -40,6 +40,7 @@ from synthkern.world.probabilities import (
     ZipfianFiringProbabilityConfig,
 )
 from synthkern.world.shift import ShiftConfig
+from synthkern.world.views import ViewsConfig
 
 #: The parts of a config whose code is this package's; what a user wrote may be another tomorrow.
 _OWN_PARTS = (
@@ -59,6 +60,7 @@ _OWN_PARTS = (
     ParetoMagnitudeDistribution,
     RandomFiringProbabilityConfig,
     ShiftConfig,
+    ViewsConfig,
     ZipfianFiringProbabilityConfig,
 )
 

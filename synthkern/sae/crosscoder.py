@@ -57,6 +57,20 @@ class CrosscoderTrainingSAEConfig(ViewsTrainingSAEConfig):
         """``d_views``."""
         return tuple(self.d_views)
 
+    def world_views(self, num_views: int) -> tuple[int, ...]:
+        """The first, as many as ``d_views``."""
+        return tuple(range(len(self.d_views)))
+
+    @classmethod
+    def world_fields(cls, widths: Sequence[int], outputs: int | None) -> dict[str, Any]:
+        """All views of features."""
+        if len(widths) == 1:
+            raise ValueError("world must have several views of features for a crosscoder, got one")
+        return {"d_views": list(widths), "d_in": sum(widths)}
+
+    def _take_widths(self, widths: Sequence[int]) -> None:
+        self.d_views, self.d_in = list(widths), sum(widths)
+
     architecture = named("crosscoder")
 
 

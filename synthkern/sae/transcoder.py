@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class TranscoderTrainingSAEConfig(ViewsTrainingSAEConfig):
     """
 
     # SAELens' files of this name are of a ReLU's.
+    reconstructs_last = True
     inference_defaults = {  # noqa: RUF012
         "sparsity": "l1",
         "rescale_acts_by_decoder_norm": False,
@@ -72,6 +74,20 @@ class TranscoderTrainingSAEConfig(ViewsTrainingSAEConfig):
     def view_widths(self) -> tuple[int, int]:
         """``(d_in, d_out)``."""
         return self.d_in, self.d_out
+
+    def world_views(self, num_views: int) -> tuple[int, int]:
+        """The first and the last, which is a map's outputs where there is one."""
+        return 0, num_views - 1
+
+    @classmethod
+    def world_fields(cls, widths: Sequence[int], outputs: int | None) -> dict[str, Any]:
+        """The first view and the last."""
+        if len(widths) == 1 and outputs is None:
+            raise ValueError("world must have a map or further views for a transcoder, got none")
+        return {"d_in": widths[0], "d_out": widths[-1] if outputs is None else outputs}
+
+    def _take_widths(self, widths: Sequence[int]) -> None:
+        self.d_in, self.d_out = widths
 
     architecture = named("transcoder")
 

@@ -33,8 +33,8 @@ class ViewsTrainingSAEConfig(BatchTopKTrainingSAEConfig):
         l1_warm_up_steps: in which it grows from 0.
     """
 
-    # A suite's worlds have no tuples.
-    l0_setting: ClassVar[Any] = None
+    #: Whether the last view is what the others are to give, and no input.
+    reconstructs_last: ClassVar[bool] = False
     training_only = BatchTopKTrainingSAEConfig.training_only | {
         "sparsity",
         "l1_coefficient",
@@ -69,6 +69,41 @@ class ViewsTrainingSAEConfig(BatchTopKTrainingSAEConfig):
     @property
     def view_widths(self) -> tuple[int, ...]:
         """D_v of the tensors [B, D_v] of a batch."""
+        raise NotImplementedError
+
+    def world_views(self, num_views: int) -> tuple[int, ...]:
+        """Which views of a world that has so many it is trained on, by their numbers."""
+        raise NotImplementedError
+
+    @classmethod
+    def world_fields(cls, widths: Sequence[int], outputs: int | None) -> dict[str, Any]:
+        """The fields that a world decides: of its views of features, and of a map's outputs.
+
+        Raises:
+            ValueError: for a world without further views.
+        """
+        raise NotImplementedError
+
+    def fit_world(self, widths: Sequence[int]) -> bool:
+        """Take the widths of a world's views, where it has as many as are needed; gives whether
+        they were others.
+
+        Raises:
+            ValueError: where it has too few.
+        """
+        chosen = self.world_views(len(widths))
+        if any(view >= len(widths) for view in chosen) or len(set(chosen)) < len(chosen):
+            raise ValueError(
+                f"sae must be trained on views that the world has, {len(chosen)} of the widths "
+                f"{list(self.view_widths)}, got a world whose views have {list(widths)}"
+            )
+        wanted = tuple(widths[view] for view in chosen)
+        differs = wanted != self.view_widths
+        if differs:
+            self._take_widths(wanted)
+        return differs
+
+    def _take_widths(self, widths: Sequence[int]) -> None:
         raise NotImplementedError
 
     @classmethod

@@ -129,6 +129,11 @@ as ``h = fma(U[k, d], z_k, h)`` over the noise factors k, ascending, with ``z_k 
 ``block(NOISE, d div 4, index)``. Noise has covariance U^T U + diag(std^2). Where hidden activations
 are of float64, so is the fma, of the same float32 numbers; where they are of float16 or bfloat16,
 they are rounded to that last.
+
+**Views.** A further view's hidden activations are made of the same features by its own vectors and
+bias. Output k of a map is ``s - theta_k`` where that is above 0, with ``s = 0``, then
+``s = fma(W[j, k], value_j, s)`` over the features j with a value other than 0 that have an edge to
+k, ascending; the hidden activations of outputs are made as those of features.
 """
 
 from synthkern.stream.magnitudes import exponential, exponential_of, exponential_table

@@ -216,7 +216,7 @@ class Combination:
             **_nested(sections[TRAINING]),
             # Its own place in the dictionary; it is checked once for all runs.
             "synthetic_model": "",
-            "sae": {**sae, "d_in": world.cfg.hidden_dim},
+            "sae": {**sae, **self._widths(world)},
             "seed": seed,
             "output_path": None,
             "checkpoint_path": None,
@@ -233,6 +233,18 @@ class Combination:
             full[BASELINE] = self._sae.baseline
         as_int("eval_samples", full["eval_samples"], low=1)
         return MadeRun(full, world, {name: values[name] for name in changes})
+
+    def _widths(self, world: PlannedWorld) -> dict[str, Any]:
+        """The fields of an SAE that a world decides."""
+        views, kind = world.cfg.views, None
+        if self._given is None and self._sae.source is None:
+            kind = get_architecture(self._sae.architecture).config_class
+        if kind is None or not hasattr(kind, "world_fields"):
+            return {"d_in": world.cfg.hidden_dim}
+        widths = [world.cfg.hidden_dim, *(() if views is None else views.hidden_dims)]
+        outputs = None if views is None or views.map is None else views.map.hidden_dim
+        found: dict[str, Any] = kind.world_fields(widths, outputs)
+        return found
 
     def _resolve(self, name: str) -> str:
         """The field that a name in an expression means, by its name with its section."""

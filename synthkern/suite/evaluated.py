@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
+from synthkern.evaluation import SyntheticDataEvalResult
+from synthkern.evaluation.evaluate import eval_sae_on_model
 from synthkern.evaluation.linear_detectors import fit_linear_probes, init_sae_at_true_features
 from synthkern.model.synthetic_model import SyntheticModel, shifted_generator
 from synthkern.sae import TrainingSAE, TrainingSAEConfig, make_sae
@@ -53,10 +54,9 @@ def evaluate_subject(
     subject: Any, run: PlannedRun, world: SyntheticModel
 ) -> SyntheticDataEvalResult:
     """The same evaluation as that of a trained SAE: the same samples for a seed."""
-    return eval_sae_on_synthetic_data(
+    return eval_sae_on_model(
         subject,
-        world.feature_dict,
-        world.activation_generator,
+        world,
         run.config["eval_samples"],
         run.config["batch_size"],
         seed=run.seed,

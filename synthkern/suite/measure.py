@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from synthkern.evaluation.evaluate import eval_sae_on_synthetic_data
+from synthkern.evaluation.evaluate import eval_sae_on_model
 from synthkern.model.orthogonalize import orthogonalize_embeddings
 from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae import make_sae
@@ -103,10 +103,9 @@ def _run(config: dict[str, Any], model: SyntheticModel, device: str) -> dict[str
 
     def evaluation(batches: int) -> float:
         return _seconds(
-            lambda: eval_sae_on_synthetic_data(
+            lambda: eval_sae_on_model(
                 sae,
-                model.feature_dict,
-                model.activation_generator,
+                model,
                 batches * cfg.batch_size,
                 cfg.batch_size,
                 seed=0,

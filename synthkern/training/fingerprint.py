@@ -112,6 +112,8 @@ def _tensors(model: SyntheticModel) -> dict[str, torch.Tensor]:
             found |= {f"hierarchy.{i}.{n}": getattr(forest, n) for n in ("feature", "parent")}
     elif isinstance(generator, torch.nn.Module):
         found |= {f"activation_generator.{n}": t for n, t in generator.state_dict().items()}
+    if model.views is not None:
+        found |= model.views.tensors()
     return found
 
 

@@ -114,10 +114,7 @@ class TrainingRun:
         saved = None if directory is None else read_checkpoint(directory)
         cfg = _with_seed(cfg, saved)
         trainer = SAETrainer(sae, cfg)
-        width = getattr(sae.cfg, "d_in", None)
-        self.source = BatchSource(
-            source, cfg, width, trainer.dtype, trainer.device, trainer.view_widths
-        )
+        self.source = BatchSource(source, cfg, sae.cfg, trainer.dtype, trainer.device)
         trainer.data_provider = self.source.data_provider
         place = None
         if directory is not None and self.source.model is None and isinstance(source, Resumable):

@@ -16,7 +16,8 @@ import torch
 from synthkern._checks import is_number, plain_number
 from synthkern._warnings import warn
 from synthkern.data.activation_iterator import SyntheticActivationIterator
-from synthkern.evaluation import SyntheticDataEvalResult, eval_sae_on_synthetic_data
+from synthkern.evaluation import SyntheticDataEvalResult
+from synthkern.evaluation.evaluate import eval_sae_on_model
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
 from synthkern.evaluation.metrics import IN_TRAINING
 from synthkern.model.files import MODEL_FILENAMES
@@ -180,8 +181,10 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
         # Known when the run begins.
         self._is_told, self._is_saved_unasked = True, False
         model, config = as_model("override_synthetic_model", self.synthetic_model), _as_any(cfg.sae)
-        width = model.cfg.hidden_dim
-        if config.d_in != width:
+        if getattr(config, "view_widths", None) is not None:
+            _fit_views(config, model)
+        elif config.d_in != model.cfg.hidden_dim:
+            width = model.cfg.hidden_dim
             warn(
                 f"sae.d_in is set to the model's hidden_dim {width}, it was {config.d_in}",
                 stacklevel=2,
@@ -338,10 +341,9 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
         metrics: Sequence[str] | None = None,
     ) -> SyntheticDataEvalResult:
         cfg, model = self.cfg, self._model
-        return eval_sae_on_synthetic_data(
+        return eval_sae_on_model(
             sae,
-            model.feature_dict,
-            model.activation_generator,
+            model,
             cfg.eval_samples,
             cfg.batch_size,
             scaler,
@@ -460,6 +462,17 @@ def noted_world(sae: Any) -> str | None:
         return metadata.get(WORLD_FINGERPRINT)
     # SAELens', whose attributes it has.
     return getattr(metadata, WORLD_FINGERPRINT, None)
+
+
+def _fit_views(config: Any, model: SyntheticModel) -> None:
+    """Give a config the widths of the world's views, with a warning where it had others."""
+    before = config.view_widths
+    if config.fit_world(model.view_widths):
+        warn(
+            f"sae's views are set to the model's, of the widths {list(config.view_widths)}, they "
+            f"were {list(before)}",
+            stacklevel=3,
+        )
 
 
 def _note_world(sae: Any, model: SyntheticModel) -> None:

@@ -188,11 +188,6 @@ class SyntheticSAERunnerConfig(Generic[T_TRAINING_SAE_CONFIG]):
                 raise TypeError(f"sae must be an SAE's config, got {self.sae!r}")
         if isinstance(self.sae, TrainingSAEConfig):
             check_trained_here(self.sae)
-            if self.sae.view_widths is not None:
-                raise ValueError(
-                    "sae must be trained on single tensors, as a world's samples are, got a "
-                    f"{type(self.sae).__name__}: train_sae trains it on an iterable of tuples"
-                )
         self.device = str(as_device("device", self.device))
         for name in (
             "autocast_data",

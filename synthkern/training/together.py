@@ -60,6 +60,7 @@ def _check(runs: Sequence[TrainingRun]) -> None:
             and stream is not None
             and stream.source is first.source
             and stream.state_dict() == first.state_dict()
+            and stream.views == first.views
         )
         if not same:
             raise ValueError("trainings must be of one model, seed and batch size to share batches")

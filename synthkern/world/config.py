@@ -204,6 +204,8 @@ class SyntheticModelConfig:
         self.dtype = str(as_dtype("dtype", self.dtype)).removeprefix("torch.")
         if self.seed is not None:
             as_seed("seed", self.seed)
+        if self.views is not None:
+            self.views.check_world(self.num_features, self.hidden_dim)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON types; parts that SAELens has not are left out where they are off."""

@@ -215,10 +215,11 @@ def test_other_sources_are_refused() -> None:
         train_sae(coder(), 3, settings())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"tensor .* for a TopKTrainingSAE, got a tuple of 2"):
         synthetic.SAETrainer(small_sae("topk"), settings()).step(rows())
-    with pytest.raises(ValueError, match=r"sae must be trained on single tensors, .* got a Cross"):
-        synthetic.SyntheticSAERunnerConfig(world.cfg, CONFIGS[0])
-    data = suite_data(saes={"C": {"architecture": "transcoder", "sae": {"d_out": 3, "k": 2}}})
-    with pytest.raises(ValueError, match=r"sae must be trained on single tensors, .* got a Trans"):
+    runner = synthetic.SyntheticSAERunnerConfig(world.cfg, CONFIGS[0], output_path=None)
+    with pytest.raises(ValueError, match=r"sae must be trained on views .* whose views have \["):
+        synthetic.SyntheticSAERunner(runner)
+    data = suite_data(saes={"C": {"architecture": "transcoder", "sae": {"k": 2}}})
+    with pytest.raises(ValueError, match=r"world must have a map or further views for a transc"):
         plan_runs(Suite.from_dict(data))
     with pytest.raises(ValueError, match="batch must be a tuple of 2 tensors"):
         synthetic.SAETrainer(coder(), settings()).step(rows()[:1])

@@ -1,7 +1,16 @@
 """The C++ core behind the engine's interface."""
 
 from synthkern.engine.backend import Backend
-from synthkern.engine.cpu import counts, forest, gather, noise, pursuit, sampler, select
+from synthkern.engine.cpu import (
+    counts,
+    feature_map,
+    forest,
+    gather,
+    noise,
+    pursuit,
+    sampler,
+    select,
+)
 
 
 class CpuBackend(Backend):
@@ -24,6 +33,7 @@ class CpuBackend(Backend):
     pursue = staticmethod(pursuit.pursue)
     pursue_grad = staticmethod(pursuit.pursue_grad)
     count_fires = staticmethod(counts.count_fires)
+    apply_map = staticmethod(feature_map.apply_map)
 
 
 BACKEND = CpuBackend()

@@ -5,7 +5,16 @@ fused multiply-add PyTorch cannot form, are within one rounding per feature.
 """
 
 from synthkern.engine.backend import Backend
-from synthkern.engine.reference import counts, forest, gather, noise, pursuit, sampler, select
+from synthkern.engine.reference import (
+    counts,
+    feature_map,
+    forest,
+    gather,
+    noise,
+    pursuit,
+    sampler,
+    select,
+)
 from synthkern.sparse import SparseActivations
 
 
@@ -28,6 +37,7 @@ class ReferenceBackend(Backend):
     pursue = staticmethod(pursuit.pursue)
     pursue_grad = staticmethod(pursuit.pursue_grad)
     count_fires = staticmethod(counts.count_fires)
+    apply_map = staticmethod(feature_map.apply_map)
 
 
 BACKEND = ReferenceBackend()

@@ -7,7 +7,7 @@ activations are those of the other backends, bit for bit.
 
 from synthkern.engine.backend import Backend
 from synthkern.engine.reference import counts
-from synthkern.engine.triton import forest, gather, noise, pursuit, select
+from synthkern.engine.triton import feature_map, forest, gather, noise, pursuit, select
 from synthkern.engine.triton.sample import sampler
 
 
@@ -32,6 +32,7 @@ class TritonBackend(Backend):
     pursue_grad = staticmethod(pursuit.pursue_grad)
     # The reference's runs on any device.
     count_fires = staticmethod(counts.count_fires)
+    apply_map = staticmethod(feature_map.apply_map)
 
 
 BACKEND = TritonBackend()
