@@ -286,14 +286,13 @@ class SyntheticStream(IterableDataset[Batch]):
         drawn = draw_from("source", self.source, size, self.seed, start)
         return drawn.detach() if isinstance(drawn, torch.Tensor) else drawn
 
-    def _handed(self, drawn: Any) -> Batch:
+    def _handed(self, drawn: Any) -> Any:
         if not self.as_numpy:
-            batch: Batch = drawn
-            return batch
+            return drawn
         if isinstance(drawn, tuple):
-            return tuple(self._handed(part) for part in drawn)
-        array: Array = drawn.numpy()
-        return array
+            arrays: Any = tuple(self._handed(part) for part in drawn)
+            return arrays
+        return drawn.numpy()
 
 
 def _whole(drawn: Any, length: int) -> Any:

@@ -521,8 +521,8 @@ class ActivationGenerator(nn.Module):
 def _largest_values(plan: Plan, modifiers: Modifiers, dtype: torch.dtype) -> torch.Tensor:
     """What no value of a feature exceeds before a callable of the user's; a dtype must hold it."""
     forests = [item.forest for item in modifiers if isinstance(item, HierarchyModifier)]
-    parts = {"manifolds": plan.manifolds, "magnitudes": plan.magnitudes}
-    return largest_values(plan.mean.cpu(), plan.std.cpu(), forests, dtype, **parts)
+    numbers = plan.mean.cpu(), plan.std.cpu()
+    return largest_values(*numbers, forests, dtype, plan.manifolds, plan.magnitudes)
 
 
 def _own_correlation(value: Any) -> Any:
