@@ -39,6 +39,13 @@ MORE_METRICS = {
     "hierarchy_recovery/precision": "tree precision",
     "hierarchy_recovery/recall": "tree recall",
     "probe_f1/single": "probe F1",
+    "views/mcc/0": "MCC of view 0",
+    "views/mcc/1": "MCC of view 1",
+    "views/accuracy": "shared or exclusive, right",
+    "views/precision": "exclusive, precision",
+    "views/recall": "exclusive, recall",
+    "map_recovery/edges": "edges found",
+    "map_recovery/outputs": "outputs found",
     "seed_agreement": "seed agreement",
 }
 
