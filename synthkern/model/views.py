@@ -131,12 +131,26 @@ def draw_views(
     return DrawnViews(tuple(every), tuple(entries))
 
 
-def deal_features(cfg: SyntheticModelConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which features are present in each view of features, [V, N], and which are rotated, [N]."""
+def deal_features(
+    cfg: SyntheticModelConfig, dictionary: Any = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which features are present in each view of features, [V, N], and which are rotated, [N].
+
+    Without a seed another dealing each time; one that agrees with a dictionary, from which those
+    absent in view 0 were left out, where it is given.
+    """
     assert cfg.views is not None
     n, views = cfg.num_features, 1 + len(cfg.views.hidden_dims)
     order = torch.randperm(n, generator=generator_of(_seed(cfg, _DEAL)), device="cpu")
     count = cfg.views.num_exclusive(n)
+    if cfg.seed is None and dictionary is not None:
+        left_out = (dictionary.feature_vectors.detach() == 0).all(dim=1).cpu()
+        places = torch.arange(n, device="cpu")
+        elsewhere = (places < count) & (places % views != 0)
+        if int(left_out.sum()) == int(elsewhere.sum()):
+            dealt, kept = order[left_out[order]], order[~left_out[order]]
+            order = torch.empty_like(order)
+            order[elsewhere], order[~elsewhere] = dealt, kept
     present = torch.ones(views, n, dtype=torch.bool, device="cpu")
     present[:, order[:count]] = False
     present[torch.arange(count, device="cpu") % views, order[:count]] = True
@@ -158,7 +172,7 @@ def build_views(cfg: SyntheticModelConfig, dictionary: Any, generator: Any) -> V
     recipe = cfg.views
     if recipe is None:
         return None
-    present, rotated = deal_features(cfg)
+    present, rotated = deal_features(cfg, dictionary)
     vectors = dictionary.feature_vectors.detach().cpu()
     dictionaries = []
     for v, (width, bias) in enumerate(zip(recipe.hidden_dims, recipe.view_biases, strict=False)):
@@ -174,7 +188,7 @@ def build_views(cfg: SyntheticModelConfig, dictionary: Any, generator: Any) -> V
         dictionaries.append(view)
     found = None
     if recipe.map is not None:
-        found = build_map(cfg, recipe.map, generator)
+        found = build_map(cfg, recipe.map, generator, present[0])
         shape = recipe.map.num_outputs, recipe.map.hidden_dim, recipe.map.bias
         dictionaries.append(_dictionary(cfg, *shape, _VIEW + len(dictionaries), is_map=True))
     return Views(dictionaries, found)
@@ -218,10 +232,11 @@ def rotated_vectors(
     return length * (cosine * unit + math.sqrt(1 - cosine**2) * w)
 
 
-def build_map(cfg: SyntheticModelConfig, recipe: MapConfig, generator: Any) -> FeatureMap:
-    """The map of a config, whose inputs are features of the first view."""
-    seeds = _seed(cfg, _MAP), threshold_seed(cfg)
-    return draw_map(recipe, deal_features(cfg)[0][0], generator, *seeds)
+def build_map(
+    cfg: SyntheticModelConfig, recipe: MapConfig, generator: Any, present: torch.Tensor
+) -> FeatureMap:
+    """The map of a config, whose inputs are features of the first view, [N] of True and False."""
+    return draw_map(recipe, present, generator, _seed(cfg, _MAP), threshold_seed(cfg))
 
 
 def threshold_seed(cfg: SyntheticModelConfig) -> int | None:

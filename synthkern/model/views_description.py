@@ -26,6 +26,13 @@ class ViewsDescription:
         requested: rate that a map's outputs shall have; None without one, or with a threshold.
         rates: [K] rates that the outputs have in the 65,536 samples by which thresholds are found,
             or None.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> views = synthetic.ViewsConfig(hidden_dims=[6], exclusive_portion=0.5)
+        >>> cfg = synthetic.SyntheticModelConfig(8, 4, seed=0, views=views)
+        >>> print(*synthetic.describe_world(cfg).views.lines())
+        2 views of widths 4, 6: 4 features shared, exclusive to each 2, 2
     """
 
     widths: tuple[int, ...]
@@ -71,7 +78,7 @@ def describe_views(
     if recipe.map is not None:
         widths.append(recipe.map.hidden_dim)
         if feature_map is None:
-            feature_map = build_map(cfg, recipe.map, generator)
+            feature_map = build_map(cfg, recipe.map, generator, present[0])
         rates = firing_rates(feature_map, generator, threshold_seed(cfg))
     found = recipe.map is not None and recipe.map.threshold is None
     alone = present & ~shared

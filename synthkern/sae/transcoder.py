@@ -155,6 +155,11 @@ class TranscoderTrainingSAE(ViewsTrainingSAE):
             return None
         return product.linear(x.to(self.W_skip.dtype), self.W_skip, None)
 
+    @property
+    def has_inference_file(self) -> bool:
+        """All but TopK's have one."""
+        return self.cfg.sparsity != "topk"
+
     def save_inference_model(self, path: AnyPath) -> tuple[Path, Path]:
         """Save for inference by SAELens' ``SAE.load_from_disk``, as :meth:`save_model` does.
 
@@ -166,7 +171,7 @@ class TranscoderTrainingSAE(ViewsTrainingSAE):
         Raises:
             NotImplementedError: with "topk", which its transcoders have not.
         """
-        if self.cfg.sparsity == "topk":
+        if not self.has_inference_file:
             return super().save_inference_model(path)
         state = self.inference_state()
         if self.cfg.sparsity == "l1":

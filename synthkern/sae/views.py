@@ -151,6 +151,11 @@ class ViewsTrainingSAE(BatchTopKTrainingSAE):
             return TopKTrainingSAE.training_forward_pass(self, step_input)
         return super().training_forward_pass(step_input)
 
+    @property
+    def has_inference_file(self) -> bool:
+        """Whether SAELens has a file for inference of such an SAE."""
+        return False
+
     def save_inference_model(self, path: AnyPath) -> tuple[Path, Path]:
         """None: SAELens has no such SAE for inference.
 

@@ -31,7 +31,7 @@ from synthkern.suite.fields import (
 from synthkern.suite.settings import DERIVED, Settings, has_expression
 from synthkern.suite.suite import Suite, SuiteSAE
 from synthkern.suite.worlds import world_identity
-from synthkern.training.runner_config import SyntheticSAERunnerConfig, ask_for_l0
+from synthkern.training.runner_config import SyntheticSAERunnerConfig, ask_for_l0, l0_setting
 from synthkern.world.config import SyntheticModelConfig
 
 #: Fields of a training that decide something of what is evaluated and not trained.
@@ -153,7 +153,7 @@ class Combination:
         self.own = {f"{SAE}.{path}" for path in sae.sae} | {
             f"{TRAINING}.{path}" for path in sae.training
         }
-        setting = _l0_setting(sae)
+        setting = _l0_setting(sae, suite.sae)
         baseline = None if sae.baseline is None else BASELINES[sae.baseline]
         # One whose decoder is permuted has been trained.
         trains = sae.baseline == "permuted_decoder" or (
@@ -318,11 +318,11 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _l0_setting(sae: SuiteSAE) -> str | None:
+def _l0_setting(sae: SuiteSAE, shared: Mapping[str, Any]) -> str | None:
     """What an L0 is asked for by, or None where none can be."""
     if sae.source is not None:
         return None
-    setting: str | None = get_architecture(sae.architecture).config_class.l0_setting
+    setting = l0_setting(sae.architecture, {**shared, **sae.sae})
     if sae.baseline is None:
         return setting
     if sae.baseline == "permuted_decoder" or BASELINES[sae.baseline].is_trained:

@@ -80,11 +80,17 @@ def _world(source: dict[str, Any] | str, device: str) -> tuple[SyntheticModel, f
     model = SyntheticModel(cfg)
     seconds = time.monotonic() - began
     if apart is not None:
-        vectors = model.feature_dict.feature_vectors.detach()
+        vectors = _present(model.feature_dict.feature_vectors.detach())
         seconds += apart.num_steps * _seconds(
-            lambda: orthogonalize_embeddings(vectors, 1, chunk_size=apart.chunk_size), "cpu"
+            lambda: orthogonalize_embeddings(vectors, 1, chunk_size=apart.chunk_size),
+            "cpu",
         )
     return model.to(device), seconds
+
+
+def _present(vectors: torch.Tensor) -> torch.Tensor:
+    """Those of the features that the first view has."""
+    return vectors[(vectors != 0).any(dim=1)]
 
 
 def _run(config: dict[str, Any], model: SyntheticModel, device: str) -> dict[str, Any]:

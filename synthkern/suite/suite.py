@@ -270,6 +270,7 @@ def suite_names() -> list[str]:
     """The suites that come with the package, from the shortest on."""
     return [
         "quick",
+        "views",
         "laptop-sweep-l0",
         "laptop-sweep-superposition",
         "worlds",

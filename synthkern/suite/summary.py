@@ -42,6 +42,13 @@ MORE_METRICS = {
     "shifted/classification/f1_score": "F1 out of distribution",
     "shifted/explained_variance": "explained variance out of distribution",
     "held_out/both": "held-out pairs found",
+    "views/mcc/0": "MCC of view 0",
+    "views/mcc/1": "MCC of view 1",
+    "views/accuracy": "shared or exclusive, right",
+    "views/precision": "exclusive, precision",
+    "views/recall": "exclusive, recall",
+    "map_recovery/edges": "edges found",
+    "map_recovery/outputs": "outputs found",
     "seed_agreement": "seed agreement",
 }
 

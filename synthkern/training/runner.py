@@ -32,6 +32,7 @@ from synthkern.model.world_cache import WorldCache
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from synthkern.sae.module_modes import evaluating
 from synthkern.sae.saelens import sae_of
+from synthkern.sae.views import ViewsTrainingSAE
 from synthkern.storage.files import save_tensors, write_json
 from synthkern.storage.paths import as_optional_path
 from synthkern.storage.saved_folder import check_writable_folder, saved_folder
@@ -412,7 +413,7 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
                 self.synthetic_model.save(folder / SYNTHETIC_MODEL_FOLDER)
                 named = named or os.path.abspath(output_path / SYNTHETIC_MODEL_FOLDER)
             self._write_config(folder, named)
-            sae.save_inference_model(folder)
+            _save_for_inference(sae, folder)
             save_tensors(folder / SPARSITY_FILENAME, {"sparsity": log_feature_sparsity})
             self._history.save(folder / TRAINING_HISTORY_FILENAME)
             if eval_stats is not None:
@@ -462,6 +463,14 @@ def noted_world(sae: Any) -> str | None:
         return metadata.get(WORLD_FINGERPRINT)
     # SAELens', whose attributes it has.
     return getattr(metadata, WORLD_FINGERPRINT, None)
+
+
+def _save_for_inference(sae: Any, folder: Path) -> None:
+    """Save an SAE as SAELens reads it, or as ours where that has none of its kind."""
+    if isinstance(sae, ViewsTrainingSAE) and not sae.has_inference_file:
+        sae.save_model(folder)
+    else:
+        sae.save_inference_model(folder)
 
 
 def _fit_views(config: Any, model: SyntheticModel) -> None:

@@ -342,9 +342,16 @@ def flat(d: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def l0_setting(architecture: str, fields: Mapping[str, Any]) -> str | None:
+    """What asks for an L0 of an architecture with these fields, or None where nothing can."""
+    found: str | None = get_architecture(architecture).config_class.l0_setting
+    # Of one that has a choice, L1 has no number of latents.
+    return TARGET_L0 if found is not None and fields.get("sparsity") == "l1" else found
+
+
 def ask_for_l0(data: dict[str, Any], l0: float) -> None:
     """Let a run's dictionary ask for ``l0`` active latents, by what its architecture offers."""
-    place = get_architecture(data["sae"]["architecture"]).config_class.l0_setting
+    place = l0_setting(data["sae"]["architecture"], data["sae"])
     if place == TARGET_L0:
         set_target_l0(data, l0)
     elif place is not None:

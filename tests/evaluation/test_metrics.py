@@ -285,8 +285,8 @@ def test_metrics_that_are_not_asked_for_are_none() -> None:
     some = evaluate(*arguments, metrics=["coverage", "hedging"])
     assert some.to_dict().keys() - none.to_dict().keys() == {"coverage", "hedging"}
     every = evaluate(*arguments)
-    # There is no tree, circle or shift, and of three samples no probe can be made.
-    missing = {"absorption", "hierarchy_recovery", "probe_f1", "held_out"}
+    # There is no tree, circle or shift, a single view, and of three samples no probe can be made.
+    missing = {"absorption", "hierarchy_recovery", "probe_f1", "held_out", "views", "map_recovery"}
     missing |= {"manifold_plane_recovery", "manifold_tiling"}
     assert every.to_dict().keys() - none.to_dict().keys() == set(metric_fields()) - missing
     assert {**every.to_dict(), **none.to_dict()} | {
@@ -360,8 +360,8 @@ def test_searches_can_be_guided_by_metrics() -> None:
     known = metric_names()
     assert {"mcc", "f1_all_features", "hedging", "null_mcc/calibrated_mcc"} <= set(known)
     logged = evaluate(torch.eye(3), torch.eye(3), [[1, 1, 0], [0, 1, 0]]).to_log_dict()
-    # Some figures need a tree, a circle, or a shifted twin.
-    needy = ("absorption", "manifold", "shifted/", "held_out/")
+    # Some figures need a tree, a circle, a shifted twin, or several views.
+    needy = ("absorption", "manifold", "shifted/", "held_out/", "views/", "map_recovery/")
     assert {name for name in known if not name.startswith(needy)} - logged.keys() <= {
         "hierarchy_recovery/precision",
         "hierarchy_recovery/recall",

@@ -156,6 +156,18 @@ def test_vectors_drawn_by_themselves_have_widths_of_their_own() -> None:
     assert plain.sample(20, seed=0).equal(model.sample_views(20, seed=0)[0])
 
 
+@pytest.mark.parametrize("run", range(3))
+def test_a_world_without_a_seed_is_dealt_once(run: int) -> None:
+    model = synthetic.SyntheticModel(config(views=everything(), seed=None))
+    present = views_of(model).presence(model.feature_dict)
+    alone = present & (present.sum(dim=0) == 1)
+    assert alone.sum(dim=1).tolist() == [6, 5, 5]
+    assert int(present.all(dim=0).sum()) == 24
+    feature_map = views_of(model).map
+    assert feature_map is not None
+    assert present[0][torch.cat(feature_map.inputs_of())].all()
+
+
 def test_orthogonalization_is_of_every_view_drawn_by_itself() -> None:
     apart = synthetic.OrthogonalizationConfig(num_steps=100, lr=0.1)
     views = synthetic.ViewsConfig(hidden_dims=[12], map=synthetic.MapConfig(8, 8))
