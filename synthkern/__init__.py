@@ -23,6 +23,7 @@ from synthkern.evaluation import (
 from synthkern.model import rates as _rates
 from synthkern.model.description import WorldDescription, describe_world
 from synthkern.model.hierarchy_modifier import HierarchyModifier
+from synthkern.model.observed import FittedWorld, fit_world
 from synthkern.model.rates import *
 from synthkern.model.world_cache import CachedWorld, WorldCache
 from synthkern.plots import *
@@ -43,6 +44,7 @@ from synthkern.training import (
     WandbLogger,
     train_sae,
 )
+from synthkern.world.listed import ListedFiringProbabilityConfig, ListedMagnitudeConfig
 from synthkern.world.shift import ShiftConfig
 
 __all__ = [
@@ -52,10 +54,13 @@ __all__ = [
     "ActivationScaler",
     "CachedWorld",
     "ExplainedVarianceCalculator",
+    "FittedWorld",
     "FrequencyBin",
     "HeldOut",
     "HierarchyModifier",
     "HierarchyRecovery",
+    "ListedFiringProbabilityConfig",
+    "ListedMagnitudeConfig",
     "Logger",
     "LoggingConfig",
     "NonFiniteLossError",
@@ -79,6 +84,7 @@ __all__ = [
     "__version__",
     "describe_world",
     "dictionary_agreement",
+    "fit_world",
     "shifted_rows",
     "train_sae",
 ]
