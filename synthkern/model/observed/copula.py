@@ -22,23 +22,27 @@ _LEAST_FIRINGS = 10
 #: normal: the one meeting of a pair that is to have 0.01 would stand out of any noise.
 _LEAST_MEETINGS = 1.0
 
-#: Numbers of pairs that are looked at together: 8 MiB each of a few tensors.
-_AT_ONCE = 2**21
+#: Numbers of pairs that are counted together, and computed with together: of these a few tensors
+#: stay in a cache.
+_COUNTED, _AT_ONCE = 2**21, 2**17
 
 #: From so many features on, what is kept of each pair is float16: 512 MiB for 16,384.
 _WIDE = 4096
 
 #: Directions beyond those that are wanted, and passes over all pairs at most.
-_MORE, _PASSES = 10, 30
+_MORE, _PASSES = 10, 20
+
+#: Passes at least, where they begin in random directions.
+_FIRST = 6
 
 #: Passes end where loadings change by less, relative to all.
-_STILL = 2e-3
+_STILL = 5e-3
 
 #: The least unique variance, and the greatest correlation that is taken for one of a pair.
 _LEAST_DIAG, _LARGEST = 0.01, 0.95
 
 #: Of the integral over the correlation.
-_PLACES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
+_PLACES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +129,8 @@ def fit_copula(
     pairs = _Pairs(together, tree, above_zero, members)
     if guess is not None:
         pairs.correct(_Pairs(guess.together, tree, above_zero, members), guess.factor[members])
-    loadings, error = _iterate(pairs, min(rank, len(members) - 1), seed)
+    before = None if guess is None else guess.factor[members].float()
+    loadings, error = _iterate(pairs, min(rank, len(members) - 1), seed, before)
     if not loadings.shape[1]:
         return none
     factor = torch.zeros(len(fires), loadings.shape[1], dtype=torch.float64)
@@ -166,7 +171,7 @@ class _Pairs:
         self._share = whole / together.num_samples
         dtype = torch.float32 if len(members) <= _WIDE else torch.float16
         self.data = torch.empty(len(members), len(members), dtype=dtype)
-        for rows in self._rows():
+        for rows in self._rows(_COUNTED):
             self.data[rows] = torch.from_numpy(self._linear(rows)).to(dtype)
 
     def correct(self, of_guess: _Pairs, loadings: torch.Tensor) -> None:
@@ -187,8 +192,8 @@ class _Pairs:
         """K."""
         return len(self._members)
 
-    def _rows(self) -> Iterator[slice]:
-        step = max(1, _AT_ONCE // max(self.size, self._together.num_features))
+    def _rows(self, at_once: int = _AT_ONCE) -> Iterator[slice]:
+        step = max(1, at_once // self.size)
         for first in range(0, self.size, step):
             yield slice(first, min(self.size, first + step))
 
@@ -255,15 +260,22 @@ class _Pairs:
         return total * correlation, density(correlation)
 
 
-def _iterate(pairs: _Pairs, rank: int, seed: int) -> tuple[torch.Tensor, float]:
-    """Loadings [K, at most rank], and the error that is expected of a correlation."""
+def _iterate(
+    pairs: _Pairs, rank: int, seed: int, guess: torch.Tensor | None
+) -> tuple[torch.Tensor, float]:
+    """Loadings [K, at most rank], from a guess of them on, and the error that is expected of a
+    correlation.
+    """
     size, noise = pairs.size, pairs.size / pairs.num_samples
     # Of few features the largest eigenvalue of noise scatters.
     edge = 2 * math.sqrt(noise) * (1 + 2.5 / size ** (2 / 3))
     generator = torch.Generator().manual_seed(seed % 2**63)
     wanted = min(size, rank + _MORE)
-    vectors = torch.linalg.qr(torch.randn(size, wanted, generator=generator)).Q
-    loadings, error = torch.zeros(size, 0), 0.0
+    loadings, error = torch.zeros(size, 0) if guess is None else guess, 0.0
+    directions = torch.randn(size, wanted, generator=generator)
+    directions[:, : loadings.shape[1]] = loadings / pairs.scale[:, None]
+    vectors = torch.linalg.qr(directions).Q
+    least = _FIRST if guess is None else 2
     for number in range(_PASSES):
         product = pairs.times(loadings, vectors)
         eigenvalues, rotation = torch.linalg.eigh((vectors.T @ product).double())
@@ -272,7 +284,7 @@ def _iterate(pairs: _Pairs, rank: int, seed: int) -> tuple[torch.Tensor, float]:
         before = loadings
         loadings, error = _posterior(pairs, eigenvalues[kept], vectors @ rotation[:, kept], noise)
         vectors = torch.linalg.qr(product).Q
-        if number > 5 and _change(before, loadings) < _STILL:
+        if number >= least and _change(before, loadings) < _STILL:
             break
     return loadings, error
 

@@ -127,8 +127,12 @@ def _read(batch: Any) -> tuple[Ints, npt.NDArray[np.int32], Floats, int]:
 def _of_tensor(batch: torch.Tensor) -> tuple[Ints, npt.NDArray[np.int32], Floats, int]:
     if batch.is_complex() or batch.is_quantized:
         raise TypeError(f"activations must be real numbers, got {batch.dtype}")
-    if batch.layout == torch.sparse_coo:
-        batch = batch.coalesce().to_sparse_csr() if batch.dim() == 2 else batch
+    if batch.layout == torch.sparse_coo and batch.dim() == 2:
+        # By way of a CSR tensor PyTorch would warn that it has such.
+        wide = torch.sparse_coo_tensor(
+            batch._indices(), batch._values().double(), batch.shape, check_invariants=False
+        )
+        return _read(SparseActivations.from_sparse_coo(wide))
     if batch.layout == torch.sparse_csr:
         parts = batch.crow_indices(), batch.col_indices(), batch.values()
         return _of_csr(*parts, tuple(batch.shape))
@@ -191,7 +195,7 @@ def _check(counts: Ints, features: Any, values: Floats, before: int) -> None:
         place = int(bad.argmax())
         sample = int(np.searchsorted(counts.cumsum(), place, side="right")) + before
         raise ValueError(
-            f"activations must be finite and at least 0, got {values[place]!r} of feature "
+            f"activations must be finite and at least 0, got {float(values[place])!r} of feature "
             f"{features[place]} in sample {sample}"
         )
 

@@ -311,8 +311,15 @@ def _magnitudes(
         sums = _sums(entries, values)
         mean, std = (each[-1] for each in _normals(sums))
     means, stds = _normals(sums)
-    errors = _jackknife(means, sums[0]), _jackknife(stds, sums[0])
-    return mean, std, errors, scales
+    mean_errors, std_errors = _jackknife(means, sums[0]), _jackknife(stds, sums[0])
+    for features in guessed.below():
+        # A scaled child's are in units of its parent's mean, and off as that is.
+        part = features[scales[guessed.parent[features]]]
+        its = guessed.parent[part]
+        off = mean_errors[its] / mean[its]
+        mean_errors[part] = np.hypot(mean_errors[part], mean[part] * off)
+        std_errors[part] = np.hypot(std_errors[part], std[part] * off)
+    return mean, std, (mean_errors, std_errors), scales
 
 
 def _values_of_parents(entries: Entries, parent: Ints) -> Floats:
@@ -345,7 +352,8 @@ def _scales(entries: Entries, parent: Ints, above: Floats) -> npt.NDArray[np.boo
     count = np.bincount(child, minlength=n)
 
     def mean(values: Floats) -> Floats:
-        found: Floats = np.bincount(child, values, minlength=n) / np.maximum(1, count)
+        sums = np.bincount(child, values, minlength=n)
+        found: Floats = sums / np.maximum(1, count)
         return found
 
     of_x, of_y = mean(x), mean(y)
