@@ -32,6 +32,7 @@ from synthkern.model.description import WorldDescription, describe_world
 from synthkern.model.feature_map import FeatureMap
 from synthkern.model.hidden_noise import HiddenNoise
 from synthkern.model.hierarchy_modifier import HierarchyModifier
+from synthkern.model.observed import FittedWorld, fit_world
 from synthkern.model.rates import *
 from synthkern.model.signal_to_noise import (
     NoiseDescription,
@@ -59,6 +60,7 @@ from synthkern.training import (
     WandbLogger,
     train_sae,
 )
+from synthkern.world.listed import ListedFiringProbabilityConfig, ListedMagnitudeConfig
 from synthkern.world.magnitude_distribution import (
     ExponentialMagnitudeDistribution,
     LognormalMagnitudeDistribution,
@@ -81,11 +83,14 @@ __all__ = [
     "ExplainedVarianceCalculator",
     "ExponentialMagnitudeDistribution",
     "FeatureMap",
+    "FittedWorld",
     "FrequencyBin",
     "HeldOut",
     "HiddenNoise",
     "HierarchyModifier",
     "HierarchyRecovery",
+    "ListedFiringProbabilityConfig",
+    "ListedMagnitudeConfig",
     "Logger",
     "LoggingConfig",
     "LognormalMagnitudeDistribution",
@@ -128,6 +133,7 @@ __all__ = [
     "describe_world",
     "dictionary_agreement",
     "eval_sae_on_views",
+    "fit_world",
     "manifold_tuning_curves",
     "shifted_rows",
     "signal_variance",

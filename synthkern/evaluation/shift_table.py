@@ -25,6 +25,11 @@ class ShiftedRow(NamedTuple):
         difference: outside - inside.
         standard_error: of the difference, the root of the sum of both errors' squares; as both
             are of samples of one seed it is rather too large. None where there is none.
+
+    Example:
+        >>> import synthkern as synthetic
+        >>> synthetic.ShiftedRow("mcc", 0.5, 0.25, -0.25, None).difference
+        -0.25
     """
 
     figure: str
@@ -71,7 +76,7 @@ def shifted_rows(result: SyntheticDataEvalResult) -> list[ShiftedRow]:
         >>> result = synthetic.eval_sae_on_synthetic_data(
         ...     *parts, 1000, seed=0, shifted_generator=model.shifted().activation_generator
         ... )
-        >>> row = shifted_rows(result)[0]
+        >>> row = synthetic.shifted_rows(result)[0]
         >>> row.figure, row.difference < 0
         ('true_l0', True)
     """

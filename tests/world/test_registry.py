@@ -37,7 +37,7 @@ def family(request: pytest.FixtureRequest) -> Iterator[Family]:
             synthetic.FiringProbabilityConfig,
             synthetic.register_firing_probability,
             synthetic.get_firing_probability_class,
-            ["constant", "linear", "random", "zipfian"],
+            ["constant", "linear", "listed", "random", "zipfian"],
             synthetic.ConstantMagnitudeConfig,
         )
     else:
@@ -45,7 +45,7 @@ def family(request: pytest.FixtureRequest) -> Iterator[Family]:
             synthetic.MagnitudeConfig,
             synthetic.register_magnitude,
             synthetic.get_magnitude_class,
-            ["constant", "exponential", "folded_normal", "linear"],
+            ["constant", "exponential", "folded_normal", "linear", "listed"],
             synthetic.ConstantFiringProbabilityConfig,
         )
     registry.clear()
