@@ -19,6 +19,7 @@ BoundSequence::BoundSequence(int64_t length, const Array<int32_t>& laws,
     const int32_t* bits = check(threshold, "threshold", {size});
     const int32_t* of = check(law_of, "law_of", {num_features_});
     threshold_.assign(bits, bits + size);
+    threshold_.push_back(0);  // looked at by laws without thresholds
     for (int64_t m = 0; m < num_laws; ++m) {
         const Law each{law[3 * m], law[3 * m + 1], law[3 * m + 2],
                        law[3 * m + 1] > 0 ? float(1 / std::log2(rho[m])) : 0.0f};

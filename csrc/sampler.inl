@@ -468,7 +468,7 @@ class Sampler final : public GroupSampler {
         Scratch memory;
         int64_t num_blocks = 0;  // siblings tend to share one
         uint32_t* block = nullptr;
-        uint8_t* bytes = nullptr;  // [num_blocks, 16]
+        uint8_t* bytes = nullptr;  // [num_blocks, 16]; held: of each
         Scratch block_memory;
 
         void reserve(int64_t count) {
@@ -485,7 +485,10 @@ class Sampler final : public GroupSampler {
         }
 
         uint64_t priority(int64_t i) const { return uint64_t{word[2][i]} << 32 | word[3][i]; }
-        uint8_t byte(int64_t i) const { return bytes[slot[i] * kBlock + feature[i] % kBlock]; }
+        uint8_t byte(int64_t i) const {
+            if constexpr (held) return bytes[i];
+            return bytes[slot[i] * kBlock + feature[i] % kBlock];
+        }
     };
 
     void list_children(const Entries& active, Children& children) {
@@ -543,20 +546,18 @@ class Sampler final : public GroupSampler {
 
     // Every child has a coarse block by itself.
     void draw_held_words(Children& children, uint64_t index) {
+        constexpr uint32_t purposes[2] = {kFeature, kCoarse};
         for (int64_t base = 0; base < children.size; base += kVector) {
             const U32 feature = load<U32>(children.feature + base);
+            const U32 elements[2] = {feature, feature / kBlock};
             U32 low, high;
             held_.locate(children.feature + base, index, low, high);
-            Blocks own, coarse;
-            draw_each(kFeature, feature, low, high, key_, &own);
-            draw_each(kCoarse, feature / kBlock, low, high, key_, &coarse);
-            for (int w = 0; w < 4; ++w) store(children.word[w] + base, own.w[w]);
-            const U32 bytes = bytes_of(feature, coarse);
-            for (int lane = 0; lane < kVector; ++lane) {
-                children.slot[base + lane] = int32_t(base + lane);
-                children.bytes[(base + lane) * kBlock + feature[lane] % kBlock] =
-                    uint8_t(bytes[lane]);
-            }
+            Blocks words[2];
+            draw_each<2>(purposes, elements, low, high, key_, words);
+            for (int w = 0; w < 4; ++w) store(children.word[w] + base, words[0].w[w]);
+            const U32 bytes = bytes_of(feature, words[1]);
+            for (int lane = 0; lane < kVector; ++lane)
+                children.bytes[base + lane] = uint8_t(bytes[lane]);
         }
     }
 

@@ -1,21 +1,23 @@
 // Words that persist along sequences, and where they were drawn: part of kernels.cpp. The
 // definition is in synthkern/stream/__init__.py.
 
-// Blocks of the stream, each lane of a sample of its own. Numbers are held as in draw().
-static inline void draw_each(uint32_t purpose, U32 element, U32 low, U32 high, Key key,
-                             Blocks* blocks) {
-    U64 c[2][4];
-#pragma GCC unroll 2
-    for (int k = 0; k < 2; ++k) {
-        c[k][0] = (U64)element >> (k * 32);
-        c[k][1] = wide(purpose);
-        c[k][2] = (U64)low >> (k * 32);
-        c[k][3] = (U64)high >> (k * 32);
+// Blocks of the stream, n vectors of one purpose and one element a lane each, of samples of the
+// lanes' own that the vectors share. Numbers are held as in draw().
+template <int n>
+static inline void draw_each(const uint32_t* purpose, const U32* element, U32 low, U32 high,
+                             Key key, Blocks* blocks) {
+    U64 c[2 * n][4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 2 * n; ++k) {
+        c[k][0] = (U64)element[k / 2] >> (k % 2 * 32);
+        c[k][1] = wide(purpose[k / 2]);
+        c[k][2] = (U64)low >> (k % 2 * 32);
+        c[k][3] = (U64)high >> (k % 2 * 32);
     }
 #pragma GCC unroll 10
     for (int round = 0; round < kPhiloxRounds; ++round) {
-#pragma GCC unroll 2
-        for (int k = 0; k < 2; ++k) {
+#pragma GCC unroll 4
+        for (int k = 0; k < 2 * n; ++k) {
             const U64 first = multiply(c[k][0], kPhiloxMultiplier0);
             const U64 next = multiply(c[k][2], kPhiloxMultiplier1);
             c[k][0] = (next >> 32) ^ c[k][1] ^ wide(key.low);
@@ -26,7 +28,15 @@ static inline void draw_each(uint32_t purpose, U32 element, U32 low, U32 high, K
         key.low += kPhiloxWeyl0;
         key.high += kPhiloxWeyl1;
     }
-    for (int w = 0; w < 4; ++w) blocks->w[w] = (U32)((c[0][w] & 0xFFFFFFFFu) | c[1][w] << 32);
+#pragma GCC unroll 2
+    for (int k = 0; k < n; ++k)
+        for (int w = 0; w < 4; ++w)
+            blocks[k].w[w] = (U32)((c[2 * k][w] & 0xFFFFFFFFu) | c[2 * k + 1][w] << 32);
+}
+
+static inline void draw_each(uint32_t purpose, U32 element, U32 low, U32 high, Key key,
+                             Blocks* blocks) {
+    draw_each<1>(&purpose, &element, low, high, key, blocks);
 }
 
 // The first byte of features' firing words, of their coarse blocks.
@@ -54,6 +64,24 @@ static inline F32 logarithms(U32 word) {
     return exponent + (sum * m + splat(0.0000319f));
 }
 
+// Words of a table, one a lane.
+static inline U32 gather(const uint32_t* table, U32 place) {
+#if defined(SYNTHKERN_AVX512)
+    return (U32)_mm512_i32gather_epi32((__m512i)place, table, 4);
+#elif defined(__AVX2__)
+    return (U32)_mm256_i32gather_epi32(reinterpret_cast<const int*>(table), (__m256i)place, 4);
+#else
+    uint32_t lanes[kVector];
+    for (int lane = 0; lane < kVector; ++lane) lanes[lane] = table[place[lane]];
+    return load<U32>(lanes);
+#endif
+}
+
+static inline F32 smaller(F32 a, F32 b) {
+    const auto is = (U32)(a < b);
+    return (F32)(((U32)a & is) | ((U32)b & ~is));
+}
+
 // The words of one sequence after the other that a thread's sampler needs.
 class Held {
   public:
@@ -62,7 +90,7 @@ class Held {
         const int64_t lanes = plan.screen.num_blocks * kBlock, padded = plan.padded_rank + kBlock;
         const int64_t features = plan.num_features + 2 * kBlock;
         span_ = static_cast<Span*>(span_memory_.reserve(features * int64_t{sizeof(Span)}));
-        for (int64_t j = 0; j < features; ++j) span_[j].stamp = 0;
+        for (int64_t j = 0; j < features; ++j) span_[j] = Span{1, 1, {0, 0}};
         const int64_t words = 2 * lanes + 2 * plan.screen.num_blocks + 2 * kBlock + 3 * padded;
         next_ = static_cast<uint32_t*>(memory_.reserve(4 * words));
         period_ = next_ + lanes;
@@ -131,66 +159,96 @@ class Held {
 
   private:
     static constexpr uint32_t kNever = ~uint32_t{0};
+    // Whole numbers up to this are floats.
+    static constexpr uint32_t kExact = uint32_t{1} << 23;
 
-    // Words are renewed at positions first, first + period, ...
+    // Words are renewed at positions first, first + period, ... of the sequence of that stamp.
     struct Span {
-        uint32_t first, period;
-        uint64_t stamp;  // of the sequence that they are of
+        uint32_t first, period, stamp[2];
     };
 
-    // The numbers of a law's thresholds that words are below.
-    inline void count_below(const Law* const* law, U32 word, uint32_t* count) const {
-        float logarithm[kVector];
-        uint32_t words[kVector];
-        store(logarithm, logarithms(word));
-        store(words, word);
-        for (int lane = 0; lane < kVector; ++lane) {
-            const Law& of = *law[lane];
-            const uint32_t* threshold = plan_.sequence.threshold + of.begin;
-            const int32_t size = of.size;
-            const float guess = logarithm[lane] * of.per_logarithm - float(of.least);
-            int32_t n = guess < 0 ? 0 : guess < float(size) ? int32_t(guess) : size;
-            n = n > size ? size : n;
-            while (n < size && words[lane] <= threshold[n]) ++n;
-            while (n > 0 && words[lane] > threshold[n - 1]) --n;
-            count[lane] = uint32_t(of.least + n);
+    // The numbers that words of laws become: [begin, size, least, per_logarithm].
+    inline U32 spans(const U32* law, U32 word) const {
+        const uint32_t* threshold = plan_.sequence.threshold;
+        const auto size = (I32)law[1];
+        F32 guess = logarithms(word) * (F32)law[3];
+        // In the range of an int32, whatever the law.
+        guess = smaller((F32)((U32)guess & (U32)(guess > splat(0.0f))), splat(float(1 << 30)));
+        I32 n = __builtin_convertvector(guess, I32) - (I32)law[2];
+        n = n & (n > 0);
+        n = (n & (n < size)) | (size & (n >= size));
+        const I32 above = n < size, under = n > 0;
+        const U32 next = gather(threshold, law[0] + (U32)(n & above));
+        const U32 last = gather(threshold, law[0] + (U32)((n - 1) & under));
+        const I32 wrong = ((I32)(word <= next) & above) | ((I32)(word > last) & under);
+        if (bits_of(wrong) != 0) {
+            for (int lane = 0; lane < kVector; ++lane) {
+                const uint32_t* its = threshold + law[0][lane];
+                int32_t k = n[lane];
+                while (k < size[lane] && word[lane] <= its[k]) ++k;
+                while (k > 0 && word[lane] > its[k - 1]) --k;
+                n[lane] = k;
+            }
         }
+        return law[2] + (U32)n;
     }
 
-    // The spans of elements of a schedule: number 2 * block + odd.
-    inline void draw_spans(U32 block, U32 odd, const Law* const* law, Span* span) const {
+    struct Spans {
+        U32 first, period;
+    };
+
+    // Of elements of the schedule, each the first or the second of its block.
+    inline Spans draw_spans(U32 block, U32 odd, const U32* law) const {
         Blocks words;
         draw<1>(kSchedule, &block, &sequence_, key_, &words);
-        const U32 second = (U32)(odd != 0);
-        uint32_t age[kVector], residual[kVector];
-        count_below(law, (words.w[0] & ~second) | (words.w[2] & second), age);
-        count_below(law, (words.w[1] & ~second) | (words.w[3] & second), residual);
-        for (int lane = 0; lane < kVector; ++lane)
-            span[lane] = {residual[lane] + 1, age[lane] + residual[lane] + 1, stamp_};
+        const auto second = (U32)(odd != 0);
+        const U32 age = spans(law, (words.w[0] & ~second) | (words.w[2] & second));
+        const U32 residual = spans(law, (words.w[1] & ~second) | (words.w[3] & second));
+        return {residual + 1, age + residual + 1};
     }
 
     void find_spans(const int32_t* feature) {
         const U32 j = load<U32>(feature);
-        const Law* law[kVector];
+        U32 law[4];
+        load_rows(reinterpret_cast<const uint32_t (*)[4]>(law_),
+                  gather(reinterpret_cast<const uint32_t*>(plan_.sequence.law_of), j), law);
+        const Spans found = draw_spans(j >> 1, j & 1, law);
+        uint32_t first[kVector], period[kVector];
+        store(first, found.first);
+        store(period, found.period);
         for (int lane = 0; lane < kVector; ++lane)
-            law[lane] = law_ + plan_.sequence.law_of[feature[lane]];
-        Span span[kVector];
-        draw_spans(j >> 1, j & 1, law, span);
-        for (int lane = 0; lane < kVector; ++lane) span_[feature[lane]] = span[lane];
-    }
-
-    static uint32_t latest(const Span& span, uint32_t t) {
-        return t < span.first ? 0 : t - (t - span.first) % span.period;
+            span_[feature[lane]] = {
+                first[lane], period[lane], {uint32_t(stamp_), uint32_t(stamp_ >> 32)}};
     }
 
     // Where the words of features at position t were drawn.
     inline U32 positions(const int32_t* feature, uint32_t t) {
-        bool known = true;
-        for (int lane = 0; lane < kVector; ++lane) known &= span_[feature[lane]].stamp == stamp_;
-        if (!known) find_spans(feature);
-        uint32_t at[kVector];
-        for (int lane = 0; lane < kVector; ++lane) at[lane] = latest(span_[feature[lane]], t);
-        return load<U32>(at);
+        const auto* table = reinterpret_cast<const uint32_t (*)[4]>(span_);
+        const U32 j = load<U32>(feature);
+        U32 row[4];
+        load_rows(table, j, row);
+        const auto old = (I32)(row[2] != splat(uint32_t(stamp_))) |
+                         (I32)(row[3] != splat(uint32_t(stamp_ >> 32)));
+        if (bits_of(old) != 0) {
+            find_spans(feature);
+            load_rows(table, j, row);
+        }
+        return latest({row[0], row[1]}, t);
+    }
+
+    // The last renewal up to position t, or 0.
+    inline U32 latest(const Spans& spans, uint32_t t) const {
+        const U32 since = splat(t) - spans.first;
+        U32 rest;
+        if (plan_.sequence.length <= kExact) {
+            // A quotient of such floats is never rounded up to a whole number.
+            const F32 quotient = __builtin_convertvector((I32)since, F32) /
+                                 __builtin_convertvector((I32)spans.period, F32);
+            rest = since - (U32) __builtin_convertvector(quotient, I32) * spans.period;
+        } else {
+            rest = since % spans.period;
+        }
+        return (splat(t) - rest) & (U32)((I32)since >= 0);
     }
 
     // The screened features' bytes at any position.
@@ -229,27 +287,41 @@ class Held {
     void renew(uint32_t t, uint64_t index) {
         const Screen& screen = plan_.screen;
         const U32 now = splat(t);
+        // Locals, as the compiler takes what bytes are written to for any of the members.
+        uint32_t *const next = next_, *const renewing = renewing_, *const renewed = renewed_;
+        const uint32_t* const period = period_;
+        uint8_t* const bytes = bytes_;
         int64_t size = 0;
         for (int64_t b = 0; b < screen.num_blocks; ++b) {
             uint32_t mask = 0;
-            for (int64_t base = b * kBlock; base < (b + 1) * kBlock; base += kVector) {
-                const U32 next = load<U32>(next_ + base);
-                const auto is = (U32)(next == now);
-                store(next_ + base, next + (is & load<U32>(period_ + base)));
-                mask |= bits_of((I32)is) << (base % kBlock);
-            }
-            renewing_[size] = uint32_t(b);
-            renewed_[size] = mask;
+            for (int64_t base = b * kBlock; base < (b + 1) * kBlock; base += kVector)
+                mask |= bits_of((I32)(load<U32>(next + base) == now)) << (base % kBlock);
+            renewing[size] = uint32_t(b);
+            renewed[size] = mask;
             size += mask != 0;
         }
-        for (int64_t base = 0; base < size; base += kVector) {
-            uint32_t block[kVector] = {};
-            const int64_t count = size - base < kVector ? size - base : kVector;
-            for (int64_t k = 0; k < count; ++k) block[k] = screen.block[renewing_[base + k]];
-            alignas(64) uint8_t fresh[kVector][kBlock];
-            draw_blocks<1>(block, index, key_, fresh[0]);
-            for (int64_t k = 0; k < count; ++k)
-                blend(bytes_ + renewing_[base + k] * kBlock, fresh[k], renewed_[base + k]);
+        // Two vectors at a time take little longer than one.
+        constexpr int kTogether = 2 * kVector;
+        for (int64_t base = 0; base < size; base += kTogether) {
+            uint32_t block[kTogether] = {};
+            const int64_t count = size - base < kTogether ? size - base : kTogether;
+            for (int64_t k = 0; k < count; ++k) block[k] = screen.block[renewing[base + k]];
+            const U32 element[2] = {order_blocks(load<U32>(block)),
+                                    order_blocks(load<U32>(block + kVector))};
+            const uint64_t both[2] = {index, index};
+            Blocks words[2];
+            draw<2>(kCoarse, element, both, key_, words);
+            alignas(64) uint8_t fresh[kTogether][kBlock];
+            transpose_bytes(words[0], fresh[0]);
+            transpose_bytes(words[1], fresh[kVector]);
+            for (int64_t k = 0; k < count; ++k) {
+                const int64_t first = renewing[base + k] * kBlock;
+                for (int64_t at = first; at < first + kBlock; at += kVector) {
+                    const U32 old = load<U32>(next + at);
+                    store(next + at, old + ((U32)(old == now) & load<U32>(period + at)));
+                }
+                blend(bytes + renewing[base + k] * kBlock, fresh[k], renewed[base + k]);
+            }
         }
     }
 
@@ -264,20 +336,16 @@ class Held {
     }
 
     void look_up_factors(uint32_t t) {
-        const Law* law[kVector];
-        for (int lane = 0; lane < kVector; ++lane) law[lane] = law_ + plan_.sequence.factor_law;
+        U32 law[4];
+        load_rows(reinterpret_cast<const uint32_t (*)[4]>(law_),
+                  splat(uint32_t(plan_.sequence.factor_law)), law);
         for (int64_t base = 0; base < plan_.rank; base += kVector) {
             const U32 k = splat(uint32_t(base)) + kNumbers;
-            Span span[kVector];
-            draw_spans(splat(kFactorSchedule) + (k >> 1), k & 1, law, span);
-            uint32_t at[kVector];
-            for (int lane = 0; lane < kVector; ++lane) {
-                at[lane] = latest(span[lane], t);
-                factor_period_[base + lane] = span[lane].period;
-                factor_next_[base + lane] =
-                    at[lane] == 0 ? span[lane].first : at[lane] + span[lane].period;
-            }
-            const U32 low = splat(uint32_t(start_)) + load<U32>(at);
+            const Spans spans = draw_spans(splat(kFactorSchedule) + (k >> 1), k & 1, law);
+            const U32 at = latest(spans, t), started = (U32)(at != 0);
+            store(factor_period_ + base, spans.period);
+            store(factor_next_ + base, ((at + spans.period) & started) | (spans.first & ~started));
+            const U32 low = splat(uint32_t(start_)) + at;
             const U32 high = splat(uint32_t(start_ >> 32)) - (U32)(low < splat(uint32_t(start_)));
             Blocks words;
             draw_each(kFactor, k >> 2, low, high, key_, &words);

@@ -38,7 +38,8 @@ class Windows:
         self._step = max(1, round(0.618 * length))
         while math.gcd(self._step, length) > 1:
             self._step -= 1
-        self._window, self._drawn = -1, None
+        self._window = -1
+        self._drawn: Any = None
 
     def batch(self, number: int) -> Any:
         """Batch number ``number``, of the window that it is in."""
