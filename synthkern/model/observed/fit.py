@@ -174,8 +174,8 @@ def fit_world(
       seen (of scaled children, of their values over the parent's value in units of its mean).
     - The copula is a factor model of the pairs' co-activation; only factors that stand out of the
       noise are kept, and features that fire too rarely to tell of them, or under parents that do,
-      are taken for independent. See :func:`synthkern.model.observed.copula.fit_copula` for the equations and
-      for what is approximate.
+      are taken for independent. See :func:`synthkern.model.observed.copula.fit_copula` for the
+      equations and for what is approximate.
 
     Entries are held once, 12 bytes each or a little more; of pairs of features the copula keeps
     one number each, 64 MiB for 4,096 features and 512 MiB for 16,384, nothing with ``rank=0``.
