@@ -20,7 +20,10 @@ _LEAST_FIRINGS = 10
 
 #: Pairs that independent features would give fewer of tell little, and what they tell is far from
 #: normal: the one meeting of a pair that is to have 0.01 would stand out of any noise.
-_LEAST_MEETINGS = 1.0
+_LEAST_MEETINGS = 0.1
+
+#: Features at least for each factor, and how little less than most their factors may stand out.
+_EACH, _LITTLE_LESS = 8, 0.8
 
 #: Numbers of pairs that are counted together, and computed with together: of these a few tensors
 #: stay in a cache.
@@ -126,6 +129,7 @@ def fit_copula(
     none = FittedCopula(torch.zeros(len(fires), 0, dtype=torch.float64), 0.0)
     if rank == 0 or len(members) < 3:
         return none
+    members = members[_telling(_margins(together, tree, above_zero, members).scale, rank)]
     pairs = _Pairs(together, tree, above_zero, members)
     if guess is not None:
         pairs.correct(_Pairs(guess.together, tree, above_zero, members), guess.factor[members])
@@ -138,6 +142,58 @@ def fit_copula(
     own = factor.square().sum(dim=1, keepdim=True)
     factor *= ((1 - _LEAST_DIAG) / own.clamp(min=1e-300)).sqrt().clamp(max=1)
     return FittedCopula(factor, error)
+
+
+class _Margins(NamedTuple):
+    """What features [K] have each by itself.
+
+    Attributes:
+        scale: by what correlations are divided: the error of a pair in units of 1 / sqrt(B).
+        threshold: of their normals.
+        spread: the deviation of activity, given that the parent is active, in the same units.
+        share: how often the parent is active.
+    """
+
+    scale: torch.Tensor
+    threshold: torch.Tensor
+    spread: npt.NDArray[np.float64]
+    share: npt.NDArray[np.float64]
+
+
+def _margins(
+    together: CoActivations,
+    tree: GuessedTree,
+    above_zero: npt.NDArray[np.float64],
+    members: Ints,
+) -> _Margins:
+    parent, fires = tree.parent[members], together.fires
+    whole = np.where(parent >= 0, fires[parent], together.num_samples)
+    # Of what a sample misses pairs tell nothing.
+    base = (fires[members] / np.maximum(1, whole)).clip(1e-9, 1 - 1e-9)
+    level = torch.from_numpy(np.minimum(base / above_zero[members], 1 - 1e-9))
+    threshold = -torch.special.ndtri(level)
+    density = (-threshold.square() / 2).exp() / math.sqrt(2 * math.pi)
+    spread = np.sqrt(base * (1 - base) * together.num_samples / np.maximum(1, whole))
+    scale = torch.from_numpy(spread / above_zero[members]) / density
+    share = whole / together.num_samples
+    return _Margins(scale.float(), threshold.float(), spread, share)
+
+
+def _telling(scale: torch.Tensor, rank: int) -> Ints:
+    """Which features are looked at, by what their correlations are divided by, [K]: ascending.
+
+    A factor's eigenvalue grows as the sum of 1 / scale^2, the noise's as the root of their number:
+    features that hardly fire, or under parents that hardly do, bring more noise than signal, and
+    are taken for independent.
+    """
+    order = scale.argsort(stable=True)
+    signal = scale[order].double().square().reciprocal().cumsum(0)
+    ratio = signal / torch.arange(1, len(scale) + 1).sqrt()
+    least = min(len(scale), _EACH * rank)
+    enough = ratio >= _LITTLE_LESS * ratio[least - 1 :].max()
+    count = max(least, int(enough.nonzero()[-1]) + 1)
+    found: Ints = order[:count].sort().values.numpy()
+    return found
 
 
 class _Pairs:
@@ -155,20 +211,8 @@ class _Pairs:
         self._together, self._members = together, members
         self._parent = tree.parent[members]
         self._group = tree.group[members]
-        fires = together.fires
-        whole = np.where(self._parent >= 0, fires[self._parent], together.num_samples)
-        # Of what a sample misses nothing is told below.
-        base = (fires[members] / np.maximum(1, whole)).clip(1e-9, 1 - 1e-9)
-        level = torch.from_numpy(np.minimum(base / above_zero[members], 1 - 1e-9))
-        threshold = -torch.special.ndtri(level)
-        density = (-threshold.square() / 2).exp() / math.sqrt(2 * math.pi)
-        #: By what correlations are divided: the error of a pair in units of 1 / sqrt(B).
-        scale = np.sqrt(base * (1 - base)) / above_zero[members]
-        scale *= np.sqrt(together.num_samples / np.maximum(1, whole))
-        self.scale = (torch.from_numpy(scale) / density).float()
-        self.threshold = threshold.float()
-        self._spread = scale * above_zero[members]
-        self._share = whole / together.num_samples
+        margins = _margins(together, tree, above_zero, members)
+        self.scale, self.threshold, self._spread, self._share = margins
         dtype = torch.float32 if len(members) <= _WIDE else torch.float16
         self.data = torch.empty(len(members), len(members), dtype=dtype)
         for rows in self._rows(_COUNTED):

@@ -59,7 +59,9 @@ class FittedWorld:
         mean_errors: [N] float64, standard errors of the means: delete-a-group jackknife of 32
             groups of successive samples; NaN below two groups with the feature.
         std_errors: [N] float64, likewise.
-        correlation_error: the root mean square error that is expected of a correlation.
+        correlation_error: the root mean square error that is expected of a correlation, between
+            features with loadings and of the factors that are kept; what is left out of the
+            factors, and features that hardly fire and have no loadings, add to it.
         num_samples: B.
 
     Example:
@@ -171,8 +173,9 @@ def fit_world(
     - Magnitudes are those of a normal whose part above zero has the mean and the variance that is
       seen (of scaled children, of their values over the parent's value in units of its mean).
     - The copula is a factor model of the pairs' co-activation; only factors that stand out of the
-      noise are kept. See :func:`synthkern.model.observed.copula.fit_copula` for the equations and
-      for what is approximate.
+      noise are kept, and features that fire too rarely to tell of them, or under parents that do,
+      are taken for independent. See :func:`synthkern.model.observed.copula.fit_copula` for the
+      equations and for what is approximate.
 
     Entries are held once, 12 bytes each or a little more; of pairs of features the copula keeps
     one number each, 64 MiB for 4,096 features and 512 MiB for 16,384, nothing with ``rank=0``.
