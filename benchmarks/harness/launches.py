@@ -16,6 +16,7 @@ from synthkern import (
     ActivationGenerator,
     HierarchyNode,
     LowRankCorrelationMatrix,
+    SequenceConfig,
     SparseActivations,
     hierarchy_modifier,
 )
@@ -81,13 +82,21 @@ def _of_sampler() -> Iterator[tuple[str, Callable[[], object]]]:
     grouped = _generator(hierarchy_modifier(_tree(exclusive=True)), correlation_matrix=_low_rank(8))
     yield "grouped roots, both", _sampling(grouped, True, 768)
     yield "odd D, hidden", _sampling(flat, False, 33)
+    along = SequenceConfig(128, 0.9, 0.5)
+    held = _generator(
+        hierarchy_modifier(_tree(exclusive=True)), correlation_matrix=_low_rank(8), sequence=along
+    )
+    yield "sequences, grouped roots, both", _sampling(held, True, 768)
+    yield "sequences, independent, hidden", _sampling(_generator(sequence=along), False, 768)
 
 
 def _generator(
-    modify: object = None, correlation_matrix: torch.Tensor | LowRankCorrelationMatrix | None = None
+    modify: object = None,
+    correlation_matrix: torch.Tensor | LowRankCorrelationMatrix | None = None,
+    sequence: SequenceConfig | None = None,
 ) -> ActivationGenerator:
     return ActivationGenerator(
-        _FEATURES, 0.1, 0.5, 1.0, modify, correlation_matrix=correlation_matrix
+        _FEATURES, 0.1, 0.5, 1.0, modify, correlation_matrix=correlation_matrix, sequence=sequence
     )
 
 
