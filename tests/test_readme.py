@@ -67,7 +67,7 @@ def run(sources: list[str], width: dict[int, int]) -> None:
 def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sources = [source for source in blocks("python") if PEER not in source]
-    assert len(sources) == 18
+    assert len(sources) == 19
     run(sources, {2: 8})
 
 

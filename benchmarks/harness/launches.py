@@ -17,6 +17,7 @@ from synthkern import (
     HierarchyNode,
     LowRankCorrelationMatrix,
     ManifoldConfig,
+    SequenceConfig,
     SparseActivations,
     hierarchy_modifier,
 )
@@ -87,12 +88,19 @@ def _of_sampler() -> Iterator[tuple[str, Callable[[], object]]]:
     grouped = _generator(hierarchy_modifier(_tree(exclusive=True)), correlation_matrix=_low_rank(8))
     yield "grouped roots, both", _sampling(grouped, True, 768)
     yield "odd D, hidden", _sampling(flat, False, 33)
+    along = SequenceConfig(128, 0.9, 0.5)
+    held = _generator(
+        hierarchy_modifier(_tree(exclusive=True)), correlation_matrix=_low_rank(8), sequence=along
+    )
+    yield "sequences, grouped roots, both", _sampling(held, True, 768)
+    yield "sequences, independent, hidden", _sampling(_generator(sequence=along), False, 768)
 
 
 def _generator(
     modify: object = None,
     correlation_matrix: torch.Tensor | LowRankCorrelationMatrix | None = None,
     manifolds: ManifoldConfig | None = None,
+    sequence: SequenceConfig | None = None,
 ) -> ActivationGenerator:
     return ActivationGenerator(
         _FEATURES,
@@ -102,6 +110,7 @@ def _generator(
         modify,
         correlation_matrix=correlation_matrix,
         manifolds=manifolds,
+        sequence=sequence,
     )
 
 

@@ -76,7 +76,10 @@ def compile_sequence(
         ValueError: where the numbers are neither one for each feature nor at most one for each
             level, or a persistence so close to 1 that its table for so long sequences would be
             too large.
+        TypeError: for anything but a config.
     """
+    if not isinstance(config, SequenceConfig):
+        raise TypeError(f"sequence must be a SequenceConfig or None, got {config!r}")
     of_feature = _by_feature(config, num_features, forests)
     every = np.append(of_feature, float(config.factor_persistence))
     persistence, law = np.unique(every, return_inverse=True)

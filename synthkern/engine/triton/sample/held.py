@@ -48,7 +48,7 @@ def _span(word, law, laws, threshold, HELD: tl.constexpr):
     least = tl.load(its + 2)
     count = tl.zeros_like(word).to(tl.int32)
     behind = count + tl.load(its + 1)
-    for _ in tl.static_range(HELD - 1):
+    for _ in range(HELD - 1):
         middle = (count + behind) // 2
         some = count < behind
         bound = tl.load(threshold + begin + middle, mask=some, other=0)
