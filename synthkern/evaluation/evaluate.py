@@ -269,7 +269,7 @@ def evaluate_in(
     else:
         count = as_int("batch_size", batch_size, low=1, high=2**31 - 1)
     if as_bool("autocast", autocast):
-        warn_of_slow_bfloat16(decoder.device, stacklevel=3)
+        warn_of_slow_bfloat16(decoder.device, stacklevel=4)
     matching = match(decoder, vectors, max((kind.nearest for kind in kinds), default=1))
 
     count_of_groups = min(_GROUPS, samples, (2**31 - 1) // max(1, *decoder.shape, size[0]))
