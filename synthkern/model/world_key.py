@@ -20,6 +20,7 @@ from synthkern.world.config import (
     SyntheticModelConfig,
 )
 from synthkern.world.hierarchy import HierarchyConfig
+from synthkern.world.listed import ListedFiringProbabilityConfig, ListedMagnitudeConfig
 from synthkern.world.magnitude_distribution import (
     ExponentialMagnitudeDistribution,
     LognormalMagnitudeDistribution,
@@ -32,6 +33,7 @@ from synthkern.world.magnitudes import (
     FoldedNormalMagnitudeConfig,
     LinearMagnitudeConfig,
 )
+from synthkern.world.manifolds import ManifoldConfig
 from synthkern.world.noise import NoiseConfig
 from synthkern.world.probabilities import (
     ConstantFiringProbabilityConfig,
@@ -39,6 +41,7 @@ from synthkern.world.probabilities import (
     RandomFiringProbabilityConfig,
     ZipfianFiringProbabilityConfig,
 )
+from synthkern.world.sequence import SequenceConfig
 from synthkern.world.shift import ShiftConfig
 from synthkern.world.views import ViewsConfig
 
@@ -52,13 +55,17 @@ _OWN_PARTS = (
     HierarchyConfig,
     LinearFiringProbabilityConfig,
     LinearMagnitudeConfig,
+    ListedFiringProbabilityConfig,
+    ListedMagnitudeConfig,
     LognormalMagnitudeDistribution,
     LowRankCorrelationConfig,
-    NormalMagnitudeDistribution,
+    ManifoldConfig,
     NoiseConfig,
+    NormalMagnitudeDistribution,
     OrthogonalizationConfig,
     ParetoMagnitudeDistribution,
     RandomFiringProbabilityConfig,
+    SequenceConfig,
     ShiftConfig,
     ViewsConfig,
     ZipfianFiringProbabilityConfig,
