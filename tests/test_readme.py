@@ -67,8 +67,8 @@ def run(sources: list[str], width: dict[int, int]) -> None:
 def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sources = [source for source in blocks("python") if PEER not in source]
-    assert len(sources) == 11
-    run(sources, {2: 8})
+    assert len(sources) == 12
+    run(sources, {2: 8, 3: 8})
 
 
 @pytest.mark.peer
@@ -78,7 +78,7 @@ def test_the_example_with_the_peer_runs(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     sources = blocks("python")
     assert sum(PEER in source for source in sources) == 1
-    run(sources, {2: 8})
+    run(sources, {2: 8, 3: 8})
 
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
