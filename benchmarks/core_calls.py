@@ -40,6 +40,8 @@ NUMBERS: dict[str, list[Any]] = {
     "iterations": [*_INTS, 64, 300],
     "num_features": [*_INTS, *_LARGE, N - 1, N + 1],
     "rank": [*_INTS, *_LARGE, 3, 7, 8, 9, 16, 2**24 + 1],
+    "length": [*_INTS, *_LARGE, 3, 2**30, 2**30 + 1],
+    "factor_law": [*_INTS, *_LARGE],
     "seed": [*_INTS, *_LARGE, 2**64 - 1],
     "start": [*_INTS, *_LARGE, 2**64 - 1, 2**64 - 3],
     "ordinal": [*_INTS, *_LARGE, 2**32 - 1],
@@ -169,6 +171,14 @@ def good_arguments(
     return {
         "Forest": dict(zip(_FOREST, tree, strict=True)),
         "Plan": plan,
+        "Sequence": {
+            "length": 5,
+            "laws": np.array([[0, 3, 0], [3, 0, 5]], np.int32),
+            "threshold": np.array([2**31 - 1, 2**30, 2**29], np.int32),
+            "persistence": np.array([0.5, 1.0]),
+            "law_of": rng.integers(0, 2, n).astype(np.int32),
+            "factor_law": seed % 2,
+        },
         "sample": {
             "plan": core.Plan(**plan),
             "seed": 5,
@@ -348,6 +358,9 @@ def _call(core: Any, name: str, arguments: dict[str, Any]) -> Callable[[], objec
         made = getattr(core, name)(**own)
         if name == "Plan":
             return core.sample(made, 1, 0, 5, 2, True, None, None)
+        if name == "Sequence" and len(own["law_of"]) == N:
+            plan = plan_arguments(core, N, "low-rank", np.random.default_rng(0), forests=1)
+            core.sample(core.Plan(**plan, sequence=made), 1, 2, 9, 2, True, None, None)
         if name == "Forest" and own["num_features"] == N:
             dense = np.ones((5, N), np.float32)
             core.apply_dense(made, dense, np.ones(N, np.float32), 1, 0, 1, 2)

@@ -68,7 +68,7 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     sources = [source for source in blocks("python") if PEER not in source]
     assert len(sources) == 19
-    run(sources, {2: 8})
+    run(sources, dict.fromkeys(range(2, 8), 8))
 
 
 @pytest.mark.peer
@@ -78,7 +78,7 @@ def test_the_example_with_the_peer_runs(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     sources = blocks("python")
     assert sum(PEER in source for source in sources) == 1
-    run(sources, {2: 8})
+    run(sources, {2: 8, 3: 8})
 
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
