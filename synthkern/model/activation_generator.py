@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -559,6 +561,18 @@ def _check_modified(activations: Any, modifier: Any, batch_size: int, num_featur
         f"what modify_activations returns ({modifier!r})",
         activations if activations.layout == torch.strided else activations.coalesce().values(),
     )
+
+
+def without_sequences(generator: Any) -> Any:
+    """A generator of independent samples, each distributed as one that is a position of a sequence;
+    anything else as it is. Edits of the one are not the other's.
+    """
+    if not isinstance(generator, ActivationGenerator) or generator.plan.sequence is None:
+        return generator
+    other = copy.copy(generator)
+    other._beyond = {**generator._beyond, "sequence": None}
+    other._plan = replace(generator.plan, sequence=None)
+    return other
 
 
 def as_activations(

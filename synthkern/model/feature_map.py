@@ -11,7 +11,7 @@ from torch import nn
 
 from synthkern import engine
 from synthkern._checks import check_tensor
-from synthkern.model.activation_generator import as_activations, as_entries
+from synthkern.model.activation_generator import as_activations, as_entries, without_sequences
 from synthkern.model.ownership import draw_from, has_positions, sampler_of
 from synthkern.sparse import SparseActivations
 from synthkern.world.probabilities import generator_of
@@ -187,6 +187,7 @@ def _samples(generator: Any, seed: int | None) -> Iterator[SparseActivations]:
             f"map must have a threshold where {name} takes no seed, by which to find them, got "
             f"{generator!r}"
         )
+    generator = without_sequences(generator)  # positions of one would be fewer samples
     size, width = _BATCH, generator.num_features
     for start in range(0, THRESHOLD_SAMPLES, size):
         drawn = draw_from(name, generator, size, seed, start)

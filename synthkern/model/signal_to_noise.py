@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from synthkern.model.activation_generator import ActivationGenerator
+from synthkern.model.activation_generator import ActivationGenerator, without_sequences
 from synthkern.model.draw_hidden import draw_hidden
 from synthkern.model.feature_dictionary import FeatureDictionary
 from synthkern.model.hidden_noise import noise_of
@@ -101,7 +101,7 @@ def signal_variance(model: Any) -> SignalVariance:
         vectors = dictionary.feature_vectors.detach().cpu()
         value = _closed_form(generator.plan.to("cpu"), vectors)
         return SignalVariance(value, 0.0, "closed form", 0)
-    return _sampled(generator, dictionary)
+    return _sampled(without_sequences(generator), dictionary)
 
 
 def _is_known(plan: Plan) -> bool:

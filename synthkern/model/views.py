@@ -21,6 +21,7 @@ from synthkern.model.feature_dictionary import (
     orthogonal_initializer,
 )
 from synthkern.model.feature_map import FeatureMap, draw_map
+from synthkern.model.hidden_noise import noise_of
 from synthkern.sparse import SparseActivations
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.probabilities import generator_of, random_normals
@@ -114,7 +115,11 @@ def draw_views(
 ) -> DrawnViews:
     """Samples start ... start + B - 1 of a seed's stream in some views, in all where None says.
 
-    View 0 is what :func:`draw_hidden` gives; the others are made of the same features.
+    View 0 is what :func:`draw_hidden` gives, with the noise of its dictionary; the others are made
+    of the same features, without noise.
+
+    Raises:
+        ValueError: where another dictionary has noise.
     """
     hidden, drawn = draw_hidden(generator, dictionary, batch_size, seed, start, features=True)
     assert drawn is not None
@@ -123,6 +128,11 @@ def draw_views(
     every, entries = [], []
     for view in range(1 + len(views.dictionaries)) if which is None else which:
         made_of = features
+        if view and noise_of(views.dictionaries[view - 1]) is not None:
+            raise ValueError(
+                "feature_dict, which is view 0, is the one dictionary whose samples have noise, "
+                f"got a HiddenNoise at views.dictionaries[{view - 1}].noise"
+            )
         if view == views.num_feature_views:
             assert views.map is not None
             outputs = made_of = views.map(features) if outputs is None else outputs

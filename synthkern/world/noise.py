@@ -17,6 +17,7 @@ class NoiseConfig(PlainConfig):
 
     Its total variance, the trace of its covariance, is D * std**2, whatever the rank: a share of
     it is that of ``rank`` random directions, the same in every sample, and the rest is isotropic.
+    Of a world's several views (:class:`ViewsConfig`) the first, view 0, has it, and no other.
 
     Attributes:
         std: root of the noise's mean variance a component, at least 0.

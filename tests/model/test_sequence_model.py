@@ -102,3 +102,50 @@ def test_training_and_evaluation_take_samples_as_they_come() -> None:
         before = explained()
         synthetic.train_sae(sae, source, synthetic.TrainingConfig(64 * 60, 64, lr=1e-2, seed=2))
         assert explained() > before
+
+
+def test_figures_that_are_sampled_are_those_of_independent_samples() -> None:
+    """Rates, the signal's variance and a map's thresholds, of a world whose sequences are so long
+    that any number of samples are of one or two, all alike.
+    """
+
+    def build(sequence: synthetic.SequenceConfig | None) -> synthetic.SyntheticModel:
+        return synthetic.SyntheticModel(
+            synthetic.SyntheticModelConfig(
+                32,
+                8,
+                firing_probability=synthetic.ConstantFiringProbabilityConfig(probability=0.2),
+                hierarchy=synthetic.HierarchyConfig(total_root_nodes=4, max_depth=1),
+                correlation=synthetic.LowRankCorrelationConfig(rank=2, correlation_scale=0.3),
+                views=synthetic.ViewsConfig(map=synthetic.MapConfig(num_outputs=4, hidden_dim=3)),
+                shift=synthetic.ShiftConfig(num_forbidden_pairs=2),
+                noise=synthetic.NoiseConfig(snr_db=10),
+                sequence=sequence,
+                seed=0,
+            )
+        )
+
+    plain = build(None)
+    along = build(
+        synthetic.SequenceConfig(length=2**20, feature_persistence=1.0, factor_persistence=1.0)
+    )
+    assert along.views.map.thresholds.equal(plain.views.map.thresholds)
+    assert along.feature_dict.noise.std.equal(plain.feature_dict.noise.std)
+    assert synthetic.signal_variance(along) == synthetic.signal_variance(plain)
+    of_both = [synthetic.effective_firing_probabilities(each) for each in (along, plain)]
+    assert of_both[0].probabilities.equal(of_both[1].probabilities)
+    assert along.describe().views.rates.equal(plain.describe().views.rates)
+    # What samples are stays: of a sequence, and as edits want it.
+    assert along.sample(2, seed=0, noise=False).unique(dim=0).shape[0] == 1
+    along.activation_generator.firing_probabilities[:] = 0.0
+    assert not synthetic.effective_firing_probabilities(along).probabilities.any()
+
+
+def test_rates_with_a_modifier_of_the_users_are_those_of_independent_samples() -> None:
+    sequence = synthetic.SequenceConfig(length=2**20, feature_persistence=1.0)
+    generator = synthetic.ActivationGenerator(
+        8, 0.5, modify_activations=lambda activations: activations, sequence=sequence
+    )
+    rates = synthetic.effective_firing_probabilities(generator, num_samples=4096)
+    assert (rates.probabilities - 0.5).abs().max() < 5 * 0.5 / 64
+    assert generator.sample(4, seed=0).unique(dim=0).shape[0] == 1

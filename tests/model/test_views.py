@@ -435,3 +435,14 @@ def test_a_training_loop_of_ones_own() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 2
+
+
+def test_noise_is_of_view_0_alone_and_refused_in_others() -> None:
+    cfg = config(views=synthetic.ViewsConfig(hidden_dims=[6]), noise=synthetic.NoiseConfig(std=1.0))
+    model = synthetic.SyntheticModel(cfg)
+    hidden, features = model.sample_views_with_features(16, seed=0)
+    assert hidden[0].equal(model.sample(16, seed=0))
+    assert hidden[1].equal(model.views.dictionaries[0](features[1]))
+    model.views.dictionaries[0].noise = synthetic.HiddenNoise(1.0)
+    with pytest.raises(ValueError, match=r"got a HiddenNoise at views\.dictionaries\[0\]\.noise"):
+        model.sample_views(16, seed=0)

@@ -11,7 +11,12 @@ from tqdm.auto import tqdm
 
 from synthkern import engine
 from synthkern._checks import as_int, as_seed
-from synthkern.model.activation_generator import ActivationGenerator, as_activations, as_entries
+from synthkern.model.activation_generator import (
+    ActivationGenerator,
+    as_activations,
+    as_entries,
+    without_sequences,
+)
 from synthkern.model.ownership import draw_from, has_positions, sampler_of
 from synthkern.model.rates.copula import (
     Loadings,
@@ -103,7 +108,8 @@ def effective_firing_probabilities(
         >>> synthetic.effective_firing_probabilities(generator).probabilities
         tensor([0.5000, 0.2500], dtype=torch.float64)
     """
-    generator = getattr(model, "activation_generator", model)
+    # Positions of sequences would be fewer samples than they are.
+    generator = without_sequences(getattr(model, "activation_generator", model))
     sampler_of("model", generator)
     if num_samples is not None:
         num_samples = as_int("num_samples", num_samples, low=16)
@@ -250,8 +256,7 @@ def _counted(
     # All else is above zero there.
     signed = isinstance(generator, ActivationGenerator) and generator.manifolds is not None
     if isinstance(generator, ActivationGenerator) and generator.is_fused:
-        # Without sequences, whose positions would be fewer samples than they are.
-        plan = replace(generator.plan, sequence=None)
+        plan = generator.plan
     with tqdm(total=count, unit=" samples", unit_scale=True, disable=not show_progress) as progress:
         for start in range(0, count, _BATCH):
             size = min(_BATCH, count - start)
