@@ -12,7 +12,11 @@ from synthkern._warnings import warn
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.feature_dictionary import FeatureDictionary, orthogonal_initializer
 from synthkern.model.hierarchy import Hierarchy, generate_hierarchy
-from synthkern.model.manifold_vectors import orthonormal_members
+from synthkern.model.manifold_vectors import (
+    orthonormal_members,
+    place_manifolds,
+    placed_config,
+)
 from synthkern.model.rates import calibrate_firing_probabilities
 from synthkern.model.shift import (
     correlation_recipe,
@@ -21,7 +25,6 @@ from synthkern.model.shift import (
     tree_levels,
 )
 from synthkern.model.views import leave_out_absent
-from synthkern.plan.manifolds import compile_manifolds
 from synthkern.world.config import SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix, draw_low_rank
 from synthkern.world.magnitudes import generate_magnitudes
@@ -52,8 +55,7 @@ def build_dictionary(
         cfg.num_features, cfg.hidden_dim, cfg.bias, initializer, seed=cfg.seed
     )
     if cfg.manifolds is not None:
-        forests = [] if hierarchy is None else [hierarchy.compiled(cfg.num_features)]
-        manifolds = compile_manifolds(cfg.manifolds, cfg.num_features, forests)
+        manifolds = place_manifolds(cfg, hierarchy)
         assert manifolds is not None
         with torch.no_grad():
             vectors = dictionary.feature_vectors
@@ -123,7 +125,7 @@ def build_generator(
         dtype=cfg.dtype,
         sequence=cfg.sequence,
         magnitude_distribution=cfg.magnitude_distribution,
-        manifolds=cfg.manifolds,
+        manifolds=placed_config(cfg, hierarchy),
     )
 
 

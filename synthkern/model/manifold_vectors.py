@@ -1,10 +1,32 @@
-"""Orthonormal directions for features that are circles."""
+"""Which features of a world are circles, and orthonormal directions for them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from synthkern.plan.manifolds import Manifolds
+from synthkern.model.hierarchy import Hierarchy
+from synthkern.plan.manifolds import Manifolds, compile_manifolds
+from synthkern.world.config import SyntheticModelConfig
+from synthkern.world.manifolds import ManifoldConfig
+
+
+def place_manifolds(cfg: SyntheticModelConfig, hierarchy: Hierarchy | None) -> Manifolds | None:
+    """The manifolds of a config, which the hierarchy alone places: not what a shift forbids, as a
+    world and its twin have the same.
+    """
+    forests = [] if hierarchy is None else [hierarchy.compiled(cfg.num_features)]
+    return compile_manifolds(cfg.manifolds, cfg.num_features, forests)
+
+
+def placed_config(cfg: SyntheticModelConfig, hierarchy: Hierarchy | None) -> ManifoldConfig | None:
+    """The same for a generator, whose forests are those of a shift too."""
+    if cfg.manifolds is None or cfg.shift is None:
+        return cfg.manifolds
+    placed = place_manifolds(cfg, hierarchy)
+    assert placed is not None
+    return replace(cfg.manifolds, count=None, leaders=placed.leader.tolist())
 
 
 def orthonormal_members(vectors: torch.Tensor, manifolds: Manifolds) -> torch.Tensor:

@@ -14,6 +14,7 @@ from synthkern._warnings import warn
 from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.hierarchy import Hierarchy
 from synthkern.model.hierarchy_modifier import HierarchyModifier
+from synthkern.model.manifold_vectors import place_manifolds
 from synthkern.plan import Forest
 from synthkern.world.config import LowRankCorrelationConfig, SyntheticModelConfig
 from synthkern.world.correlation import LowRankCorrelationMatrix
@@ -126,7 +127,7 @@ def forbidden_pairs(cfg: SyntheticModelConfig, hierarchy: Hierarchy | None) -> l
     """
     if cfg.shift is None:
         return []
-    return _forbidden(cfg, _Trees(cfg.num_features, hierarchy))
+    return _forbidden(cfg, _Trees(cfg.num_features, hierarchy), hierarchy)
 
 
 def forbidding_modifiers(
@@ -141,7 +142,7 @@ def forbidding_modifiers(
         return []
     trees = _Trees(cfg.num_features, hierarchy)
     forests: list[tuple[set[int], list[Pair]]] = []
-    for a, b in _forbidden(cfg, trees):
+    for a, b in _forbidden(cfg, trees, hierarchy):
         features = {*trees.below(a), *trees.below(b)}
         taken, pairs = next((each for each in forests if each[0].isdisjoint(features)), (set(), []))
         if not taken:
@@ -156,7 +157,7 @@ def forbidding_modifiers(
     ]
 
 
-def _forbidden(cfg: SyntheticModelConfig, trees: _Trees) -> list[Pair]:
+def _forbidden(cfg: SyntheticModelConfig, trees: _Trees, hierarchy: Hierarchy | None) -> list[Pair]:
     shift = cfg.shift
     assert shift is not None
     for a, b in shift.forbidden_pairs:
@@ -173,7 +174,11 @@ def _forbidden(cfg: SyntheticModelConfig, trees: _Trees) -> list[Pair]:
             )
     pairs = list(shift.forbidden_pairs)
     if shift.num_forbidden_pairs:
-        pairs += _drawn(cfg, trees, {feature for pair in pairs for feature in pair})
+        taken = {feature for pair in pairs for feature in pair}
+        manifolds = place_manifolds(cfg, hierarchy)
+        if manifolds is not None:  # of which leaders alone fire by themselves
+            taken |= set(manifolds.partners().tolist())
+        pairs += _drawn(cfg, trees, taken)
     return pairs
 
 

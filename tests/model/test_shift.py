@@ -286,3 +286,31 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     other = synthetic.SyntheticModel(cfg, activation_generator=lambda count: torch.ones(count, 12))
     with pytest.raises(TypeError, match="activation_generator must be an ActivationGenerator"):
         other.shifted()
+
+
+def test_a_world_and_its_twin_have_the_same_manifolds(tmp_path: Path) -> None:
+    """Forbidden pairs of features outside trees move no manifold, nor are they of its partners."""
+    cfg = synthetic.SyntheticModelConfig(
+        24,
+        8,
+        shift=synthetic.ShiftConfig(num_forbidden_pairs=5),
+        manifolds=synthetic.ManifoldConfig(count=3),
+        seed=0,
+    )
+    world = synthetic.SyntheticModel(cfg)
+    twin = world.shifted()
+    leaders = [each.activation_generator.plan.manifolds.leader for each in (world, twin)]
+    assert leaders[0].equal(leaders[1])
+    for leader in leaders[0].tolist():
+        plane = world.feature_dict.feature_vectors[leader : leader + 2].detach()
+        assert torch.allclose(plane @ plane.T, torch.eye(2), atol=1e-6)
+    for each in (world, twin):
+        each.save(tmp_path)
+        loaded = synthetic.SyntheticModel.load_from_disk(tmp_path)
+        assert loaded.fingerprint == each.fingerprint
+        assert loaded.sample(64, seed=0).equal(each.sample(64, seed=0))
+    assert synthetic.SyntheticModel(twin.cfg).fingerprint == twin.fingerprint
+    partner = leaders[0][0].item() + 1
+    cfg.shift = synthetic.ShiftConfig(forbidden_pairs=[(0, partner)])
+    with pytest.raises(ValueError, match="manifolds must have only their leaders in trees"):
+        synthetic.SyntheticModel(cfg)
