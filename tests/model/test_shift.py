@@ -293,7 +293,7 @@ def test_a_world_and_its_twin_have_the_same_manifolds(tmp_path: Path) -> None:
     cfg = synthetic.SyntheticModelConfig(
         24,
         8,
-        shift=synthetic.ShiftConfig(num_forbidden_pairs=5),
+        shift=synthetic.ShiftConfig(num_forbidden_pairs=5, permuted_rates=0.5),
         manifolds=synthetic.ManifoldConfig(count=3),
         seed=0,
     )
