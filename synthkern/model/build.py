@@ -114,6 +114,10 @@ def build_generator(
     elif compensation is True and hierarchy is not None:
         probabilities = _compensated(probabilities, hierarchy)
     if cfg.shift is not None and cfg.shift.is_twin:
+        manifolds = place_manifolds(cfg, hierarchy)
+        if manifolds is not None:  # whose partners take no part in what is dealt
+            probabilities = probabilities.clone()
+            probabilities[manifolds.partners()] = 0
         probabilities = shifted_rates(cfg.shift, tree_levels(n, hierarchy), probabilities)
     return ActivationGenerator(
         n,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, overload
 
 import torch
@@ -52,6 +53,7 @@ from synthkern.world.config import SyntheticModelConfig, as_model_config
 from synthkern.world.correlation import LowRankCorrelationMatrix
 from synthkern.world.foreign import is_foreign
 from synthkern.world.presets import HUB_OWNER, PUBLISHED_16K, UNSCALED_16K
+from synthkern.world.shift import TRAINING
 
 
 @contextmanager
@@ -151,8 +153,9 @@ class SyntheticModel(nn.Module):
             else activation_generator
         )
         self._correlation = None
+        self._has_own_generator = activation_generator is not None
         if views is None:
-            views = build_views(cfg, self.feature_dict, self.activation_generator)
+            views = build_views(cfg, self.feature_dict, self._untwinned())
         else:
             check_views("views", views, cfg)
         self.views: Views | None = views
@@ -180,9 +183,22 @@ class SyntheticModel(nn.Module):
                 "feature_dict must be a FeatureDictionary to be given the config's noise, "
                 f"got {dictionary!r}"
             )
-        signal = None if recipe.snr_db is None else signal_variance(self).value
+        signal = None
+        if recipe.snr_db is not None:
+            parts = SimpleNamespace(feature_dict=dictionary, activation_generator=self._untwinned())
+            signal = signal_variance(parts).value
         noise = build_noise(recipe, self.cfg.hidden_dim, signal, part_seed(self.cfg, 5))
         dictionary.noise = noise.to(dictionary.feature_vectors.device)
+
+    def _untwinned(self) -> Any:
+        """The generator by which noise and thresholds are set: of a twin that is built, its
+        world's, as :meth:`shifted` keeps these.
+        """
+        shift = self.cfg.shift
+        if shift is None or not shift.is_twin or self._has_own_generator:
+            return self.activation_generator
+        cfg = replace(self.cfg, shift=replace(shift, side=TRAINING))
+        return build_generator(cfg, self.hierarchy, build_correlation(cfg))
 
     def _create_hierarchy(self) -> Hierarchy | None:
         """The forest, where none is given; under SAELens' name, as the next three, for subclasses

@@ -293,7 +293,7 @@ def test_a_world_and_its_twin_have_the_same_manifolds(tmp_path: Path) -> None:
     cfg = synthetic.SyntheticModelConfig(
         24,
         8,
-        shift=synthetic.ShiftConfig(num_forbidden_pairs=5),
+        shift=synthetic.ShiftConfig(num_forbidden_pairs=5, permuted_rates=0.5),
         manifolds=synthetic.ManifoldConfig(count=3),
         seed=0,
     )
@@ -314,3 +314,17 @@ def test_a_world_and_its_twin_have_the_same_manifolds(tmp_path: Path) -> None:
     cfg.shift = synthetic.ShiftConfig(forbidden_pairs=[(0, partner)])
     with pytest.raises(ValueError, match="manifolds must have only their leaders in trees"):
         synthetic.SyntheticModel(cfg)
+
+
+def test_a_twin_that_is_built_has_the_noise_and_thresholds_of_its_world() -> None:
+    cfg = synthetic.SyntheticModelConfig(
+        24,
+        8,
+        shift=synthetic.ShiftConfig(num_forbidden_pairs=3, rate_factor=0.5),
+        noise=synthetic.NoiseConfig(snr_db=10),
+        views=synthetic.ViewsConfig(map=synthetic.MapConfig(num_outputs=4, hidden_dim=3)),
+        std_firing_magnitudes=0.3,
+        seed=0,
+    )
+    twin = synthetic.SyntheticModel(cfg).shifted()
+    assert synthetic.SyntheticModel(twin.cfg).fingerprint == twin.fingerprint
