@@ -33,7 +33,7 @@ _PANEL, _LETTER = 240, 5
 
 
 def world_figures(contents: ReportData) -> Iterator[Figure]:
-    """For every suite of several worlds, and every L0, a panel per metric.
+    """For every suite of several worlds, and every L0, a panel per metric of more than one.
 
     Worlds that are the points of a sweep are its own figure's.
     """
@@ -49,7 +49,12 @@ def world_figures(contents: ReportData) -> Iterator[Figure]:
         metrics = table_metrics(
             name for group in groups for figures in group.saes.values() for name in figures
         )
-        x = {"type": "category", "categoryarray": list(worlds.values()), "tickangle": -35}
+        x = {
+            "type": "category",
+            "categoryarray": list(worlds.values()),
+            "tickmode": "linear",  # every name
+            "tickangle": -35,
+        }
         panels = []
         for metric, heading in metrics.items():
             traces = [
@@ -57,7 +62,7 @@ def world_figures(contents: ReportData) -> Iterator[Figure]:
                 for number, sae in enumerate(contents.saes)
                 for trace in _points(groups, worlds, number, sae, metric)
             ]
-            if traces:
+            if len({world for trace in traces for world in trace["x"]}) > 1:
                 panels.append(Panel(heading, traces, x, {"hoverformat": ".4f"}))
         if panels:
             height = _PANEL + _LETTER * max(map(len, worlds.values()))
