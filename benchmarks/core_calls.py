@@ -167,6 +167,7 @@ def good_arguments(
         "most": 1.0,
         "threads": 2,
     }
+    edges = csr(n, d, dtype, rng)
     keys = {"scale": np.abs(np.float32(matrix(1, n)[0])), "positive": True}
     return {
         "Forest": dict(zip(_FOREST, tree, strict=True)),
@@ -232,6 +233,22 @@ def good_arguments(
             "vectors": vectors,
             **entries,
             "grad": matrix(1, len(entries["values"]))[0],
+            "threads": 2,
+        },
+        "apply_map": {
+            **entries,
+            "edge_offsets": edges["offsets"],
+            "edge_outputs": edges["indices"],
+            "weights": edges["values"],
+            "thresholds": np.abs(matrix(1, d)[0]),
+            "threads": 2,
+        },
+        "add_noise": {
+            "hidden": matrix(batch, d),
+            "std": np.abs(np.float32(matrix(1, d)[0])),
+            "factor": np.float32(matrix(3, d)),
+            "seed": 7,
+            "start": 2**64 - 3,
             "threads": 2,
         },
         "count_fires": {

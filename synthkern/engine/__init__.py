@@ -305,11 +305,14 @@ def apply_manifolds(
 
     Row b takes the phases of sample start + b.
     """
+    check_plan(plan)
+    if plan.manifolds is None:
+        raise ValueError("plan must have manifolds, got one without")
     seed, start = as_place(seed, start)
+    check_tensor("activations", activations)
     dense = activations if activations.layout == torch.strided else activations.to_dense()
-    check_matrix("activations", dense, columns="N")
+    check_matrix("activations", dense, columns=plan.num_features)
     index = sample_indices(start, len(dense), dense.device)
-    assert plan.manifolds is not None
     held = reference_manifolds.leader_indices(plan, index, seed)
     return reference_manifolds.apply_manifolds(plan.manifolds, dense, held, seed)
 

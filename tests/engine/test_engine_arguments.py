@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from synthkern import ActivationGenerator, HierarchyNode, _core, engine, hierarchy_modifier
+from synthkern import (
+    ActivationGenerator,
+    HierarchyNode,
+    ManifoldConfig,
+    _core,
+    engine,
+    hierarchy_modifier,
+)
 from synthkern.sparse import SparseActivations
 
 B, M, D = 3, 5, 2
@@ -29,6 +36,7 @@ def entries(**changes: Any) -> SparseActivations:
 
 
 PLAN = ActivationGenerator(M, 0.5).plan
+CIRCLES = ActivationGenerator(M, 0.5, manifolds=ManifoldConfig(leaders=[0])).plan
 TREE = HierarchyNode(0, [HierarchyNode(1)], scale_children_by_parent=True)
 FOREST = hierarchy_modifier(TREE).forest
 PLACE: dict[str, Any] = {"seed": 0, "start": 0, "ordinal": 0}
@@ -68,6 +76,17 @@ GOOD: dict[str, dict[str, Any]] = {
         "activations": entries(),
         "means": torch.ones(M),
         **PLACE,
+    },
+    "apply_manifolds": {
+        "plan": CIRCLES,
+        "activations": torch.ones(B, M),
+        "seed": 0,
+        "start": 0,
+    },
+    "apply_map": {
+        "activations": entries(),
+        "weights": SparseActivations.from_dense(torch.ones(M, D)),
+        "thresholds": torch.ones(D),
     },
     "compress": {"activations": torch.ones(B, M)},
     "gather": {"activations": entries(), "vectors": torch.ones(M, D), "bias": torch.ones(D)},
@@ -164,6 +183,8 @@ WRONG: dict[str, list[Any]] = {
     "scale": [torch.ones(M + 1), torch.ones(B, M), 1.0],
     "bounds": [torch.ones(M + 1), torch.ones(()), None],
     "choices": WRONG_ENTRIES,
+    "weights": WRONG_ENTRIES,
+    "thresholds": [None, torch.ones(D + 1), torch.ones(D).int(), -torch.ones(D)],
     "latents": WRONG_ENTRIES,
     "features": [*WRONG_ENTRIES, entries(offsets=torch.tensor([0, 3]))],
     "matched": [
@@ -176,11 +197,20 @@ WRONG: dict[str, list[Any]] = {
 }
 
 
+def _is_sparse(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_sparse
+
+
 def wrong_of(function: str, argument: str) -> list[Any]:
     if function == "gather" and argument == "activations":
         # A dense [B, M] is right here.
         arrays = [value for value in WRONG_ENTRIES if not isinstance(value, torch.Tensor)]
         return [*arrays, torch.ones(B, M + 1), torch.ones(B, M).int(), torch.ones(M)]
+    if function == "apply_manifolds" and argument == "plan":
+        return [*WRONG["plan"], PLAN]
+    if function == "apply_manifolds" and argument == "activations":
+        # Sparse ones are right too.
+        return [each for each in WRONG_MATRIX if not _is_sparse(each)] + [torch.ones(B, M + 1)]
     if argument == "activations":
         is_entries = isinstance(GOOD[function][argument], SparseActivations)
         return WRONG_ENTRIES if is_entries else WRONG_MATRIX
