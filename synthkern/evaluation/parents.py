@@ -41,6 +41,8 @@ def parents_of(generator: Any, num_features: int) -> npt.NDArray[np.int64] | Non
 
 def manifolds_of(generator: Any) -> Manifolds | None:
     """The features that are circles, on the CPU; None where there are none."""
-    if not isinstance(generator, ActivationGenerator) or generator.plan.manifolds is None:
+    # A subclass of the user's need not have a plan.
+    if not isinstance(generator, ActivationGenerator) or generator.manifolds is None:
         return None
+    assert generator.plan.manifolds is not None
     return generator.plan.manifolds.to("cpu")

@@ -254,16 +254,20 @@ class ActivationGenerator(nn.Module):
             self._handed[name] = tensor, tensor._version
         return self._handed[name][0]
 
+    def _part(self, name: str) -> Any:
+        """What the constructor was given; a subclass of the user's need not have called it."""
+        return vars(self).get("_beyond", {}).get(name)
+
     @property
     def sequence(self) -> SequenceConfig | None:
         """How features and factors persist along sequences, as it was given."""
-        config: SequenceConfig | None = self._beyond["sequence"]
+        config: SequenceConfig | None = self._part("sequence")
         return config
 
     @property
     def manifolds(self) -> ManifoldConfig | None:
         """The features that are circles, as they were given."""
-        config: ManifoldConfig | None = self._beyond["manifolds"]
+        config: ManifoldConfig | None = self._part("manifolds")
         return config
 
     @property
@@ -567,7 +571,7 @@ def without_sequences(generator: Any) -> Any:
     """A generator of independent samples, each distributed as one that is a position of a sequence;
     anything else as it is. Edits of the one are not the other's.
     """
-    if not isinstance(generator, ActivationGenerator) or generator.plan.sequence is None:
+    if not isinstance(generator, ActivationGenerator) or generator.sequence is None:
         return generator
     other = copy.copy(generator)
     other._beyond = {**generator._beyond, "sequence": None}

@@ -226,7 +226,7 @@ class SyntheticModelConfig:
             >>> synthetic.SyntheticModelConfig.from_dict(data).num_features
             1024
         """
-        if "preset" in d:
+        if isinstance(d, Mapping) and "preset" in d:
             rest = {key: value for key, value in d.items() if key != "preset"}
             d = {**cls.preset(d["preset"]).to_dict(), **rest}
         check_keys("config", d, {f.name for f in fields(cls)})
