@@ -54,6 +54,10 @@ def commands() -> Iterator[str]:
                 yield command.strip()
 
 
+#: Of the hidden activations after an example, by its number, where it is another than 128.
+WIDTHS = dict.fromkeys(range(2, 8), 8)
+
+
 def run(sources: list[str], width: dict[int, int]) -> None:
     names: dict[str, object] = {}
     for number, source in enumerate(sources):
@@ -68,7 +72,7 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     sources = [source for source in blocks("python") if PEER not in source]
     assert len(sources) == 19
-    run(sources, dict.fromkeys(range(2, 8), 8))
+    run(sources, WIDTHS)
 
 
 @pytest.mark.peer
@@ -78,7 +82,7 @@ def test_the_example_with_the_peer_runs(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     sources = blocks("python")
     assert sum(PEER in source for source in sources) == 1
-    run(sources, {2: 8, 3: 8})
+    run(sources, WIDTHS)
 
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,10 +67,10 @@ def check_parts(parts: ModelParts) -> None:
     generator, hierarchy = parts.activation_generator, parts.hierarchy
     own = build_modifiers(parts.cfg, hierarchy)
     if not same_modifiers(own, generator.modify_activations or ()):
+        shift = "" if parts.cfg.shift is None else ", what its config's shift forbids,"
         raise ValueError(
-            "activation_generator must apply the model's hierarchy, and what its config's shift "
-            "forbids, and nothing else to be saved, "
-            f"got modify_activations = {generator.modify_activations}"
+            f"activation_generator must apply the model's hierarchy{shift} and nothing else to be "
+            f"saved, got modify_activations = {generator.modify_activations}"
         )
     if hierarchy is not None and hierarchy.modifier is None and hierarchy.roots:
         raise ValueError(
