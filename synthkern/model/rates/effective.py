@@ -252,20 +252,13 @@ def _counted(
 ) -> EffectiveFiringProbabilities:
     fired: torch.Tensor | None = None
     positions = has_positions(sampler_of("model", generator))
-    plan = None
     # All else is above zero there.
     signed = isinstance(generator, ActivationGenerator) and generator.manifolds is not None
-    if isinstance(generator, ActivationGenerator) and generator.is_fused:
-        plan = generator.plan
     with tqdm(total=count, unit=" samples", unit_scale=True, disable=not show_progress) as progress:
         for start in range(0, count, _BATCH):
             size = min(_BATCH, count - start)
             place = (seed, start) if positions else (None, 0)
-            if plan is not None:
-                features = engine.sample(plan, seed=seed, start=start, count=size).features
-                assert features is not None
-                drawn = features
-            elif isinstance(generator, ActivationGenerator):
+            if isinstance(generator, ActivationGenerator):
                 drawn = generator.sample_sparse(size, seed=place[0], start=place[1])
             else:
                 given = draw_from("model", generator, size, *place)
