@@ -18,7 +18,7 @@ from synthkern.evaluation.evaluate import eval_sae_on_model
 from synthkern.evaluation.files import EVALUATION_FILENAMES, write_evaluation
 from synthkern.evaluation.shift_table import shifted_table
 from synthkern.model.files import SYNTHETIC_MODEL_CONFIG_FILENAME
-from synthkern.model.synthetic_model import SyntheticModel, local_folder, shifted_generator
+from synthkern.model.synthetic_model import SyntheticModel, local_folder
 from synthkern.model.world_cache import WorldCache
 from synthkern.sae.dense import ACTIVATIONS
 from synthkern.sae.third_party import LAYOUTS, SAESource, load_sae
@@ -111,7 +111,7 @@ def _eval(options: argparse.Namespace) -> int:
         seed=options.seed,
         start=EVALUATION_START,
         autocast=options.autocast,
-        shifted_generator=shifted_generator(model),
+        with_twin=True,
     )
     if out is not None:
         write_evaluation(out, result)

@@ -39,7 +39,7 @@ from synthkern.model.activation_generator import ActivationGenerator
 from synthkern.model.draw_hidden import check_fit
 from synthkern.model.ownership import check_positions, has_positions, sampler_of
 from synthkern.model.shift import pairs_kept_apart
-from synthkern.model.synthetic_model import SyntheticModel
+from synthkern.model.synthetic_model import SyntheticModel, shifted_generator
 from synthkern.sae.module_modes import evaluating
 from synthkern.sparse import SparseActivations
 from synthkern.stream import stream_position
@@ -246,18 +246,18 @@ def eval_sae_on_views(
 
 
 def eval_sae_on_model(
-    sae: Any, model: SyntheticModel, *arguments: Any, **keywords: Any
+    sae: Any, model: SyntheticModel, *arguments: Any, with_twin: bool = False, **keywords: Any
 ) -> SyntheticDataEvalResult:
-    """An SAE in a world: in the views that it is trained on, or in the first alone.
+    """An SAE in a world: in the views that it is trained on, or in the first alone, and there,
+    where it is asked for, in the world's shifted twin too, if it has one.
 
-    What follows the model is as for :func:`eval_sae_on_synthetic_data`; of several views the world
-    itself is looked at and no shifted twin.
+    What follows the model is as for :func:`eval_sae_on_synthetic_data`.
     """
     if getattr(getattr(sae, "cfg", None), "view_widths", None) is not None:
-        keywords.pop("shifted_generator", None)
         return eval_sae_on_views(sae, model, *arguments, **keywords)
     parts = model.feature_dict, model.activation_generator
-    return eval_sae_on_synthetic_data(sae, *parts, *arguments, **keywords)
+    twin = shifted_generator(model) if with_twin else None
+    return eval_sae_on_synthetic_data(sae, *parts, *arguments, shifted_generator=twin, **keywords)
 
 
 def _evaluated(

@@ -11,7 +11,7 @@ import torch
 from synthkern.evaluation import SyntheticDataEvalResult
 from synthkern.evaluation.evaluate import eval_sae_on_model
 from synthkern.evaluation.linear_detectors import fit_linear_probes, init_sae_at_true_features
-from synthkern.model.synthetic_model import SyntheticModel, shifted_generator
+from synthkern.model.synthetic_model import SyntheticModel
 from synthkern.sae import TrainingSAE, TrainingSAEConfig, make_sae
 from synthkern.sae.saelens import load_sae_folder, sae_config_from_dict
 from synthkern.sae.third_party import SAESource, load_sae
@@ -61,7 +61,7 @@ def evaluate_subject(
         run.config["batch_size"],
         seed=run.seed,
         start=EVALUATION_START,
-        shifted_generator=shifted_generator(world),
+        with_twin=True,
     )
 
 

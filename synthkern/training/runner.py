@@ -26,7 +26,6 @@ from synthkern.model.synthetic_model import (
     SyntheticModel,
     as_model,
     local_folder,
-    shifted_generator,
 )
 from synthkern.model.world_cache import WorldCache
 from synthkern.sae.files import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
@@ -351,7 +350,7 @@ class SyntheticSAERunner(Generic[T_TRAINING_SAE_CONFIG]):
             **place,
             metrics=metrics,
             # An evaluation in the middle of a training is of the world alone.
-            shifted_generator=shifted_generator(model) if metrics is None else None,
+            with_twin=metrics is None,
         )
 
     def _create_evaluator(self) -> Callable[..., Mapping[str, Any]]:
