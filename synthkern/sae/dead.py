@@ -15,13 +15,13 @@ class DeadEntries(NamedTuple):
     """The largest pre-activations of dead latents.
 
     Attributes:
-        entries: [B, M], their values without gradients.
+        entries: [B, M], their values without gradients; None where all of the dead latents' are.
         padding: [nnz] bool, those that are of no dead latent and must not count; None for none.
         share: how many are dead of the ``k_aux`` that the loss takes, at most 1.
         latents: [L] the dead ones, ascending; None where no shape may depend on them.
     """
 
-    entries: SparseActivations
+    entries: SparseActivations | None
     padding: torch.Tensor | None
     share: float | torch.Tensor
     latents: torch.Tensor | None = None
@@ -29,6 +29,8 @@ class DeadEntries(NamedTuple):
     @property
     def density(self) -> float:
         """The share of the dead latents' pre-activations that are entries, 0 where not known."""
+        if self.entries is None:
+            return 1.0
         if self.latents is None:
             return 0.0
         return self.entries.nnz / max(1, self.entries.batch_size * len(self.latents))
@@ -36,6 +38,7 @@ class DeadEntries(NamedTuple):
     def mask(self) -> torch.Tensor:
         """[B, L] bool, which of the dead latents' pre-activations are entries."""
         assert self.latents is not None
+        assert self.entries is not None
         size = self.entries.batch_size, len(self.latents)
         found = torch.zeros(size, dtype=torch.bool, device=self.latents.device)
         columns = torch.searchsorted(self.latents, self.entries.indices.long())
@@ -65,6 +68,8 @@ def largest_dead(
     dead = mask.nonzero().flatten() + begin
     if not dead.numel():
         return None
+    if dead.numel() <= k_aux and mask.device.type == "cpu":
+        return DeadEntries(None, None, dead.numel() / k_aux, dead)
     found = engine.select_topk(
         pre.of_latents(dead),
         min(k_aux, dead.numel()),

@@ -8,6 +8,7 @@ import torch
 
 from synthkern import engine
 from synthkern.engine import product
+from synthkern.engine.autograd import with_rows
 from synthkern.sparse import SparseActivations
 
 
@@ -42,10 +43,23 @@ def encoder_entries(
         b_dec: [D] or None.
         chosen: [B, M], the pre-activations of the latents that count.
     """
-    values: torch.Tensor = _EncoderEntries.apply(  # type: ignore[no-untyped-call]
+    return encoder_entries_and_rows(x, W_enc, b_enc, b_dec, chosen)[0]
+
+
+def encoder_entries_and_rows(
+    x: torch.Tensor,
+    W_enc: torch.Tensor,
+    b_enc: torch.Tensor | None,
+    b_dec: torch.Tensor | None,
+    chosen: SparseActivations,
+) -> tuple[SparseActivations, torch.Tensor]:
+    """The same, and the rows [M, D] of ``W_enc.T``, for :func:`synthkern.engine.autograd.rows_of`:
+    gradients of those that are taken are added to the entries' own.
+    """
+    values, rows = _EncoderEntries.apply(  # type: ignore[no-untyped-call]
         x, W_enc, b_enc, b_dec, chosen
     )
-    return chosen.with_values(values)
+    return chosen.with_values(values), rows
 
 
 def entries_of(pre: torch.Tensor, chosen: SparseActivations) -> SparseActivations:
@@ -101,14 +115,20 @@ class _EncoderEntries(torch.autograd.Function):
         b_enc: torch.Tensor | None,
         b_dec: torch.Tensor | None,
         chosen: SparseActivations,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.save_for_backward(x, W_enc, b_dec, chosen.offsets, chosen.indices)
-        return chosen.values.detach()
+        ctx.set_materialize_grads(False)
+        return chosen.values.detach(), W_enc.T
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(
+        ctx: Any, grad: torch.Tensor | None, grad_rows: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, ...]:
         x, W_enc, b_dec, offsets, indices = ctx.saved_tensors
+        if grad is None:
+            alone = None if grad_rows is None else grad_rows.to_dense().T
+            return None, alone, None, None, None
         entries = SparseActivations(offsets, indices, grad, W_enc.shape[1], validate=False)
         needs_x, needs_weights, needs_b_enc, needs_b_dec = ctx.needs_input_grad[:4]
         rows = W_enc.T
@@ -117,8 +137,8 @@ class _EncoderEntries(torch.autograd.Function):
             grad_x = engine.gather(entries, rows, rows.new_zeros(rows.shape[1]))
         if needs_weights:
             centred = x if b_dec is None else x - b_dec
-            by_row = engine.gather_grad_vectors(entries, centred.to(grad.dtype))
-            grad_W_enc = by_row.to(W_enc.dtype).T
+            by_row = engine.gather_grad_vectors(entries, centred.to(grad.dtype)).to(W_enc.dtype)
+            grad_W_enc = with_rows(by_row, grad_rows).T
         if needs_b_enc or needs_b_dec:
             by_latent = grad.new_zeros(W_enc.shape[1]).index_add_(0, indices, grad)
             by_latent = by_latent.to(W_enc.dtype)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 
 from synthkern._checks import as_bool, as_int
-from synthkern.engine.autograd import gather_entries
+from synthkern.engine.autograd import gather_entries_and_vectors
 from synthkern.sae.base import reconstruction_loss
 from synthkern.sae.batchtopk import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from synthkern.sae.step import TrainStepInput
@@ -104,7 +104,8 @@ class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):
         """The levels' reconstructions, and their losses by name."""
         widths = self.cfg.matryoshka_widths
         stretches = _by_level(entries, widths)
-        added = gather_entries(stretches, self.W_dec, torch.zeros_like(self.b_dec))
+        zeros = torch.zeros_like(self.b_dec)
+        added, vectors = gather_entries_and_vectors(stretches, self.W_dec, zeros)
         by_level = added.view(len(sae_in), len(widths), self.cfg.d_in)
         sums = by_level.cumsum(dim=1) + self.b_dec
         if self.cfg.detach_levels:
@@ -117,7 +118,7 @@ class MatryoshkaBatchTopKTrainingSAE(BatchTopKTrainingSAE):
             for width, loss in zip(widths[:-1], each[:-1], strict=True)
         }
         ends = zip([0, *widths], widths, sums.unbind(dim=1), strict=False)
-        return [Level(*level) for level in ends], {"mse_loss": each[-1], **losses}
+        return [Level(*level, vectors) for level in ends], {"mse_loss": each[-1], **losses}
 
     def auxiliary_loss(
         self, step_input: TrainStepInput, chosen: Chosen, levels: list[Level]

@@ -9,12 +9,12 @@ import torch
 
 from synthkern._checks import as_bool, as_float, as_int
 from synthkern.engine import product
-from synthkern.engine.autograd import gather_entries
+from synthkern.engine.autograd import gather_entries, gather_entries_and_vectors, rows_of
 from synthkern.engine.pre_activations import PreActivations
 from synthkern.sae.base import SparseTrainingSAE, reconstruction_loss, total
 from synthkern.sae.config import TrainingSAEConfig
 from synthkern.sae.dead import DeadEntries, largest_dead, largest_dead_of_room
-from synthkern.sae.encoder import encoder, encoder_entries, entries_of
+from synthkern.sae.encoder import encoder, encoder_entries_and_rows, entries_of
 from synthkern.sae.normalization import check_trained_here
 from synthkern.sae.step import (
     TrainStepInput,
@@ -119,21 +119,28 @@ class Chosen(NamedTuple):
 
     ``entries`` are their pre-activations, with gradients; ``pre`` are all, without; ``scale`` is
     the decoder's norms [M] where latents compete by them; ``dense`` are all pre-activations with
-    gradients, where a subclass has an encoder of its own.
+    gradients, where a subclass has an encoder of its own; ``rows`` else the encoder's [M, D], from
+    which others of the step are taken.
     """
 
     entries: SparseActivations
     pre: PreActivations
     scale: torch.Tensor | None
     dense: torch.Tensor | None = None
+    rows: torch.Tensor | None = None
 
 
 class Level(NamedTuple):
-    """A reconstruction [B, D] by the latents below ``end``, and where the level's own begin."""
+    """A reconstruction [B, D] by the latents below ``end``, and where the level's own begin.
+
+    ``vectors`` are the decoder's [M, D] that it is made of, from which others of the step are
+    taken.
+    """
 
     begin: int
     end: int
     sae_out: torch.Tensor
+    vectors: torch.Tensor | None = None
 
 
 class TopKTrainingSAE(SparseTrainingSAE):
@@ -198,7 +205,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
             pre = self.lazy_pre_activations(x) if dense is None else PreActivations(dense)
             scale = self.decoder_norms
             kept = self.select(pre, scale, positive=not static, **given)
-        entries = self._with_gradients(x, kept, dense)
+        entries, rows = self._with_gradients(x, kept, dense)
         if static:
             keys = kept.values if scale is None else kept.values * scale[kept.indices]
             if self.by_magnitude:
@@ -207,7 +214,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
             if isinstance(k, torch.Tensor):
                 empty |= self._is_beyond(keys, k, len(x))
             entries = entries.with_values(entries.values.masked_fill(empty, 0))
-        return Chosen(entries, pre, scale, dense)
+        return Chosen(entries, pre, scale, dense, rows)
 
     def _is_beyond(self, keys: torch.Tensor, k: torch.Tensor, batch: int) -> torch.Tensor:
         """Which of the keys [nnz] of a batch are not among the ``k`` largest of their sample."""
@@ -298,15 +305,15 @@ class TopKTrainingSAE(SparseTrainingSAE):
         self, entries: SparseActivations, sae_in: torch.Tensor
     ) -> tuple[list[Level], dict[str, torch.Tensor]]:
         """Reconstructions of the kept pre-activations, and their losses by name."""
-        sae_out = gather_entries(entries, self.W_dec, self.b_dec)
+        sae_out, vectors = gather_entries_and_vectors(entries, self.W_dec, self.b_dec)
         losses = {"mse_loss": reconstruction_loss(sae_out, sae_in)}
-        return [Level(0, self.cfg.d_sae, sae_out)], losses
+        return [Level(0, self.cfg.d_sae, sae_out, vectors)], losses
 
     def auxiliary_loss(
         self, step_input: TrainStepInput, chosen: Chosen, levels: list[Level]
     ) -> torch.Tensor:
         """What the dead latents leave of the last level's residual, times the coefficient."""
-        whole = Level(0, self.cfg.d_sae, levels[-1].sae_out)
+        whole = levels[-1]._replace(begin=0, end=self.cfg.d_sae)
         return self.cfg.aux_loss_coefficient * self.auxk_loss(step_input, chosen, whole)
 
     def auxk_loss(self, step_input: TrainStepInput, chosen: Chosen, level: Level) -> torch.Tensor:
@@ -317,32 +324,32 @@ class TopKTrainingSAE(SparseTrainingSAE):
         found = self._largest_dead(step_input, chosen, level)
         if found is None:
             return level.sae_out.new_zeros(())
-        if found.density < _DENSE_FROM or step_input.sae_in.device.type != "cpu":
-            # On a GPU steps that are captured cannot tell, and others end with the same bits.
-            entries = self._with_gradients(step_input.sae_in, found.entries, chosen.dense)
+        # On a GPU steps that are captured cannot tell, and others end with the same bits.
+        sparse = found.density < _DENSE_FROM or step_input.sae_in.device.type != "cpu"
+        if sparse and found.entries is not None:
+            entries, _ = self._with_gradients(step_input.sae_in, found.entries, chosen.dense)
             if found.padding is not None:
                 entries = entries.with_values(entries.values.masked_fill(found.padding, 0))
             recovered = gather_entries(entries, self.W_dec, torch.zeros_like(self.b_dec))
         else:
-            recovered = self._recovered(step_input.sae_in, found, chosen.dense)
+            recovered = self._recovered(step_input.sae_in, found, chosen, level)
         residual = (target_of(step_input) - level.sae_out).detach()
         return found.share * reconstruction_loss(recovered, residual)
 
     def _recovered(
-        self, x: torch.Tensor, found: DeadEntries, dense: torch.Tensor | None
+        self, x: torch.Tensor, found: DeadEntries, chosen: Chosen, level: Level
     ) -> torch.Tensor:
         """What dead latents reconstruct, [B, D], by products over all of these."""
         assert found.latents is not None
-        if dense is not None:
-            pre = dense.index_select(1, found.latents)
+        if chosen.dense is not None:
+            pre = chosen.dense.index_select(1, found.latents)
         else:
-            # Indexing's backward pass would add up in no fixed order.
-            rows = self.W_enc.T.index_select(0, found.latents)
+            rows = _taken(chosen.rows, self.W_enc.T, found.latents)
             bias = self.b_enc.index_select(0, found.latents)
             pre = encoder(self.scaled(x.to(rows.dtype)), rows.T, bias, self.input_bias)
         if found.density < 1:
             pre = pre.where(found.mask(), 0)
-        return product.matmul(pre, self.W_dec.index_select(0, found.latents))
+        return product.matmul(pre, _taken(level.vectors, self.W_dec, found.latents))
 
     def _largest_dead(
         self, step_input: TrainStepInput, chosen: Chosen, level: Level
@@ -363,11 +370,17 @@ class TopKTrainingSAE(SparseTrainingSAE):
 
     def _with_gradients(
         self, x: torch.Tensor, kept: SparseActivations, dense: torch.Tensor | None
-    ) -> SparseActivations:
+    ) -> tuple[SparseActivations, torch.Tensor | None]:
         if dense is not None:
-            return entries_of(dense, kept)
+            return entries_of(dense, kept), None
         x = self.scaled(x.to(self.W_dec.dtype))
-        return encoder_entries(x, self.W_enc, self.b_enc, self.input_bias, kept)
+        return encoder_entries_and_rows(x, self.W_enc, self.b_enc, self.input_bias, kept)
+
+
+def _taken(shared: torch.Tensor | None, rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Rows at places, of what the step's other gradients of them come through, if anything is."""
+    # Indexing's backward pass would add up in no fixed order.
+    return rows.index_select(0, places) if shared is None else rows_of(shared, places)
 
 
 def ranks(keys: torch.Tensor) -> torch.Tensor:

@@ -122,6 +122,36 @@ def test_losses_and_gradients_are_those_of_dense_pytorch(
     assert output.l0 <= k
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("together", [True, False])
+def test_each_loss_alone_has_dense_gradients(config: Any, together: bool) -> None:
+    """What dead latents' rows add to a gradient does not hang on the other loss's being there."""
+    sae = perturbed(config(d_in=12, d_sae=40, k=3, dtype="float64"))
+    x = torch.randn(16, 12, dtype=torch.float64)
+    dead = torch.arange(40) < 5
+    output = sae.training_forward_pass(TrainStepInput(x, dead_neuron_mask=dead))
+    wanted = dense_losses(sae, x, dead)
+    for name in wanted:
+        sae.zero_grad()
+        output.losses[name].backward(retain_graph=True)
+        found = [p.grad for p in sae.parameters()]
+        losses = [wanted[name]]
+        if together:  # gradients add up over calls, as users accumulate them
+            output.loss.backward(retain_graph=True)
+            losses += wanted.values()
+        expected = torch.autograd.grad(
+            sum(losses), list(sae.parameters()), retain_graph=True, materialize_grads=True
+        )
+        for grad, parameter, other in zip(found, sae.parameters(), expected, strict=True):
+            if grad is None:
+                assert not together
+                assert not other.any()
+                continue
+            assert grad.layout == torch.strided
+            assert grad.stride() == parameter.stride()
+            torch.testing.assert_close(grad, other)
+
+
 @pytest.mark.parametrize("shape", [(3, 2, 4), (1, 1, 1), (4, 3, 7)], ids=str)
 @pytest.mark.parametrize("active", ["some", "none", "all"])
 def test_gradcheck_of_the_encoders_entries(
