@@ -34,14 +34,14 @@ def gather_entries_and_vectors(
     bias: torch.Tensor,
     *,
     mode: engine.GatherMode = "exact",
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The same, and the vectors again, for :func:`rows_of`: gradients of rows that are taken from
-    these are added to the gather's own.
+    these are added to the gather's own; None where it has none.
     """
-    both: tuple[torch.Tensor, torch.Tensor] = _Gather.apply(  # type: ignore[no-untyped-call]
+    out, same = _Gather.apply(  # type: ignore[no-untyped-call]
         activations.values, vectors, bias, activations, mode
     )
-    return both
+    return out, same if torch.is_grad_enabled() else None
 
 
 def rows_of(vectors: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

@@ -54,6 +54,7 @@ def largest_dead(
     k_aux: int,
     *,
     magnitude: bool = False,
+    as_latents: bool = False,
 ) -> DeadEntries | None:
     """The ``k_aux`` largest of each sample, or all where fewer latents are dead; None for none.
 
@@ -64,11 +65,12 @@ def largest_dead(
         begin: the first latent that may be.
         k_aux: at least 1.
         magnitude: whether absolute values decide.
+        as_latents: whether all of them may be given without entries.
     """
     dead = mask.nonzero().flatten() + begin
     if not dead.numel():
         return None
-    if dead.numel() <= k_aux and mask.device.type == "cpu":
+    if as_latents and dead.numel() <= k_aux:
         return DeadEntries(None, None, dead.numel() / k_aux, dead)
     found = engine.select_topk(
         pre.of_latents(dead),

@@ -52,14 +52,14 @@ def encoder_entries_and_rows(
     b_enc: torch.Tensor | None,
     b_dec: torch.Tensor | None,
     chosen: SparseActivations,
-) -> tuple[SparseActivations, torch.Tensor]:
+) -> tuple[SparseActivations, torch.Tensor | None]:
     """The same, and the rows [M, D] of ``W_enc.T``, for :func:`synthkern.engine.autograd.rows_of`:
-    gradients of those that are taken are added to the entries' own.
+    gradients of those that are taken are added to the entries' own; None where they have none.
     """
     values, rows = _EncoderEntries.apply(  # type: ignore[no-untyped-call]
         x, W_enc, b_enc, b_dec, chosen
     )
-    return chosen.with_values(values), rows
+    return chosen.with_values(values), rows if torch.is_grad_enabled() else None
 
 
 def entries_of(pre: torch.Tensor, chosen: SparseActivations) -> SparseActivations:

@@ -324,9 +324,7 @@ class TopKTrainingSAE(SparseTrainingSAE):
         found = self._largest_dead(step_input, chosen, level)
         if found is None:
             return level.sae_out.new_zeros(())
-        # On a GPU steps that are captured cannot tell, and others end with the same bits.
-        sparse = found.density < _DENSE_FROM or step_input.sae_in.device.type != "cpu"
-        if sparse and found.entries is not None:
+        if found.entries is not None and not _by_products(found.density, step_input.sae_in):
             entries, _ = self._with_gradients(step_input.sae_in, found.entries, chosen.dense)
             if found.padding is not None:
                 entries = entries.with_values(entries.values.masked_fill(found.padding, 0))
@@ -360,7 +358,8 @@ class TopKTrainingSAE(SparseTrainingSAE):
         where = chosen.pre, chosen.scale, mask, level.begin, self.k_aux
         room = room_of(step_input)
         if room is None:
-            return largest_dead(*where, magnitude=self.by_magnitude)
+            as_latents = _by_products(1.0, step_input.sae_in)
+            return largest_dead(*where, magnitude=self.by_magnitude, as_latents=as_latents)
         return largest_dead_of_room(*where, room, magnitude=self.by_magnitude)
 
     @property
@@ -377,10 +376,18 @@ class TopKTrainingSAE(SparseTrainingSAE):
         return encoder_entries_and_rows(x, self.W_enc, self.b_enc, self.input_bias, kept)
 
 
+def _by_products(density: float, x: torch.Tensor) -> bool:
+    """Whether what dead latents recover is made of products over all of them."""
+    # On a GPU steps that are captured cannot tell, and others end with the same bits.
+    return density >= _DENSE_FROM and x.device.type == "cpu"
+
+
 def _taken(shared: torch.Tensor | None, rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Rows at places, of what the step's other gradients of them come through, if anything is."""
-    # Indexing's backward pass would add up in no fixed order.
-    return rows.index_select(0, places) if shared is None else rows_of(shared, places)
+    if shared is None:  # as where a subclass reconstructs without gradients
+        # Indexing's backward pass would add up in no fixed order.
+        return rows.index_select(0, places)
+    return rows_of(shared, places)
 
 
 def ranks(keys: torch.Tensor) -> torch.Tensor:
