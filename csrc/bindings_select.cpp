@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <optional>
+#include <type_traits>
 
 #include "bindings.hpp"
 #include "select.hpp"
@@ -13,22 +14,20 @@ namespace {
 template <class T>
 using MaybeArray = std::optional<Array<T>>;
 
-template <class T>
-Dense<T> dense_of(const Array<T>& pre, const MaybeArray<T>& scale, bool magnitude = false) {
+// Pre: of the pre-activations as they are given, bfloat16 ones by their bits; T: what they are
+// selected as.
+template <class Pre, class T>
+Dense<T> dense_of(const Array<Pre>& pre, const MaybeArray<T>& scale, bool magnitude = false) {
     const int64_t batch = rows_of(pre, "pre"), width = pre.shape(1);
     check_at_least_0(std::numeric_limits<int32_t>::max() - width, "2**31 - 1 - the width of pre");
-    return {check(pre, "pre", {batch, width}), scale ? check(*scale, "scale", {width}) : nullptr,
-            batch, width, magnitude};
-}
-
-// The same of bfloat16 numbers, given by their bits.
-Dense<float> dense_of(const Array<uint16_t>& pre, const MaybeArray<float>& scale,
-                      bool magnitude = false) {
-    const int64_t batch = rows_of(pre, "pre"), width = pre.shape(1);
-    check_at_least_0(std::numeric_limits<int32_t>::max() - width, "2**31 - 1 - the width of pre");
-    return {nullptr,   scale ? check(*scale, "scale", {width}) : nullptr,
-            batch,     width,
-            magnitude, check(pre, "pre", {batch, width})};
+    Dense<T> dense{nullptr, scale ? check(*scale, "scale", {width}) : nullptr, batch, width,
+                   magnitude};
+    const Pre* data = check(pre, "pre", {batch, width});
+    if constexpr (std::is_same_v<Pre, T>)
+        dense.pre = data;
+    else
+        dense.bfloat16 = data;
+    return dense;
 }
 
 // Calls select(dense) without the GIL.
@@ -42,7 +41,6 @@ py::tuple selected(const Dense<T>& dense, const Select& select) {
     return py::make_tuple(array_of(csr.offsets), array_of(csr.indices), array_of(csr.values));
 }
 
-// Pre: of the pre-activations as they are given; T: what they are selected as.
 template <class Pre, class T>
 void bind_typed(py::module_& m) {
     using namespace py::literals;

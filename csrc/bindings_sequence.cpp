@@ -21,8 +21,8 @@ BoundSequence::BoundSequence(int64_t length, const Array<int32_t>& laws,
     threshold_.assign(bits, bits + size);
     threshold_.push_back(0);  // looked at by laws without thresholds
     for (int64_t m = 0; m < num_laws; ++m) {
-        const Law each{law[3 * m], law[3 * m + 1], law[3 * m + 2],
-                       law[3 * m + 1] > 0 ? float(1 / std::log2(rho[m])) : 0.0f};
+        const HoldingLaw each{law[3 * m], law[3 * m + 1], law[3 * m + 2],
+                              law[3 * m + 1] > 0 ? float(1 / std::log2(rho[m])) : 0.0f};
         check_within(each.begin, 0, size, "begin of a law");
         check_within(each.size, 0, size - each.begin, "size of a law");
         check_within(each.least, 0, length - each.size, "least of a law");

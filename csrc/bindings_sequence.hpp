@@ -20,7 +20,7 @@ class BoundSequence {
     Sequences view(int64_t num_features) const;
 
   private:
-    std::vector<Law> law_;
+    std::vector<HoldingLaw> law_;
     std::vector<uint32_t> threshold_;
     std::vector<int32_t> law_of_;
     int64_t num_features_;

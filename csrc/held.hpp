@@ -11,7 +11,7 @@
 
 namespace synthkern {
 
-static inline uint64_t span_of(const Sequences& sequence, const Law& law, uint32_t word) {
+static inline uint64_t span_of(const Sequences& sequence, const HoldingLaw& law, uint32_t word) {
     const uint32_t* first = sequence.threshold + law.begin;
     // They descend; those that are at least the word come first.
     const uint32_t* end = std::upper_bound(first, first + law.size, word, std::greater<uint32_t>());
@@ -25,7 +25,7 @@ static inline uint64_t held_index(const Sequences& sequence, int32_t feature, ui
     const Words words =
         stream_block(kSchedule, uint32_t(feature) / 2, index / sequence.length, key);
     const uint32_t* own = words.w + 2 * (feature % 2);
-    const Law& law = sequence.law[sequence.law_of[feature]];
+    const HoldingLaw& law = sequence.law[sequence.law_of[feature]];
     const uint64_t age = span_of(sequence, law, own[0]), residual = span_of(sequence, law, own[1]);
     return index - std::min(t, (t + age) % (age + residual + 1));
 }

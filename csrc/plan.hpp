@@ -80,7 +80,7 @@ struct Magnitudes {
 
 // A geometric distribution: a word becomes `least` plus the number of `size` thresholds from
 // `begin` on, which descend, that are at least the word.
-struct Law {
+struct HoldingLaw {
     int32_t begin, size, least;
     float per_logarithm;  // 1 / log2 of its persistence, 0 without thresholds
 };
@@ -88,7 +88,7 @@ struct Law {
 // How long words are held along sequences: see synthkern/plan/sequence.py.
 struct Sequences {
     uint32_t length = 0;                  // 0: every sample is by itself
-    const Law* law = nullptr;             // [M]
+    const HoldingLaw* law = nullptr;      // [M]
     const uint32_t* threshold = nullptr;  // [K]
     const int32_t* law_of = nullptr;      // [N] and two blocks more
     int32_t factor_law = 0;

@@ -358,7 +358,7 @@ class Held {
     }
 
     const Plan& plan_;
-    const Law* law_;
+    const HoldingLaw* law_;
     Key key_{};
     uint64_t sequence_ = 0, start_ = 0, stamp_ = 0;
     uint32_t position_ = kNever, factor_position_ = kNever;  // where bytes_ and factor_ are
