@@ -12,7 +12,9 @@ def run() -> int:
         return main()
     finally:
         # At its end the interpreter looks for cycles in every module: with PyTorch 0.6 s, so 0.2 s.
-        gc.freeze()
+        # Triton, which PyTorch imports for a training, prints what it is left with.
+        if "triton" not in sys.modules:
+            gc.freeze()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import pickle
 import subprocess
@@ -109,6 +110,17 @@ started.wait()
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_training_says_nothing_after_its_bars(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "synthkern", "train", "world.json", "--out", "run"]
+    (tmp_path / "world.json").write_text(json.dumps(CONFIG))
+    options = ["--architecture", "topk", "--d-sae", "32", "--k", "2", "--samples", "4096"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # Libraries that are left with objects at an interpreter's end may tell of each.
+    ends = [line.split("\r")[-1] for line in done.stderr.splitlines()]
+    assert not [line for line in ends if "leak" in line]
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
