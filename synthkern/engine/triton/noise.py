@@ -32,13 +32,23 @@ _INTERPRETED_BLOCKS = 2**14
 
 
 @triton.jit
-def four_normals(purpose, element, low, high, key_low, key_high, table):
-    """The normals of elements' blocks, those of a block beside each other: [4 L]."""
+def tile_of_normals(purpose, position, table, ROWS: tl.constexpr, BLOCKS: tl.constexpr):
+    """The normals of a tile of samples by elements, the four of a block beside each other, and the
+    samples' rows and the normals' places in these: three times [4 * ROWS * BLOCKS].
+    """
+    lane = tl.arange(0, ROWS * BLOCKS)
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    element = tl.program_id(1) * BLOCKS + lane % BLOCKS
+    key_low, key_high = seed_of(position)
+    low, high = index_of(position, first + lane // BLOCKS)
     w0, w1, w2, w3 = block(purpose, element.to(tl.uint32), low, high, key_low, key_high)
-    return tl.interleave(
+    z = tl.interleave(
         tl.interleave(normal(w0, table), normal(w2, table)),
         tl.interleave(normal(w1, table), normal(w3, table)),
     )
+    every = tl.arange(0, 4 * ROWS * BLOCKS)
+    row = first + every // (4 * BLOCKS)
+    return z, row, tl.program_id(1) * 4 * BLOCKS + every % (4 * BLOCKS)
 
 
 @triton.jit(do_not_specialize=["batch", "rank"])
@@ -52,16 +62,8 @@ def noise_factors_kernel(
     BLOCKS: tl.constexpr,
 ):
     """A tile of samples by a tile of their noise factors."""
-    lane = tl.arange(0, ROWS * BLOCKS)
-    row = tl.program_id(0).to(tl.int64) * ROWS + lane // BLOCKS
-    element = tl.program_id(1) * BLOCKS + lane % BLOCKS
-    key_low, key_high = seed_of(position)
-    low, high = index_of(position, row)
-    z = four_normals(NOISE_FACTOR, element, low, high, key_low, key_high, table)
-    every = tl.arange(0, 4 * ROWS * BLOCKS)
-    to_row = tl.program_id(0).to(tl.int64) * ROWS + every // (4 * BLOCKS)
-    k = tl.program_id(1) * 4 * BLOCKS + every % (4 * BLOCKS)
-    tl.store(factors + to_row * rank + k, z, mask=(to_row < batch) & (k < rank))
+    z, row, k = tile_of_normals(NOISE_FACTOR, position, table, ROWS, BLOCKS)
+    tl.store(factors + row * rank + k, z, mask=(row < batch) & (k < rank))
 
 
 @triton.jit(do_not_specialize=["batch", "rank"])
@@ -79,23 +81,15 @@ def noise_kernel(
     BLOCKS: tl.constexpr,
 ):
     """A tile of samples by a tile of components, four to a block of words."""
-    lane = tl.arange(0, ROWS * BLOCKS)
-    row = tl.program_id(0).to(tl.int64) * ROWS + lane // BLOCKS
-    element = tl.program_id(1) * BLOCKS + lane % BLOCKS
-    key_low, key_high = seed_of(position)
-    low, high = index_of(position, row)
-    own = four_normals(NOISE, element, low, high, key_low, key_high, table)
-    every = tl.arange(0, 4 * ROWS * BLOCKS)
-    to_row = tl.program_id(0).to(tl.int64) * ROWS + every // (4 * BLOCKS)
-    d = tl.program_id(1) * 4 * BLOCKS + every % (4 * BLOCKS)
-    inside = (to_row < batch) & (d < dim)
-    place = hidden + to_row * dim + d
+    own, row, d = tile_of_normals(NOISE, position, table, ROWS, BLOCKS)
+    inside = (row < batch) & (d < dim)
+    place = hidden + row * dim + d
     total = tl.load(place, mask=inside, other=0)
     loadings = factor + d
     for k in range(rank):
         loading = tl.load(loadings, mask=inside, other=0).to(total.dtype)
         loadings += dim
-        z = tl.load(factors + to_row * rank + k, mask=inside, other=0).to(total.dtype)
+        z = tl.load(factors + row * rank + k, mask=inside, other=0).to(total.dtype)
         total = tl.fma(loading, z, total)
     scale = tl.load(std + d, mask=inside, other=0).to(total.dtype)
     tl.store(place, tl.fma(scale, own.to(total.dtype), total), mask=inside)
